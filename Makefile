@@ -1,0 +1,34 @@
+# `make test` is all that continuous integration does; `make demo` shows the tool at work.
+
+.PHONY: test setup format lint demo clean-demo
+
+# One after another, so that the first complaint is the last line.
+.NOTPARALLEL:
+
+test: setup format lint
+	cargo test --locked
+
+# Installs what the tests need besides cargo, where it can.
+setup:
+	@tests/setup.sh
+
+format:
+	@if cargo fmt --version >/dev/null 2>&1; then \
+		echo 'cargo fmt --check'; cargo fmt --check; \
+	else \
+		echo 'SKIPPED: cargo fmt is not installed (rustup component add rustfmt)'; \
+	fi
+
+lint:
+	@if cargo clippy --version >/dev/null 2>&1; then \
+		echo 'cargo clippy'; cargo clippy --locked --all-targets -- -D warnings; \
+	else \
+		echo 'SKIPPED: cargo clippy is not installed (rustup component add clippy)'; \
+	fi
+
+# Prepares the stars below testdata/stars/out.
+demo:
+	cargo run --release --locked -- run testdata/stars/prep.toml
+
+clean-demo:
+	rm -rf testdata/stars/out

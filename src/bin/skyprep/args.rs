@@ -1,0 +1,359 @@
+//! What can be said on the command line; doc comments are the help texts.
+#![allow(
+    clippy::doc_markdown,
+    reason = "the texts are shown as they are, without Markdown"
+)]
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Gets astronomical catalogues ready for Qserv.
+///
+/// Each step works alone and in a pipe; `run` does all of them in one pass per product.
+#[derive(Debug, Parser)]
+#[command(name = "skyprep", version, max_term_width = 100)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+    #[command(flatten)]
+    pub global: GlobalArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Turn Parquet into text that MariaDB loads unchanged
+    Convert(ConvertArgs),
+    /// Clean text: booleans, infinities, NaN, NULL, escapes
+    Sanitize(SanitizeArgs),
+    /// Sort rows by sky position into chunk files
+    Partition(PartitionArgs),
+    /// Copy prepared files to where Qserv fetches them, and write the manifest
+    Stage(StageArgs),
+    /// Do all steps for all tables of a pipeline file
+    Run(RunArgs),
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "General options")]
+pub struct GlobalArgs {
+    /// Threads [default: what cpuset, cgroup or SLURM_CPUS_PER_TASK allow]
+    #[arg(long, global = true, value_name = "N", env = "SKYPREP_THREADS")]
+    pub threads: Option<usize>,
+    /// Memory to use, such as 512MiB or 50% [default: 80 % of what there is, at most 2GiB]
+    #[arg(long, global = true, value_name = "SIZE", env = "SKYPREP_MEMORY_LIMIT")]
+    pub memory_limit: Option<String>,
+    /// How to show progress, on stderr
+    #[arg(long, global = true, value_name = "FORM", default_value = "auto")]
+    pub progress: ProgressForm,
+    /// Print errors only
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub quiet: bool,
+    /// Print the limits in force and more
+    #[arg(short, long, global = true)]
+    pub verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ProgressForm {
+    /// A bar on a terminal, lines elsewhere
+    Auto,
+    /// A bar
+    Bar,
+    /// A line now and then
+    Plain,
+    /// Nothing
+    None,
+}
+
+#[derive(Debug, Args)]
+pub struct InputArgs {
+    /// Files, folders, patterns, or - for stdin
+    #[arg(value_name = "INPUT")]
+    pub inputs: Vec<String>,
+    /// Read names of inputs from a file, one a line, or from - (stdin)
+    #[arg(long, value_name = "LIST")]
+    pub files_from: Option<String>,
+    /// Names in the list end with NUL instead of LF
+    #[arg(short = '0', long = "null-separated", requires = "files_from")]
+    pub null_separated: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Text inputs")]
+pub struct TextInArgs {
+    /// Dialect of text inputs: qserv, qserv-csv or rfc4180 [default: qserv]
+    #[arg(long, value_name = "NAME")]
+    pub in_dialect: Option<String>,
+    /// Delimiter of text inputs
+    #[arg(long, value_name = "CHAR")]
+    pub in_delimiter: Option<String>,
+    /// Quote of text inputs, or none
+    #[arg(long, value_name = "CHAR")]
+    pub in_quote: Option<String>,
+    /// Escape character of text inputs, or none
+    #[arg(long, value_name = "CHAR")]
+    pub in_escape: Option<String>,
+    /// How text inputs spell NULL
+    #[arg(long, value_name = "TEXT")]
+    pub in_null: Option<String>,
+    /// The first line of each text input names the columns
+    #[arg(long)]
+    pub in_header: bool,
+    /// Column names of headerless text, separated by commas
+    #[arg(long, value_name = "A,B,C")]
+    pub fields: Option<String>,
+    /// File of column names of headerless text, one a line
+    #[arg(long, value_name = "FILE", conflicts_with = "fields")]
+    pub fields_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Text outputs")]
+pub struct TextOutArgs {
+    /// Dialect of the output: qserv, qserv-csv or rfc4180 [default: qserv]
+    #[arg(long, value_name = "NAME")]
+    pub dialect: Option<String>,
+    /// Delimiter of the output
+    #[arg(long, value_name = "CHAR")]
+    pub delimiter: Option<String>,
+    /// Quote of the output, or none
+    #[arg(long, value_name = "CHAR")]
+    pub quote: Option<String>,
+    /// Escape character of the output, or none
+    #[arg(long, value_name = "CHAR")]
+    pub escape: Option<String>,
+    /// How NULL is written
+    #[arg(long, value_name = "TEXT")]
+    pub null: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct StreamOutArgs {
+    /// How lines end: lf or crlf
+    #[arg(long, value_name = "END", help_heading = "Text outputs")]
+    pub line_terminator: Option<String>,
+    /// Write the column names as first line (Qserv can't load that)
+    #[arg(long, help_heading = "Text outputs")]
+    pub header: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Values")]
+pub struct ValueArgs {
+    /// Booleans: 1 (1 and 0) or keep (true and false) [default: 1]
+    #[arg(long = "bool", value_name = "RULE", value_parser = ["1", "keep"])]
+    pub booleans: Option<String>,
+    /// Infinities: limit (of the target type), null, error or keep [default: limit]
+    #[arg(long, value_name = "RULE", value_parser = ["limit", "null", "error", "keep"])]
+    pub inf: Option<String>,
+    /// NaN: null, zero, error or keep [default: null; an error where the column is NOT NULL]
+    #[arg(long, value_name = "RULE", value_parser = ["null", "zero", "error", "keep"])]
+    pub nan: Option<String>,
+    /// A further spelling of NULL in text values; may be repeated
+    #[arg(long, value_name = "TEXT")]
+    pub null_text: Vec<String>,
+    /// Encoding of the output: latin1 (windows-1252), utf8mb4 or binary [default: latin1]
+    #[arg(long, value_name = "NAME", value_parser = ["latin1", "utf8mb4", "binary"])]
+    pub charset: Option<String>,
+    /// Qserv's table JSON: gives target types, order, NOT NULL and GENERATED columns
+    #[arg(long, value_name = "TABLE.json")]
+    pub schema: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Untyped text")]
+pub struct InferArgs {
+    /// Without a schema: treat text values by their look
+    #[arg(long, conflicts_with = "schema")]
+    pub infer: bool,
+    /// With --infer: infinities belong to columns of this type
+    #[arg(long, value_name = "TYPE", value_parser = ["double", "float"], requires = "infer")]
+    pub assume_float: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Columns")]
+pub struct ColumnArgs {
+    /// Columns to write, in this order, separated by commas
+    #[arg(long, value_name = "A,B,C")]
+    pub columns: Option<String>,
+    /// File of columns to write: one a line, or sph-parq2csv's JSON
+    #[arg(long, value_name = "FILE", conflicts_with = "columns")]
+    pub columns_file: Option<PathBuf>,
+    /// Columns that an input may lack; they are NULL then
+    #[arg(long, value_name = "X,Y")]
+    pub optional: Option<String>,
+    /// Rename a column; may be repeated
+    #[arg(long, value_name = "OLD=NEW")]
+    pub rename: Vec<String>,
+    /// Columns to leave out, separated by commas
+    #[arg(long, value_name = "A,B")]
+    pub exclude: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct ConvertArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// File, folder (one output per input), or - for stdout
+    #[arg(short, long, value_name = "OUT")]
+    pub output: String,
+    /// Replace an output that stands already
+    #[arg(short, long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    #[command(flatten)]
+    pub values: ValueArgs,
+    #[command(flatten)]
+    pub text_out: TextOutArgs,
+    #[command(flatten)]
+    pub stream_out: StreamOutArgs,
+    #[command(flatten)]
+    pub text_in: TextInArgs,
+    #[command(flatten)]
+    pub infer: InferArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct SanitizeArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// File, folder (one output per input), or - for stdout
+    #[arg(short, long, value_name = "OUT", default_value = "-")]
+    pub output: String,
+    /// Replace an output that stands already
+    #[arg(short, long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub values: ValueArgs,
+    #[command(flatten)]
+    pub infer: InferArgs,
+    #[command(flatten)]
+    pub text_in: TextInArgs,
+    #[command(flatten)]
+    pub text_out: TextOutArgs,
+    #[command(flatten)]
+    pub stream_out: StreamOutArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum KindArg {
+    /// Partitioned by position, with overlap
+    Director,
+    /// Partitioned by position, without overlap
+    Child,
+    /// Not partitioned
+    Regular,
+}
+
+#[derive(Debug, Args)]
+pub struct PartitionArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Folder of the chunk files
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Replace what another command has made there
+    #[arg(short, long)]
+    pub force: bool,
+    /// Kind of the table [default: what the schema says]
+    #[arg(long, value_name = "KIND", help_heading = "Partitioning")]
+    pub kind: Option<KindArg>,
+    /// Number of stripes
+    #[arg(long, value_name = "N", help_heading = "Partitioning")]
+    pub stripes: Option<u32>,
+    /// Sub-stripes per stripe
+    #[arg(long, value_name = "N", help_heading = "Partitioning")]
+    pub sub_stripes: Option<u32>,
+    /// Overlap in degrees
+    #[arg(long, value_name = "DEG", help_heading = "Partitioning")]
+    pub overlap: Option<f64>,
+    /// Write no overlap rows
+    #[arg(long, help_heading = "Partitioning")]
+    pub no_overlap: bool,
+    /// Column of the right ascension in degrees
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub ra: Option<String>,
+    /// Column of the declination in degrees
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub dec: Option<String>,
+    /// Column of the director's key: writes chunk_object_index.txt
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub id: Option<String>,
+    /// Take right ascensions modulo 360
+    #[arg(long, help_heading = "Partitioning")]
+    pub wrap_ra: bool,
+    /// Name of the chunk column
+    #[arg(
+        long,
+        value_name = "COL",
+        default_value = "chunkId",
+        help_heading = "Partitioning"
+    )]
+    pub chunk_column: String,
+    /// Name of the sub-chunk column
+    #[arg(
+        long,
+        value_name = "COL",
+        default_value = "subChunkId",
+        help_heading = "Partitioning"
+    )]
+    pub sub_chunk_column: String,
+    /// Write chunk_index.bin: rows per sub-chunk
+    #[arg(long, help_heading = "Partitioning")]
+    pub chunk_index: bool,
+    /// Name of the table, for the record [default: the schema's, else "table"]
+    #[arg(long, value_name = "NAME", help_heading = "Partitioning")]
+    pub table: Option<String>,
+    /// Let a director have VARCHAR and VARBINARY columns
+    #[arg(long, help_heading = "Partitioning")]
+    pub allow_varchar: bool,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    #[command(flatten)]
+    pub values: ValueArgs,
+    #[command(flatten)]
+    pub text_out: TextOutArgs,
+    #[command(flatten)]
+    pub text_in: TextInArgs,
+    #[command(flatten)]
+    pub infer: InferArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct StageArgs {
+    /// Output folders of partition and run, other folders or files; last the destination folder
+    #[arg(value_names = ["SRC", "DEST"], num_args = 2.., required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Replace tables that were staged from other files
+    #[arg(short, long)]
+    pub force: bool,
+    /// Name of the database
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// Name of the table [default: what the record says]
+    #[arg(long, value_name = "NAME")]
+    pub table: Option<String>,
+    /// Kind of the table, for files without a record
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<KindArg>,
+    /// Dialect of files without a record: qserv or qserv-csv [default: qserv]
+    #[arg(long, value_name = "NAME")]
+    pub dialect: Option<String>,
+    /// Encoding of files without a record [default: latin1]
+    #[arg(long, value_name = "NAME", value_parser = ["latin1", "utf8mb4", "binary"])]
+    pub charset: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Pipeline file
+    #[arg(value_name = "PIPELINE.toml")]
+    pub pipeline: PathBuf,
+    /// Replace tables that other options or inputs have made
+    #[arg(short, long)]
+    pub force: bool,
+}

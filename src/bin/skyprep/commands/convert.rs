@@ -1,0 +1,33 @@
+//! `skyprep convert`
+
+use anyhow::Result;
+
+use super::streams::{StreamCommand, run_streams};
+use crate::args::ConvertArgs;
+use crate::settings::{self, Session};
+
+/// Converts table files to text.
+pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
+    let schema = settings::schema(&args.values)?;
+    let text = settings::text_input(&args.text_in, schema.as_ref(), settings::chunk_columns())?;
+    let dialect = settings::output_dialect(&args.text_out, Some(&args.stream_out))?;
+    let columns = Some(&args.columns);
+    let target = settings::target(
+        "convert",
+        dialect,
+        &args.values,
+        &args.infer,
+        columns,
+        schema,
+    )?;
+    let inputs = settings::inputs(&args.input, false)?;
+    let command = StreamCommand {
+        name: "convert",
+        inputs,
+        text,
+        target,
+        output: &args.output,
+        is_forced: args.force,
+    };
+    run_streams(command, session)
+}

@@ -1,0 +1,8 @@
+//! One file per subcommand.
+
+pub mod convert;
+pub mod partition;
+pub mod run;
+pub mod sanitize;
+pub mod stage;
+mod streams;

@@ -1,0 +1,194 @@
+//! `skyprep partition`
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use serde_json::json;
+use skyprep::convert::{Routing, RoutingOptions};
+use skyprep::error::Error;
+use skyprep::partition::{OverlapRule, Partitioning, RaRule};
+use skyprep::pipeline::{
+    PassInput, PassJob, Replace, Standing, TableJob, check_director, standing,
+};
+use skyprep::schema::{TableKind, TableSchema};
+
+use crate::args::{KindArg, PartitionArgs};
+use crate::printer::format_tables;
+use crate::progress::Progress;
+use crate::settings::{self, Session};
+
+/// Sorts rows into chunk files.
+pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
+    let progress = Progress::new(session);
+    let (job, name) = plan(args, &progress)?;
+    let replace = if args.force {
+        Replace::Yes
+    } else {
+        Replace::No
+    };
+    let jobs = [job];
+    let Standing { done, folder } = standing(&args.output, &jobs, replace)?;
+    let [job] = jobs;
+    let mut folder = match (done.into_iter().flatten().next(), folder) {
+        (None, Some(folder)) => folder,
+        (reports, _) => {
+            let root = args.output.display();
+            session
+                .printer
+                .note(&format!("{root}: all is there; nothing to do"));
+            return session
+                .printer
+                .result(&format_tables(&reports.unwrap_or_default()));
+        }
+    };
+    let stamps = job
+        .inputs
+        .iter()
+        .filter_map(|input| input.input.stamp.as_ref());
+    progress.start(&name, stamps.map(|stamp| stamp.bytes).sum());
+    let outcome = job.run(&mut folder, &session.resources.pass_limits(), &progress);
+    progress.end();
+    let reports = outcome?;
+    if reports.iter().all(|report| report.rows_in == 0) {
+        session.printer.warn("no rows came in");
+    }
+    session.printer.result(&format_tables(&reports))
+}
+
+fn plan(args: &PartitionArgs, progress: &Progress<'_>) -> Result<(PassJob, String)> {
+    let schema = settings::schema(&args.values)?;
+    let kind = kind_of(args, schema.as_ref())?;
+    if let (TableKind::Director, Some(schema)) = (kind, &schema) {
+        check_director(schema, args.allow_varchar, progress)?;
+    }
+    let added = vec![args.chunk_column.clone(), args.sub_chunk_column.clone()];
+    let text = settings::text_input(&args.text_in, schema.as_ref(), added)?;
+    let dialect = settings::output_dialect(&args.text_out, None)?;
+    let (partitioning, routing) = match kind.is_partitioned() {
+        true => {
+            let partitioning = partitioning_of(args)?;
+            (
+                Some(partitioning),
+                Some(routing_of(args, kind, partitioning, schema.as_ref())?),
+            )
+        }
+        false => (None, None),
+    };
+    let name = args
+        .table
+        .clone()
+        .or_else(|| schema.as_ref().and_then(|s| s.table.clone()));
+    let name = name.unwrap_or_else(|| "table".to_owned());
+    let columns = Some(&args.columns);
+    let mut target = settings::target(&name, dialect, &args.values, &args.infer, columns, schema)?;
+    target.routing = routing;
+    let options = json!({
+        "command": "partition",
+        "kind": kind,
+        "partitioning": partitioning,
+        "no_overlap": args.no_overlap,
+        "wrap_ra": args.wrap_ra,
+        "chunk_index": args.chunk_index,
+        "target": target.fingerprint(),
+        "text": text.as_ref(),
+    });
+    let inputs = settings::inputs(&args.input, false)?;
+    let inputs = inputs
+        .into_iter()
+        .map(|input| PassInput {
+            input,
+            text: Arc::clone(&text),
+            feeds: vec![0],
+        })
+        .collect();
+    let job = TableJob {
+        target,
+        kind,
+        partitioning,
+        database: None,
+        prefix: String::new(),
+        file_name: format!("{name}.txt"),
+        has_chunk_index: args.chunk_index,
+    };
+    Ok((
+        PassJob {
+            inputs,
+            tables: vec![job],
+            options: vec![options],
+            outdated: Vec::new(),
+            is_sole: true,
+        },
+        name,
+    ))
+}
+
+/// Returns the kind that option and schema agree on.
+fn kind_of(args: &PartitionArgs, schema: Option<&TableSchema>) -> Result<TableKind> {
+    Ok(TableSchema::agreed_kind(
+        args.kind.map(TableKind::from),
+        schema,
+    )?)
+}
+
+fn partitioning_of(args: &PartitionArgs) -> Result<Partitioning> {
+    let (Some(stripes), Some(sub_stripes)) = (args.stripes, args.sub_stripes) else {
+        return Err(Error::usage("--stripes and --sub-stripes are needed")
+            .hint("all tables of a database share them; they have no default")
+            .into());
+    };
+    let overlap = match (args.overlap, args.no_overlap) {
+        (Some(overlap), _) => overlap,
+        (None, true) => 0.0,
+        (None, false) => {
+            return Err(Error::usage("--overlap is needed")
+                .hint("give it in degrees, such as 0.01667; or say --no-overlap")
+                .into());
+        }
+    };
+    Ok(Partitioning {
+        stripes,
+        sub_stripes,
+        overlap,
+    })
+}
+
+fn routing_of(
+    args: &PartitionArgs,
+    kind: TableKind,
+    partitioning: Partitioning,
+    schema: Option<&TableSchema>,
+) -> Result<Routing> {
+    if args.id.is_some() && kind != TableKind::Director {
+        return Err(Error::usage("--id makes a director index, and this is no director").into());
+    }
+    Ok(Routing::resolve(RoutingOptions {
+        chunker: partitioning.chunker()?,
+        kind,
+        ra: args.ra.clone(),
+        dec: args.dec.clone(),
+        id: args.id.clone(),
+        schema,
+        overlap: if args.no_overlap {
+            OverlapRule::Omit
+        } else {
+            OverlapRule::Write
+        },
+        ra_rule: if args.wrap_ra {
+            RaRule::Wrapped
+        } else {
+            RaRule::Checked
+        },
+        chunk_column: args.chunk_column.clone(),
+        sub_chunk_column: args.sub_chunk_column.clone(),
+    })?)
+}
+
+impl From<KindArg> for TableKind {
+    fn from(kind: KindArg) -> Self {
+        match kind {
+            KindArg::Director => Self::Director,
+            KindArg::Child => Self::Child,
+            KindArg::Regular => Self::Regular,
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! `skyprep sanitize`
+
+use anyhow::Result;
+use skyprep::error::{Error, Place};
+use skyprep::source::InputFormat;
+
+use super::streams::{StreamCommand, run_streams};
+use crate::args::SanitizeArgs;
+use crate::settings::{self, Session};
+
+/// Cleans text.
+pub fn run(args: &SanitizeArgs, session: &Session) -> Result<()> {
+    let schema = settings::schema(&args.values)?;
+    let text = settings::text_input(&args.text_in, schema.as_ref(), settings::chunk_columns())?;
+    let dialect = settings::output_dialect(&args.text_out, Some(&args.stream_out))?;
+    let target = settings::target("sanitize", dialect, &args.values, &args.infer, None, schema)?;
+    let inputs = settings::inputs(&args.input, true)?;
+    if let Some(table) = inputs
+        .iter()
+        .find(|input| input.format == InputFormat::Parquet)
+    {
+        return Err(Error::usage("sanitize reads text, this is Parquet")
+            .at(Place::file(table.name.shown()))
+            .hint("use skyprep convert, which applies the same rules")
+            .into());
+    }
+    let command = StreamCommand {
+        name: "sanitize",
+        inputs,
+        text,
+        target,
+        output: &args.output,
+        is_forced: args.force,
+    };
+    run_streams(command, session)
+}

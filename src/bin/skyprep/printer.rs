@@ -1,0 +1,186 @@
+//! The one place that prints: results to stdout, everything else to stderr.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "this file owns printing"
+)]
+
+use std::io::{IsTerminal, Write};
+use std::process::ExitCode;
+
+use skyprep::error::{Error, ErrorKind};
+use skyprep::pipeline::TableReport;
+
+use crate::args::GlobalArgs;
+
+/// Exit code of a process whose reader has gone: 128 and the number of SIGPIPE.
+const CLOSED_PIPE: u8 = 141;
+
+/// Prints for people.
+#[derive(Debug, Clone, Copy)]
+pub struct Printer {
+    is_quiet: bool,
+    is_verbose: bool,
+    is_terminal: bool,
+}
+
+impl Printer {
+    /// Makes a printer as the options say.
+    pub fn new(global: &GlobalArgs) -> Self {
+        Self {
+            is_quiet: global.quiet,
+            is_verbose: global.verbose,
+            is_terminal: std::io::stderr().is_terminal(),
+        }
+    }
+
+    /// Says whether only errors are printed.
+    pub fn is_quiet(&self) -> bool {
+        self.is_quiet
+    }
+
+    /// Says whether stderr is a terminal.
+    pub fn is_terminal(&self) -> bool {
+        self.is_terminal
+    }
+
+    /// Prints a line for people, on stderr.
+    pub fn note(&self, message: &str) {
+        if !self.is_quiet {
+            say(message);
+        }
+    }
+
+    /// Prints a line for the curious, on stderr.
+    pub fn detail(&self, message: &str) {
+        if self.is_verbose {
+            say(message);
+        }
+    }
+
+    /// Prints a warning, on stderr.
+    pub fn warn(&self, message: &str) {
+        if !self.is_quiet {
+            say(&format!("warning: {message}"));
+        }
+    }
+
+    /// Prints a result, on stdout.
+    ///
+    /// # Errors
+    /// stdout is closed or full.
+    pub fn result(&self, text: &str) -> anyhow::Result<()> {
+        if self.is_quiet {
+            return Ok(());
+        }
+        let mut out = std::io::stdout().lock();
+        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        written.map_err(|error| Error::writing(std::path::Path::new("stdout"), error).into())
+    }
+
+    /// Prints an error and returns its exit code.
+    pub fn failure(&self, error: &anyhow::Error) -> ExitCode {
+        let known = error.downcast_ref::<Error>();
+        if known.is_some_and(Error::is_broken_pipe) {
+            return ExitCode::from(CLOSED_PIPE);
+        }
+        say(&format!("error: {error:#}"));
+        if let Some(hint) = known.and_then(Error::hint_text) {
+            say(&format!("hint: {hint}"));
+        }
+        ExitCode::from(known.map_or(ErrorKind::Internal, Error::kind).exit_code())
+    }
+}
+
+/// Writes a line to stderr; one that is closed or full can't be told so.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
+
+/// Prints clap's message; help and version are no errors.
+pub fn print_usage(message: &clap::Error) -> ExitCode {
+    // A closed stdout can't be told anything more.
+    let _ = message.print();
+    ExitCode::from(if message.use_stderr() {
+        ErrorKind::Usage.exit_code()
+    } else {
+        0
+    })
+}
+
+/// Returns the table of what was made of each table.
+pub fn format_tables(tables: &[TableReport]) -> String {
+    let heads = [
+        "table", "rows in", "out", "overlap", "rejected", "files", "bytes", "MB/s", "memory",
+    ];
+    let mut lines = vec![heads.map(str::to_owned)];
+    for table in tables {
+        let rate = table.bytes as f64 / 1e6 / table.seconds.max(1e-9);
+        lines.push([
+            table.table.clone(),
+            grouped(table.rows_in),
+            grouped(table.rows_out),
+            grouped(table.overlap_rows),
+            grouped(table.rejected),
+            grouped(table.files),
+            grouped(table.bytes),
+            format!("{rate:.1}"),
+            format!("{:.1} MiB", table.memory_peak as f64 / f64::from(1 << 20)),
+        ]);
+    }
+    let widths: Vec<usize> = (0..heads.len())
+        .map(|column| {
+            lines
+                .iter()
+                .map(|line| line[column].chars().count())
+                .max()
+                .unwrap_or(0)
+        })
+        .collect();
+    let mut text = String::new();
+    for line in &lines {
+        for (column, cell) in line.iter().enumerate() {
+            // Names to the left, numbers to the right.
+            let padding = " ".repeat(widths[column] - cell.chars().count());
+            let (before, after) = if column == 0 {
+                ("", padding)
+            } else {
+                (&*padding, String::new())
+            };
+            let gap = if column == 0 { "" } else { "  " };
+            text.push_str(&format!("{gap}{before}{cell}{after}"));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// Writes a number with commas between groups of three digits.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() * 4 / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_in_groups() {
+        for (number, text) in [
+            (0, "0"),
+            (999, "999"),
+            (1000, "1,000"),
+            (1234567, "1,234,567"),
+        ] {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

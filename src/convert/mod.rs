@@ -1,0 +1,17 @@
+//! Convert: Arrow batches become rows of text.
+//!
+//! A [`RowPlan`] is compiled once per input file from the output's columns and the file's schema;
+//! bound to a batch it writes row after row into a packet, one encoder per column, without strings
+//! or allocations per cell.
+
+mod cells;
+mod positions;
+mod row_plan;
+mod target;
+mod temporal;
+
+pub use cells::{BoundColumn, CellSource};
+pub use positions::PositionColumn;
+pub use row_plan::{BoundRows, RowPlan, mysql_type_of};
+pub use target::{Routing, RoutingOptions, RowFault, RowTarget};
+pub(crate) use target::{check_row_length, missing, route_row};

@@ -1,0 +1,345 @@
+//! From a file's schema to a plan, from the plan and a batch to rows.
+
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Schema, TimeUnit};
+
+use super::cells::{BoundColumn, CellSource};
+use super::positions::PositionColumn;
+use super::target::{Routing, RowFault, RowTarget, check_row_length, route_row};
+use crate::dialect::Encoder;
+use crate::error::{Error, ErrorKind, Place, Result};
+use crate::exchange::Packet;
+use crate::partition::Router;
+use crate::schema::{ColumnContent, MysqlType, OutputColumn, RowStep, row_steps};
+use crate::values::{ColumnRule, RuleCounts, RuleName};
+
+/// How the rows of one output are made from one file's columns.
+pub struct RowPlan {
+    cells: Vec<PlannedCell>,
+    steps: Vec<RowStep>,
+    encoder: Encoder,
+    delimiter: u8,
+    line_end: &'static [u8],
+    routing: Option<PlannedRouting>,
+}
+
+struct PlannedCell {
+    name: String,
+    rule: ColumnRule,
+    /// Root column of the file and how it is read; none where NULL is written.
+    source: Option<(usize, CellSource)>,
+    /// Whether NULL is what belongs there.
+    is_placeholder: bool,
+}
+
+struct PlannedRouting {
+    router: Arc<Router>,
+    ra: (usize, String),
+    dec: (usize, String),
+    /// Rule and source of the director's key.
+    key: Option<PlannedCell>,
+}
+
+impl RowPlan {
+    /// Compiles the plan for a file with columns `schema`.
+    ///
+    /// # Errors
+    /// A column is missing, or its type can't be written.
+    pub fn compile(target: &RowTarget, columns: &[OutputColumn], schema: &Schema) -> Result<Self> {
+        let input: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+        let renamed = target.renamed(&input);
+        let mut cells = Vec::with_capacity(columns.len());
+        for (number, column) in columns.iter().enumerate() {
+            let source = match column.content {
+                ColumnContent::Input => match target.find(&column.name, &renamed)? {
+                    Some(root) => {
+                        let data_type = schema.field(root).data_type();
+                        Some((root, CellSource::of(&column.name, data_type)?, data_type))
+                    }
+                    None => None,
+                },
+                _ => None,
+            };
+            let mut typed = column.clone();
+            if typed.target.is_none() {
+                typed.target = source.and_then(|(_, _, data_type)| mysql_type_of(data_type));
+            }
+            cells.push(PlannedCell {
+                name: column.name.clone(),
+                rule: target.rule(number, &typed),
+                source: source.map(|(root, kind, _)| (root, kind)),
+                is_placeholder: column.content != ColumnContent::Input,
+            });
+        }
+        let routing = match &target.routing {
+            Some(routing) => Some(plan_routing(target, routing, columns, schema, &renamed)?),
+            None => None,
+        };
+        Ok(Self {
+            cells,
+            steps: row_steps(columns).0,
+            encoder: target.dialect.encoder(),
+            delimiter: target.dialect.delimiter(),
+            line_end: target.dialect.line_terminator().as_bytes(),
+            routing,
+        })
+    }
+
+    /// Returns the root columns of the file that are needed, ascending.
+    pub fn roots(&self) -> Vec<usize> {
+        let keyed = self.routing.iter().flat_map(|routing| &routing.key);
+        let mut roots: Vec<usize> = self
+            .cells
+            .iter()
+            .chain(keyed)
+            .filter_map(|cell| Some(cell.source?.0))
+            .collect();
+        roots.extend(
+            self.routing
+                .iter()
+                .flat_map(|routing| [routing.ra.0, routing.dec.0]),
+        );
+        roots.sort_unstable();
+        roots.dedup();
+        roots
+    }
+
+    /// Binds the plan to a batch whose columns are the file's `roots`.
+    ///
+    /// # Errors
+    /// A column can't be unpacked.
+    pub fn bind<'p>(
+        &'p self,
+        batch: &RecordBatch,
+        roots: &[usize],
+        counts: &mut RuleCounts,
+    ) -> Result<BoundRows<'p>> {
+        let array = |root: usize| {
+            roots
+                .binary_search(&root)
+                .map(|at| batch.column(at))
+                .map_err(|_| Error::new(ErrorKind::Internal, format!("column {root} was not read")))
+        };
+        let bind = |cell: &'p PlannedCell, counts: &mut RuleCounts| {
+            let Some((root, source)) = cell.source else {
+                if !cell.is_placeholder {
+                    cell.rule
+                        .count(counts, RuleName::Missing, batch.num_rows() as u64);
+                }
+                return Ok(None);
+            };
+            let bound = BoundColumn::bind(&cell.rule, source, array(root)?, counts);
+            let column = Some(cell.name.clone());
+            bound.map(Some).map_err(|error| {
+                error.at(Place {
+                    column,
+                    ..Place::default()
+                })
+            })
+        };
+        let cells: Result<Vec<_>> = self.cells.iter().map(|cell| bind(cell, counts)).collect();
+        let routing = match &self.routing {
+            None => None,
+            Some(plan) => Some(BoundRouting {
+                ra: PositionColumn::bind(array(plan.ra.0)?)?,
+                dec: PositionColumn::bind(array(plan.dec.0)?)?,
+                // What the key's rules change is counted with its cell already.
+                key: match &plan.key {
+                    Some(key) => bind(key, &mut RuleCounts::default())?,
+                    None => None,
+                },
+                plan,
+            }),
+        };
+        Ok(BoundRows {
+            plan: self,
+            cells: cells?,
+            routing,
+        })
+    }
+}
+
+fn plan_routing(
+    target: &RowTarget,
+    routing: &Routing,
+    columns: &[OutputColumn],
+    schema: &Schema,
+    renamed: &[String],
+) -> Result<PlannedRouting> {
+    let position = |name: &String| -> Result<(usize, String)> {
+        let root = target.find(name, renamed)?;
+        let root = root.ok_or_else(|| super::target::missing(name, renamed))?;
+        PositionColumn::check_type(name, schema.field(root).data_type())?;
+        Ok((root, name.clone()))
+    };
+    let key = match &routing.key {
+        None => None,
+        Some(name) => {
+            let root = target.find(name, renamed)?;
+            let root = root.ok_or_else(|| super::target::missing(name, renamed))?;
+            let data_type = schema.field(root).data_type();
+            let known = columns.iter().position(|column| column.name == *name);
+            let column = OutputColumn {
+                name: name.clone(),
+                content: ColumnContent::Input,
+                target: known
+                    .and_then(|at| columns[at].target)
+                    .or_else(|| mysql_type_of(data_type)),
+                // A director's key must be there, whatever the table says.
+                is_not_null: true,
+            };
+            let rule = target.rule(known.unwrap_or(0), &column);
+            let source = Some((root, CellSource::of(name, data_type)?));
+            Some(PlannedCell {
+                name: name.clone(),
+                rule,
+                source,
+                is_placeholder: false,
+            })
+        }
+    };
+    let router = Arc::clone(&routing.router);
+    Ok(PlannedRouting {
+        router,
+        ra: position(&routing.ra)?,
+        dec: position(&routing.dec)?,
+        key,
+    })
+}
+
+/// A plan bound to a batch.
+pub struct BoundRows<'p> {
+    plan: &'p RowPlan,
+    /// None for a placeholder.
+    cells: Vec<Option<BoundColumn<'p>>>,
+    routing: Option<BoundRouting<'p>>,
+}
+
+struct BoundRouting<'p> {
+    plan: &'p PlannedRouting,
+    ra: PositionColumn,
+    dec: PositionColumn,
+    key: Option<BoundColumn<'p>>,
+}
+
+impl BoundRows<'_> {
+    /// Writes row `row` of the batch into `packet` and routes it.
+    ///
+    /// # Errors
+    /// A value is refused; the packet is then as before.
+    pub fn write(
+        &self,
+        row: usize,
+        packet: &mut Packet,
+        counts: &mut RuleCounts,
+    ) -> Result<(), RowFault> {
+        let written = self.write_cells(row, packet, counts);
+        if written.is_err() {
+            packet.abandon_row();
+        }
+        written
+    }
+
+    fn write_cells(
+        &self,
+        row: usize,
+        packet: &mut Packet,
+        counts: &mut RuleCounts,
+    ) -> Result<(), RowFault> {
+        let encoder = &self.plan.encoder;
+        for step in &self.plan.steps {
+            match step {
+                RowStep::Delimiter => packet.text_mut().push(self.plan.delimiter),
+                RowStep::Slot => packet.mark_slot(),
+                RowStep::Cell(number) => {
+                    let out = packet.text_mut();
+                    let written = match &self.cells[*number] {
+                        Some(cell) => cell.write(row, encoder, out, counts),
+                        None => self.plan.cells[*number].rule.null(out),
+                    };
+                    written.map_err(|cell| RowFault {
+                        column: self.plan.cells[*number].name.clone(),
+                        cell,
+                    })?;
+                }
+            }
+        }
+        check_row_length(
+            packet,
+            self.plan.cells.first().map_or("", |cell| &cell.name),
+        )?;
+        match &self.routing {
+            Some(routing) => routing.route(row, encoder, packet),
+            None => {
+                packet.text_mut().push_short(self.plan.line_end);
+                packet.end_row();
+                Ok(())
+            }
+        }
+    }
+}
+
+impl BoundRouting<'_> {
+    fn route(&self, row: usize, encoder: &Encoder, packet: &mut Packet) -> Result<(), RowFault> {
+        let (ra_name, dec_name) = (&self.plan.ra.1, &self.plan.dec.1);
+        let fault = |column: &String| {
+            let column = column.clone();
+            move |cell| RowFault { column, cell }
+        };
+        let ra = self.ra.degrees(row).map_err(fault(ra_name))?;
+        let dec = self.dec.degrees(row).map_err(fault(dec_name))?;
+        if let Some(key) = &self.key {
+            let written = key.write(row, encoder, packet.key_mut(), &mut RuleCounts::default());
+            written.map_err(|cell| RowFault {
+                column: self
+                    .plan
+                    .key
+                    .as_ref()
+                    .map_or_else(String::new, |k| k.name.clone()),
+                cell,
+            })?;
+        }
+        route_row(&self.plan.router, (ra_name, ra), (dec_name, dec), packet)?;
+        if self.key.is_some() {
+            packet.end_key();
+        }
+        Ok(())
+    }
+}
+
+/// Returns the MySQL type that a column has without a schema; text and binary have none.
+pub fn mysql_type_of(data_type: &DataType) -> Option<MysqlType> {
+    let integer = |bits, unsigned| Some(MysqlType::Integer { bits, unsigned });
+    let digits = |unit: &TimeUnit| match unit {
+        TimeUnit::Second => 0,
+        TimeUnit::Millisecond => 3,
+        TimeUnit::Microsecond | TimeUnit::Nanosecond => 6,
+    };
+    match data_type {
+        DataType::Boolean | DataType::Int8 => integer(8, false),
+        DataType::Int16 => integer(16, false),
+        DataType::Int32 => integer(32, false),
+        DataType::Int64 | DataType::Duration(_) => integer(64, false),
+        DataType::UInt8 => integer(8, true),
+        DataType::UInt16 => integer(16, true),
+        DataType::UInt32 => integer(32, true),
+        DataType::UInt64 => integer(64, true),
+        DataType::Float16 | DataType::Float32 => Some(MysqlType::Float),
+        DataType::Float64 => Some(MysqlType::Double),
+        DataType::Decimal32(precision, scale)
+        | DataType::Decimal64(precision, scale)
+        | DataType::Decimal128(precision, scale)
+        | DataType::Decimal256(precision, scale) => Some(MysqlType::Decimal {
+            precision: *precision,
+            scale: u8::try_from(*scale).unwrap_or(0),
+        }),
+        DataType::Date32 | DataType::Date64 => Some(MysqlType::Date),
+        DataType::Time32(unit) | DataType::Time64(unit) => Some(MysqlType::Time(digits(unit))),
+        DataType::Timestamp(unit, _) => Some(MysqlType::DateTime(digits(unit))),
+        DataType::Dictionary(_, values) => mysql_type_of(values),
+        DataType::RunEndEncoded(_, values) => mysql_type_of(values.data_type()),
+        _ => None,
+    }
+}

@@ -1,0 +1,317 @@
+//! What rows are made for: an output with its dialect, values, columns and routing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::dialect::Dialect;
+use crate::error::{Error, ErrorKind, Place, Result};
+use crate::exchange::Packet;
+use crate::partition::geometry::{Chunker, PositionFault};
+use crate::partition::{OverlapRule, RaRule, Router};
+use crate::schema::{OutputChoice, OutputColumn, TableKind, TableSchema};
+use crate::values::{CellFault, ColumnRule, Inference, ValuePolicy};
+
+/// How the rows of one output are made.
+#[derive(Debug, Clone)]
+pub struct RowTarget {
+    /// Name of the output: the table's, or the command's.
+    pub name: String,
+    /// Dialect of the text.
+    pub dialect: Dialect,
+    /// What becomes of values that MariaDB would not take.
+    pub policy: ValuePolicy,
+    /// What untyped text is taken for.
+    pub inference: Inference,
+    /// Columns that the user names, in order.
+    pub columns: Option<Vec<String>>,
+    /// Columns that the user leaves out.
+    pub exclude: Vec<String>,
+    /// Columns that an input may lack; they are NULL then.
+    pub optional: Vec<String>,
+    /// New names of input columns: old to new.
+    pub rename: BTreeMap<String, String>,
+    /// The target table.
+    pub schema: Option<TableSchema>,
+    /// Where rows go, for partitioned outputs.
+    pub routing: Option<Routing>,
+}
+
+/// Where the rows of a partitioned output go.
+#[derive(Debug, Clone)]
+pub struct Routing {
+    /// Routes by position.
+    pub router: Arc<Router>,
+    /// Column of the right ascension.
+    pub ra: String,
+    /// Column of the declination.
+    pub dec: String,
+    /// Column of the director's key, if an index of it is wanted.
+    pub key: Option<String>,
+    /// Name of the chunk column.
+    pub chunk_column: String,
+    /// Name of the sub-chunk column.
+    pub sub_chunk_column: String,
+}
+
+/// What the user and the schema say about where rows go.
+#[derive(Debug)]
+pub struct RoutingOptions<'a> {
+    /// The division of the sky.
+    pub chunker: Arc<Chunker>,
+    /// What the table is to Qserv: directors have overlap and a key of their own.
+    pub kind: TableKind,
+    /// Column of the right ascension; else the schema's.
+    pub ra: Option<String>,
+    /// Column of the declination; else the schema's.
+    pub dec: Option<String>,
+    /// Column of the director's key; else the schema's.
+    pub id: Option<String>,
+    /// The target table.
+    pub schema: Option<&'a TableSchema>,
+    /// Whether a director gets overlap rows.
+    pub overlap: OverlapRule,
+    /// What right ascensions are taken.
+    pub ra_rule: RaRule,
+    /// Name of the chunk column.
+    pub chunk_column: String,
+    /// Name of the sub-chunk column.
+    pub sub_chunk_column: String,
+}
+
+impl Routing {
+    /// Settles where rows go.
+    ///
+    /// # Errors
+    /// Neither user nor schema name the position columns, or a table without a key gets one.
+    pub fn resolve(options: RoutingOptions<'_>) -> Result<Self> {
+        let known = |own: Option<String>, theirs: fn(&TableSchema) -> &Option<String>| {
+            own.or_else(|| options.schema.and_then(|schema| theirs(schema).clone()))
+        };
+        let is_director = options.kind == TableKind::Director;
+        let ra = known(options.ra, |schema| &schema.ra);
+        let dec = known(options.dec, |schema| &schema.dec);
+        let (Some(ra), Some(dec)) = (ra, dec) else {
+            return Err(
+                Error::usage("a partitioned table needs the columns of its positions")
+                    .hint("name right ascension and declination in degrees: --ra and --dec"),
+            );
+        };
+        let overlap = if is_director {
+            options.overlap
+        } else {
+            OverlapRule::Omit
+        };
+        Ok(Self {
+            router: Arc::new(Router::new(options.chunker, overlap, options.ra_rule)),
+            ra,
+            dec,
+            // A child's id is its director's, which has the index.
+            key: known(options.id, |schema| &schema.id).filter(|_| is_director),
+            chunk_column: options.chunk_column,
+            sub_chunk_column: options.sub_chunk_column,
+        })
+    }
+}
+
+/// Routes the row that was written last and ends it.
+///
+/// # Errors
+/// The position does not lie on the sphere; the fault names its column.
+#[inline]
+pub(crate) fn route_row(
+    router: &Router,
+    (ra_name, ra): (&str, f64),
+    (dec_name, dec): (&str, f64),
+    packet: &mut Packet,
+) -> Result<(), RowFault> {
+    router.route(ra, dec, packet).map_err(|fault| {
+        let column = match fault {
+            PositionFault::DecNotFinite(_) | PositionFault::DecOutOfRange(_) => dec_name,
+            PositionFault::RaNotFinite(_) | PositionFault::RaOutOfRange(_) => ra_name,
+        };
+        RowFault {
+            column: column.to_owned(),
+            cell: CellFault::new(fault.to_string()),
+        }
+    })?;
+    packet.end_row();
+    Ok(())
+}
+
+impl RowTarget {
+    /// Makes a target that writes all columns as they come, in `dialect`.
+    pub fn new(name: impl Into<String>, dialect: Dialect) -> Self {
+        Self {
+            name: name.into(),
+            dialect,
+            policy: ValuePolicy::default(),
+            inference: Inference::Off,
+            columns: None,
+            exclude: Vec::new(),
+            optional: Vec::new(),
+            rename: BTreeMap::new(),
+            schema: None,
+            routing: None,
+        }
+    }
+
+    /// Returns what decides the rows' bytes, for the record of an output folder.
+    pub fn fingerprint(&self) -> serde_json::Value {
+        let routing = self.routing.as_ref();
+        serde_json::json!({
+            "dialect": self.dialect,
+            "values": self.policy,
+            "inference": self.inference,
+            "columns": self.columns,
+            "exclude": self.exclude,
+            "optional": self.optional,
+            "rename": self.rename,
+            "schema": self.schema.as_ref().map(|schema| &schema.columns),
+            "id": routing.map(|routing| &routing.key),
+            "ra": routing.map(|routing| &routing.ra),
+            "dec": routing.map(|routing| &routing.dec),
+            "chunk_column": routing.map(|routing| &routing.chunk_column),
+            "sub_chunk_column": routing.map(|routing| &routing.sub_chunk_column),
+        })
+    }
+
+    /// Returns the names of the input's columns as this output calls them.
+    pub fn renamed(&self, input: &[String]) -> Vec<String> {
+        input
+            .iter()
+            .map(|name| self.rename.get(name).unwrap_or(name).clone())
+            .collect()
+    }
+
+    /// Returns the output's columns, given those of the first input.
+    ///
+    /// # Errors
+    /// A column is named twice, excluded but not there, or unknown to the schema.
+    pub fn output_columns(&self, input: &[String]) -> Result<Vec<OutputColumn>> {
+        let renamed = self.renamed(input);
+        if let Some(name) = self.rename.keys().find(|name| !input.contains(name)) {
+            return Err(missing(name, input));
+        }
+        if let Some(name) = self.exclude.iter().find(|name| !self.knows(name, &renamed)) {
+            return Err(missing(name, &renamed));
+        }
+        let routing = self.routing.as_ref();
+        OutputChoice {
+            columns: self.columns.as_deref(),
+            schema: self.schema.as_ref(),
+            exclude: &self.exclude,
+            chunk_columns: routing.map(|r| (r.chunk_column.as_str(), r.sub_chunk_column.as_str())),
+        }
+        .resolve(&renamed)
+    }
+
+    /// Refuses an input with columns that the first input did not have, where nobody said which
+    /// columns to write: they would be lost without a word.
+    ///
+    /// # Errors
+    /// The first such column.
+    pub fn check_no_surplus(&self, input: &[String], columns: &[OutputColumn]) -> Result<()> {
+        if self.columns.is_some() || self.schema.is_some() {
+            return Ok(());
+        }
+        let renamed = self.renamed(input);
+        let is_written = |name: &String| columns.iter().any(|column| column.name == *name);
+        match renamed
+            .iter()
+            .find(|name| !is_written(name) && !self.exclude.contains(name))
+        {
+            None => Ok(()),
+            Some(name) => Err(Error::usage(format!(
+                "the input has a column {name} that the first input does not have"
+            ))
+            .hint("say which columns to write: --columns, --exclude or --schema")),
+        }
+    }
+
+    fn knows(&self, name: &str, renamed: &[String]) -> bool {
+        renamed.iter().any(|known| known == name)
+            || self
+                .schema
+                .as_ref()
+                .is_some_and(|schema| schema.column(name).is_some())
+    }
+
+    /// Finds the column `name` in an input whose columns this output calls `renamed`.
+    ///
+    /// Returns nothing if it is missing and may be.
+    ///
+    /// # Errors
+    /// It is missing.
+    pub fn find(&self, name: &str, renamed: &[String]) -> Result<Option<usize>> {
+        match renamed.iter().position(|known| known == name) {
+            Some(at) => Ok(Some(at)),
+            None if self.optional.iter().any(|optional| optional == name) => Ok(None),
+            None => Err(missing(name, renamed)),
+        }
+    }
+
+    /// Compiles the rules of output column number `number`.
+    pub fn rule(&self, number: usize, column: &OutputColumn) -> ColumnRule {
+        let null = self.dialect.null();
+        ColumnRule::new(
+            number,
+            column.target,
+            column.is_not_null,
+            &self.policy,
+            null,
+        )
+    }
+}
+
+/// Makes the error for a column that an input does not have.
+pub(crate) fn missing(name: &str, known: &[String]) -> Error {
+    let mut shown: Vec<&str> = known.iter().take(20).map(String::as_str).collect();
+    if known.len() > shown.len() {
+        shown.push("...");
+    }
+    let near = known.iter().find(|other| other.eq_ignore_ascii_case(name));
+    let hint = match near {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("its columns are {}", shown.join(", ")),
+    };
+    Error::usage(format!("the input has no column {name}")).hint(hint)
+}
+
+/// Refuses a row that Qserv's ingest server would not take.
+///
+/// # Errors
+/// The row that was written last is too long; the fault names its first column.
+#[inline]
+pub(crate) fn check_row_length(packet: &Packet, first_column: &str) -> Result<(), RowFault> {
+    if !packet.is_row_too_long() {
+        return Ok(());
+    }
+    let message = "the row is longer than 16 MiB, which Qserv's ingest server does not take";
+    Err(RowFault {
+        column: first_column.to_owned(),
+        cell: CellFault::new(message),
+    })
+}
+
+/// Why a row was refused.
+#[derive(Debug)]
+pub struct RowFault {
+    /// Name of the column.
+    pub column: String,
+    /// What was found there.
+    pub cell: CellFault,
+}
+
+impl RowFault {
+    /// Turns the fault into an error at `place`.
+    pub fn into_error(self, place: Place) -> Error {
+        let error = Error::new(ErrorKind::DataRefused, self.cell.message).at(Place {
+            column: Some(self.column),
+            ..place
+        });
+        match self.cell.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}

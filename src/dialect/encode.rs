@@ -1,0 +1,319 @@
+//! From a value to a field's bytes.
+//!
+//! | dialect | what is written |
+//! |---|---|
+//! | with an escape | structural bytes escaped: `\t` (if TAB is the delimiter), `\n`, `\r`, `\0`, `\Z`, else the escape and the byte |
+//! | ... and a quote | the same, and quotes around the word `NULL` in any case, and around what equals the null string |
+//! | with only a quote | quotes around what holds delimiter, quote, CR or LF, or equals the null string; quotes doubled |
+//! | with neither | the value, or a fault if it holds delimiter, CR or LF, or equals the null string |
+//!
+//! What equals the null string where there is an escape but no quote gets an escape that it
+//! doesn't need; it can't happen with `\N`, whose escape is always doubled in a value.
+
+use super::definition::{Dialect, LineTerminator};
+use super::faults::EncodeFault;
+
+/// Writes values in one dialect.
+///
+/// # Examples
+/// ```
+/// use skyprep::dialect::Dialect;
+///
+/// let encoder = Dialect::qserv().encoder();
+/// let mut row = Vec::new();
+/// encoder.encode_into(b"C:\\new\n", &mut row)?;
+/// encoder.delimit(&mut row);
+/// encoder.encode_null(&mut row);
+/// encoder.end_record(&mut row);
+/// assert_eq!(row, b"C:\\\\new\\n\t\\N\n");
+/// # Ok::<(), skyprep::dialect::EncodeFault>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Encoder {
+    /// For each byte 0, or what stands for it after the escape. Without an escape any other
+    /// number than 0 says that the byte can't stand in an unquoted field.
+    codes: [u8; 256],
+    delimiter: u8,
+    quote: Option<u8>,
+    escape: Option<u8>,
+    null: Vec<u8>,
+    line_terminator: LineTerminator,
+}
+
+impl Encoder {
+    /// Makes a writer for `dialect`.
+    pub fn new(dialect: &Dialect) -> Self {
+        let mut codes = [0; 256];
+        let mut set = |byte: u8, code: u8| {
+            if let Some(slot) = codes.get_mut(usize::from(byte)) {
+                *slot = code;
+            }
+        };
+        set(b'\n', b'n');
+        set(b'\r', b'r');
+        set(dialect.delimiter(), dialect.delimiter());
+        if let Some(quote) = dialect.quote() {
+            set(quote, quote);
+        }
+        if let Some(escape) = dialect.escape() {
+            set(escape, escape);
+            set(0, b'0');
+            set(0x1a, b'Z');
+            if dialect.delimiter() == b'\t' {
+                set(b'\t', b't');
+            }
+        }
+        Self {
+            codes,
+            delimiter: dialect.delimiter(),
+            quote: dialect.quote(),
+            escape: dialect.escape(),
+            null: dialect.null().to_vec(),
+            line_terminator: dialect.line_terminator(),
+        }
+    }
+
+    /// Appends `value` as one field.
+    ///
+    /// # Errors
+    /// When the dialect has no way to write the value; `out` is then as it was.
+    pub fn encode_into(&self, value: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeFault> {
+        match (self.escape, self.quote) {
+            (Some(escape), quote) => self.encode_escaped(value, escape, quote, out),
+            (None, Some(quote)) => {
+                if self.first_coded(value).is_some() || value == self.null {
+                    push_with_doubled_quotes(value, quote, out);
+                } else {
+                    out.extend_from_slice(value);
+                }
+                Ok(())
+            }
+            (None, None) => {
+                if let Some((_, byte, _)) = self.first_coded(value) {
+                    return Err(EncodeFault::Structural(byte));
+                }
+                if value == self.null {
+                    return Err(EncodeFault::LooksLikeNull);
+                }
+                out.extend_from_slice(value);
+                Ok(())
+            }
+        }
+    }
+
+    /// Says whether `value` is written as it is, so that a caller may copy it.
+    #[inline]
+    #[must_use]
+    pub fn is_plain(&self, value: &[u8]) -> bool {
+        let is_null_word = value.len() == 4 && value.eq_ignore_ascii_case(b"NULL");
+        self.first_coded(value).is_none() && !is_null_word && value != self.null
+    }
+
+    /// Appends NULL as one field.
+    pub fn encode_null(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.null);
+    }
+
+    /// Appends the delimiter.
+    pub fn delimit(&self, out: &mut Vec<u8>) {
+        out.push(self.delimiter);
+    }
+
+    /// Appends the line terminator.
+    pub fn end_record(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.line_terminator.as_bytes());
+    }
+
+    fn encode_escaped(
+        &self,
+        value: &[u8],
+        escape: u8,
+        quote: Option<u8>,
+        out: &mut Vec<u8>,
+    ) -> Result<(), EncodeFault> {
+        let start = out.len();
+        self.push_escaped(value, escape, out);
+        let is_null_text = out.get(start..) == Some(self.null.as_slice());
+        match quote {
+            // MariaDB knows the word in capitals only; other readers are less strict.
+            Some(quote) if is_null_text || value.eq_ignore_ascii_case(b"NULL") => {
+                out.insert(start, quote);
+                out.push(quote);
+                Ok(())
+            }
+            None if is_null_text => {
+                out.truncate(start);
+                self.push_respelt(value, escape, out)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn push_escaped(&self, value: &[u8], escape: u8, out: &mut Vec<u8>) {
+        let mut rest = value;
+        while let Some((plain, byte, after)) = self.first_coded(rest) {
+            out.extend_from_slice(plain);
+            out.extend_from_slice(&[escape, self.code(byte)]);
+            rest = after;
+        }
+        out.extend_from_slice(rest);
+    }
+
+    /// Writes a value whose plain text is the null string with one escape more than it needs.
+    fn push_respelt(&self, value: &[u8], escape: u8, out: &mut Vec<u8>) -> Result<(), EncodeFault> {
+        let can_take_escape = |byte: u8| {
+            self.code(byte) == 0 && !b"0bnrtZ".contains(&byte) && (byte != b'N' || value.len() > 1)
+        };
+        let at = value.iter().position(|byte| can_take_escape(*byte));
+        let Some((before, from)) = at.and_then(|at| value.split_at_checked(at)) else {
+            return Err(EncodeFault::LooksLikeNull);
+        };
+        self.push_escaped(before, escape, out);
+        out.push(escape);
+        self.push_escaped(from, escape, out);
+        Ok(())
+    }
+
+    /// Splits `value` at the first byte that can't be written as it is.
+    #[inline]
+    fn first_coded<'v>(&self, value: &'v [u8]) -> Option<(&'v [u8], u8, &'v [u8])> {
+        let at = value.iter().position(|byte| self.code(*byte) != 0)?;
+        let (plain, from) = value.split_at_checked(at)?;
+        let (byte, after) = from.split_first()?;
+        Some((plain, *byte, after))
+    }
+
+    #[inline]
+    #[allow(clippy::indexing_slicing, reason = "every u8 is an index of 256 codes")]
+    fn code(&self, byte: u8) -> u8 {
+        self.codes[usize::from(byte)]
+    }
+}
+
+fn push_with_doubled_quotes(value: &[u8], quote: u8, out: &mut Vec<u8>) {
+    out.push(quote);
+    let mut rest = value;
+    while let Some(at) = memchr::memchr(quote, rest) {
+        let Some((before, after)) = rest.split_at_checked(at + 1) else {
+            break;
+        };
+        out.extend_from_slice(before);
+        out.push(quote);
+        rest = after;
+    }
+    out.extend_from_slice(rest);
+    out.push(quote);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn custom(quote: Option<u8>, escape: Option<u8>, null: &str) -> Dialect {
+        Dialect::custom(b',', quote, escape, Some(null)).unwrap()
+    }
+
+    macro_rules! writes {
+        ($name:ident, $dialect:expr, $value:expr, $expected:expr) => {
+            #[test]
+            fn $name() {
+                let mut out = b"before".to_vec();
+                let result = $dialect.encoder().encode_into($value, &mut out);
+                let text = String::from_utf8_lossy(out.strip_prefix(b"before").unwrap());
+                let expected: Result<&str, EncodeFault> = $expected;
+                assert_eq!(result.map(|()| &*text), expected);
+                assert!(
+                    result.is_ok() || text.is_empty(),
+                    "a fault leaves nothing behind"
+                );
+            }
+        };
+    }
+
+    const QUOTE: Option<u8> = Some(b'"');
+    const ESCAPE: Option<u8> = Some(b'\\');
+    writes!(plain, Dialect::qserv(), "käfer".as_bytes(), Ok("käfer"));
+    writes!(empty, Dialect::qserv(), b"", Ok(""));
+    writes!(
+        structure,
+        Dialect::qserv(),
+        b"\t\n\r\0\x1a\\",
+        Ok(r"\t\n\r\0\Z\\")
+    );
+    writes!(
+        harmless,
+        Dialect::qserv(),
+        b"\x01\x08,\"'",
+        Ok("\x01\x08,\"'")
+    );
+    writes!(null_text, Dialect::qserv(), br"\N", Ok(r"\\N"));
+    writes!(word_without_quote, Dialect::qserv(), b"NULL", Ok("NULL"));
+    writes!(
+        structure_csv,
+        Dialect::qserv_csv(),
+        b"a,\"b\"\n\t",
+        Ok("a\\,\\\"b\\\"\\n\t")
+    );
+    writes!(word, Dialect::qserv_csv(), b"NULL", Ok("\"NULL\""));
+    writes!(word_in_small, Dialect::qserv_csv(), b"null", Ok("\"null\""));
+    writes!(word_in_text, Dialect::qserv_csv(), b"NULL!", Ok("NULL!"));
+
+    writes!(
+        own_null_quoted,
+        custom(QUOTE, ESCAPE, "-"),
+        b"-",
+        Ok("\"-\"")
+    );
+    writes!(
+        own_null_respelt,
+        custom(None, ESCAPE, "nix"),
+        b"nix",
+        Ok(r"n\ix")
+    );
+    writes!(
+        own_null_stuck,
+        custom(None, ESCAPE, "0"),
+        b"0",
+        Err(EncodeFault::LooksLikeNull)
+    );
+    writes!(
+        letter_null_stuck,
+        custom(None, ESCAPE, "N"),
+        b"N",
+        Err(EncodeFault::LooksLikeNull)
+    );
+    writes!(
+        escaped_null_text,
+        custom(None, ESCAPE, r"\\-"),
+        br"\-",
+        Ok(r"\\\-")
+    );
+    writes!(
+        empty_null_stuck,
+        custom(None, ESCAPE, ""),
+        b"",
+        Err(EncodeFault::LooksLikeNull)
+    );
+
+    writes!(rfc4180_plain, Dialect::rfc4180(), b"a\\b", Ok("a\\b"));
+    writes!(
+        rfc4180_quoted,
+        Dialect::rfc4180(),
+        b"a,\"b\"\r\n",
+        Ok("\"a,\"\"b\"\"\r\n\"")
+    );
+    writes!(rfc4180_empty, Dialect::rfc4180(), b"", Ok("\"\""));
+    writes!(bare, custom(None, None, "NULL"), b"a\"b\\", Ok("a\"b\\"));
+    writes!(
+        bare_delimiter,
+        custom(None, None, "NULL"),
+        b"a,b",
+        Err(EncodeFault::Structural(b','))
+    );
+    writes!(
+        bare_null,
+        custom(None, None, "NULL"),
+        b"NULL",
+        Err(EncodeFault::LooksLikeNull)
+    );
+}

@@ -1,0 +1,566 @@
+//! The collector: puts packets into input order and pays for memory.
+//!
+//! Workers take pieces in input order and finish them in any order. The oldest unfinished piece
+//! is the only one whose packets may be written next, so it must never wait for memory that
+//! younger pieces hold. Three rules keep that so at any limit:
+//! 1. a piece's own memory (decoder, text block) is taken while pieces are handed out, that is in
+//!    input order;
+//! 2. everybody but the oldest leaves a headroom that is enough for the oldest to go on;
+//! 3. whoever the gate refuses writes out what is in order already, if that is worth it, or waits.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::Sink;
+use super::packet::{Packet, PacketShape};
+use crate::error::{Error, Result};
+use crate::resources::{Lease, MemoryGate};
+
+/// Why a worker must stop.
+#[derive(Debug)]
+pub enum Stop {
+    /// This worker met a failure.
+    Failed(Error),
+    /// Another worker failed at an earlier place; whatever this one would find comes after it.
+    Overtaken,
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// What a collector is made of.
+pub struct CollectorOptions<'a> {
+    /// Where memory is paid for.
+    pub gate: Arc<MemoryGate>,
+    /// One sink per output.
+    pub sinks: Vec<&'a dyn Sink>,
+    /// Shape of each output's packets.
+    pub shapes: Vec<PacketShape>,
+}
+
+/// Orders the packets of one pass and hands them to the sinks in runs.
+pub struct Collector<'a> {
+    gate: Arc<MemoryGate>,
+    sinks: Vec<&'a dyn Sink>,
+    shapes: Vec<PacketShape>,
+    headroom: u64,
+    state: Mutex<State>,
+}
+
+struct State {
+    /// Number of the oldest piece that is not finished.
+    oldest: u64,
+    /// Pieces after the oldest.
+    younger: BTreeMap<u64, Waiting>,
+    outputs: Vec<Output>,
+    idle: Vec<Vec<Packet>>,
+    /// The first failure and its piece; without one, nothing can be written any more.
+    failure: Option<(Option<u64>, Error)>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    packets: Vec<(usize, Packet)>,
+    is_finished: bool,
+}
+
+/// The run of one output that is in order and not yet written.
+#[derive(Default)]
+struct Output {
+    run: Vec<Packet>,
+    bytes: u64,
+    is_being_written: bool,
+    /// The most bytes that this output's packets held at once.
+    peak: u64,
+    held: u64,
+}
+
+impl<'a> Collector<'a> {
+    /// Makes a collector for piece numbers from 0.
+    pub fn new(options: CollectorOptions<'a>) -> Self {
+        let CollectorOptions {
+            gate,
+            sinks,
+            shapes,
+        } = options;
+        let one_each: u64 = shapes.iter().map(PacketShape::bytes).sum();
+        Self {
+            headroom: (gate.limit() / 16).max(one_each),
+            gate,
+            state: Mutex::new(State {
+                oldest: 0,
+                younger: BTreeMap::new(),
+                outputs: sinks.iter().map(|_| Output::default()).collect(),
+                idle: sinks.iter().map(|_| Vec::new()).collect(),
+                failure: None,
+            }),
+            sinks,
+            shapes,
+        }
+    }
+
+    /// Takes memory for piece number `piece`; call it while handing pieces out, in order.
+    ///
+    /// # Errors
+    /// The limit is too small for this piece, with the figure that would do.
+    pub fn lease_piece(&self, piece: u64, bytes: u64) -> Result<Lease, Stop> {
+        let needed = bytes.saturating_add(self.headroom);
+        if needed > self.gate.limit() {
+            return Err(Stop::Failed(
+                Error::usage(format!(
+                    "the memory limit of {} bytes is too small: this input needs {needed} bytes",
+                    self.gate.limit()
+                ))
+                .hint(format!(
+                    "say --memory-limit {}MiB or more",
+                    needed.div_ceil(1 << 20)
+                )),
+            ));
+        }
+        self.acquire(
+            piece,
+            || self.gate.try_lease(bytes, self.headroom),
+            || self.gate.charge(bytes),
+        )
+    }
+
+    /// Takes memory for what outgrew its estimate, whatever the limit.
+    pub fn charge(&self, bytes: u64) -> Lease {
+        self.gate.charge(bytes)
+    }
+
+    /// Returns an empty packet for output number `output` of piece number `piece`.
+    ///
+    /// # Errors
+    /// Another worker failed at an earlier place, or a run can't be written.
+    pub fn packet(&self, piece: u64, output: usize) -> Result<Packet, Stop> {
+        let shape = &self.shapes[output];
+        let attempt = || {
+            let mut state = self.lock();
+            let headroom = if piece == state.oldest {
+                0
+            } else {
+                self.headroom
+            };
+            // Idle packets are as good as free memory: the oldest may give them back or use them.
+            let spare = self.gate.free() + state.idle_bytes();
+            if spare < headroom + shape.bytes() {
+                return None;
+            }
+            if let Some(packet) = state.idle[output].pop() {
+                return Some(packet);
+            }
+            let lease = self.gate.try_lease(shape.bytes(), headroom)?;
+            drop(state);
+            Some(Packet::new(shape.clone(), lease))
+        };
+        let force = || Packet::new(shape.clone(), self.gate.charge(shape.bytes()));
+        let packet = self.acquire(piece, attempt, force)?;
+        self.lock().outputs[output].hold(packet.bytes());
+        Ok(packet)
+    }
+
+    /// Hands in a packet of piece number `piece`; packets of a piece come in order.
+    pub fn submit(&self, piece: u64, output: usize, mut packet: Packet) {
+        let unpaid = packet.unpaid();
+        if unpaid > 0 {
+            packet.pay(self.gate.charge(unpaid));
+        }
+        let mut state = self.lock();
+        state.outputs[output].hold(unpaid);
+        if piece == state.oldest {
+            state.append(output, packet);
+        } else {
+            let waiting = state.younger.entry(piece).or_default();
+            waiting.packets.push((output, packet));
+        }
+        drop(state);
+        self.gate.wake_all();
+        self.write_streams();
+    }
+
+    /// Says that all packets of piece number `piece` are in.
+    pub fn finish(&self, piece: u64) {
+        let mut state = self.lock();
+        if piece == state.oldest {
+            state.advance();
+        } else {
+            state.younger.entry(piece).or_default().is_finished = true;
+        }
+        drop(state);
+        self.gate.wake_all();
+        self.write_streams();
+    }
+
+    /// Records a failure in piece number `piece`; of several the first in input order counts.
+    pub fn fail(&self, piece: u64, error: Error) {
+        self.lock().fail(Some(piece), error);
+        self.gate.wake_all();
+    }
+
+    /// Says whether piece number `piece` comes after a failure and need not be worked on.
+    pub fn is_overtaken(&self, piece: u64) -> bool {
+        let state = self.lock();
+        state
+            .failure
+            .as_ref()
+            .is_some_and(|(failed, _)| failed.is_none_or(|at| piece > at))
+    }
+
+    /// Writes what is left, once all workers have ended, and returns each output's memory peak.
+    ///
+    /// # Errors
+    /// The first failure in input order, or a run that can't be written.
+    pub fn complete(self) -> Result<Vec<u64>> {
+        let state = self
+            .state
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, error)) = state.failure {
+            return Err(error);
+        }
+        for (output, sink) in state.outputs.iter().zip(&self.sinks) {
+            sink.write_run(&output.run)?;
+        }
+        Ok(state.outputs.iter().map(|output| output.peak).collect())
+    }
+
+    /// Repeats `attempt` until it succeeds, making room or waiting in between; `force` takes the
+    /// memory all the same.
+    fn acquire<T>(
+        &self,
+        piece: u64,
+        mut attempt: impl FnMut() -> Option<T>,
+        force: impl FnOnce() -> T,
+    ) -> Result<T, Stop> {
+        loop {
+            let seen = self.gate.version();
+            if self.is_overtaken(piece) {
+                return Err(Stop::Overtaken);
+            }
+            if let Some(taken) = attempt() {
+                return Ok(taken);
+            }
+            if self.make_room(piece)? {
+                continue;
+            }
+            if self.lock().is_stuck(piece) {
+                return Ok(force());
+            }
+            self.gate.wait_past(seen);
+        }
+    }
+
+    /// Gives idle memory back or writes out a run; says whether either was possible.
+    fn make_room(&self, piece: u64) -> Result<bool, Stop> {
+        let mut state = self.lock();
+        let idle: Vec<Packet> = state.idle.iter_mut().flat_map(std::mem::take).collect();
+        if !idle.is_empty() {
+            drop(state);
+            drop(idle);
+            return Ok(true);
+        }
+        // The oldest must go on and writes whatever there is; others only what is worth it, for
+        // short runs make short segments.
+        let least = if piece == state.oldest {
+            1
+        } else {
+            self.gate.limit() / 2
+        };
+        let Some(number) = state.largest_run(least) else {
+            return Ok(false);
+        };
+        let run = state.outputs[number].take();
+        drop(state);
+        if self.write_run(number, run) {
+            Ok(true)
+        } else {
+            Err(Stop::Overtaken)
+        }
+    }
+
+    /// Writes the runs of streams as they come, so that a pipe flows and little is kept.
+    fn write_streams(&self) {
+        for number in (0..self.sinks.len()).filter(|number| self.sinks[*number].is_stream()) {
+            loop {
+                let mut state = self.lock();
+                let output = &mut state.outputs[number];
+                if output.is_being_written || output.run.is_empty() {
+                    break;
+                }
+                let run = output.take();
+                drop(state);
+                if !self.write_run(number, run) {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Writes a run that was taken and recycles its packets; says whether it could be written.
+    fn write_run(&self, number: usize, run: Vec<Packet>) -> bool {
+        let written = self.sinks[number].write_run(&run);
+        let is_written = written.is_ok();
+        let mut state = self.lock();
+        state.outputs[number].is_being_written = false;
+        state.recycle(number, run);
+        if let Err(error) = written {
+            state.fail(None, error);
+        }
+        drop(state);
+        self.gate.wake_all();
+        is_written
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn fail(&mut self, piece: Option<u64>, error: Error) {
+        // None, a failure to write, comes before all pieces.
+        if self
+            .failure
+            .as_ref()
+            .is_none_or(|(earlier, _)| piece < *earlier)
+        {
+            self.failure = Some((piece, error));
+        }
+    }
+
+    fn append(&mut self, number: usize, packet: Packet) {
+        let output = &mut self.outputs[number];
+        if output
+            .run
+            .last_mut()
+            .is_some_and(|last| last.absorb(&packet))
+        {
+            self.recycle(number, vec![packet]);
+            return;
+        }
+        output.bytes += packet.bytes();
+        output.run.push(packet);
+    }
+
+    /// Moves on to the next unfinished piece, taking over what waited.
+    fn advance(&mut self) {
+        loop {
+            self.oldest += 1;
+            let Some(waiting) = self.younger.remove(&self.oldest) else {
+                return;
+            };
+            for (number, packet) in waiting.packets {
+                self.append(number, packet);
+            }
+            if !waiting.is_finished {
+                return;
+            }
+        }
+    }
+
+    fn idle_bytes(&self) -> u64 {
+        self.idle.iter().flatten().map(Packet::bytes).sum()
+    }
+
+    /// Says whether `piece` is the oldest and neither waiting nor writing could free anything for
+    /// it: then overlong rows of younger pieces hold the headroom, and they wait for it in turn.
+    fn is_stuck(&self, piece: u64) -> bool {
+        let nothing_to_write = self
+            .outputs
+            .iter()
+            .all(|output| output.run.is_empty() && !output.is_being_written);
+        piece == self.oldest && nothing_to_write && self.idle.iter().all(Vec::is_empty)
+    }
+
+    fn largest_run(&self, least: u64) -> Option<usize> {
+        let candidates = self.outputs.iter().enumerate();
+        candidates
+            .filter(|(_, output)| !output.is_being_written && output.bytes >= least)
+            .max_by_key(|(_, output)| output.bytes)
+            .map(|(number, _)| number)
+    }
+
+    fn recycle(&mut self, number: usize, packets: Vec<Packet>) {
+        for mut packet in packets {
+            self.outputs[number].held -= packet.bytes();
+            packet.clear();
+            self.idle[number].push(packet);
+        }
+    }
+}
+
+impl Output {
+    fn hold(&mut self, bytes: u64) {
+        self.held += bytes;
+        self.peak = self.peak.max(self.held);
+    }
+
+    fn take(&mut self) -> Vec<Packet> {
+        self.is_being_written = true;
+        self.bytes = 0;
+        std::mem::take(&mut self.run)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    /// Keeps the text of all runs.
+    #[derive(Default)]
+    struct Kept(Mutex<(Vec<u8>, usize)>);
+
+    impl Sink for Kept {
+        fn write_run(&self, packets: &[Packet]) -> Result<()> {
+            let mut kept = self.0.lock().unwrap();
+            for packet in packets {
+                kept.0.extend_from_slice(packet.text());
+            }
+            kept.1 += 1;
+            Ok(())
+        }
+    }
+
+    fn shape() -> PacketShape {
+        PacketShape {
+            text_bytes: 256,
+            rows: 16,
+            slots: 0,
+            is_routed: false,
+            has_keys: false,
+        }
+    }
+
+    #[test]
+    fn overlong_rows_of_younger_pieces_do_not_block_the_oldest() {
+        let kept = Kept::default();
+        let gate = MemoryGate::new(shape().bytes() * 4);
+        let collector = Collector::new(CollectorOptions {
+            gate,
+            sinks: vec![&kept],
+            shapes: vec![shape()],
+        });
+        let mut long = collector.packet(1, 0).unwrap();
+        long.text_mut().extend(&[b'x'; 1 << 20]);
+        long.end_row();
+        collector.submit(1, 0, long);
+        collector.finish(1);
+        write_piece(&collector, 0, 3);
+        collector.complete().unwrap();
+        let text = kept.0.into_inner().unwrap().0;
+        assert!(text.starts_with(b"0:0\n0:1\n0:2\nxxx") && text.len() == (1 << 20) + 12);
+    }
+
+    /// Writes `rows[n]` rows for piece n with some threads, and returns text and number of runs.
+    fn collected(rows: &[usize], threads: usize, packets_at_once: u64) -> (Vec<u8>, usize) {
+        let kept = Kept::default();
+        let gate = MemoryGate::new(shape().bytes() * packets_at_once);
+        let collector = Collector::new(CollectorOptions {
+            gate,
+            sinks: vec![&kept],
+            shapes: vec![shape()],
+        });
+        let next = AtomicU64::new(0);
+        let handing_out = Mutex::new(());
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let guard = handing_out.lock().unwrap();
+                        let piece = next.fetch_add(1, Ordering::SeqCst);
+                        let Some(count) = rows.get(piece as usize) else {
+                            return;
+                        };
+                        let _memory = collector.lease_piece(piece, 64).unwrap();
+                        drop(guard);
+                        write_piece(&collector, piece, *count);
+                    }
+                });
+            }
+        });
+        collector.complete().unwrap();
+        kept.0.into_inner().unwrap()
+    }
+
+    fn write_piece(collector: &Collector<'_>, piece: u64, count: usize) {
+        let mut packet: Option<Packet> = None;
+        for row in 0..count {
+            if packet.as_ref().is_some_and(Packet::is_full) {
+                collector.submit(piece, 0, packet.take().unwrap());
+            }
+            let current = packet.get_or_insert_with(|| collector.packet(piece, 0).unwrap());
+            current
+                .text_mut()
+                .extend(format!("{piece}:{row}\n").as_bytes());
+            current.end_row();
+        }
+        if let Some(packet) = packet {
+            collector.submit(piece, 0, packet);
+        }
+        collector.finish(piece);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(60))]
+        #[test]
+        fn order_is_that_of_the_input(
+            rows in proptest::collection::vec(0usize..60, 0..40),
+            threads in 1usize..6,
+            packets_at_once in 3u64..40,
+        ) {
+            let mut expected = Vec::new();
+            for (piece, count) in rows.iter().enumerate() {
+                for row in 0..*count {
+                    expected.extend_from_slice(format!("{piece}:{row}\n").as_bytes());
+                }
+            }
+            let (text, _) = collected(&rows, threads, packets_at_once);
+            prop_assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn ample_memory_makes_one_run_and_little_makes_several() {
+        assert_eq!(collected(&[50; 40], 2, 1000).1, 1);
+        assert!(collected(&[50; 40], 2, 4).1 > 1);
+    }
+
+    #[test]
+    fn the_first_failure_in_input_order_counts() {
+        let kept = Kept::default();
+        let gate = MemoryGate::new(1 << 20);
+        let collector = Collector::new(CollectorOptions {
+            gate,
+            sinks: vec![&kept],
+            shapes: vec![shape()],
+        });
+        collector.fail(5, Error::usage("later"));
+        assert!(collector.is_overtaken(6) && !collector.is_overtaken(5));
+        collector.fail(2, Error::usage("first"));
+        collector.fail(3, Error::usage("between"));
+        assert_eq!(collector.complete().unwrap_err().to_string(), "first");
+    }
+
+    #[test]
+    fn a_limit_that_cant_be_kept_is_refused_with_the_figure() {
+        let kept = Kept::default();
+        let gate = MemoryGate::new(1 << 20);
+        let collector = Collector::new(CollectorOptions {
+            gate,
+            sinks: vec![&kept],
+            shapes: vec![shape()],
+        });
+        match collector.lease_piece(0, 1 << 20) {
+            Err(Stop::Failed(error)) => {
+                assert!(error.hint_text().unwrap().contains("--memory-limit 2MiB"));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}

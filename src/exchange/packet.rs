@@ -1,0 +1,371 @@
+//! A packet: some rows as text, and where each of them goes.
+
+use crate::dialect::MAX_RECORD_BYTES;
+use crate::resources::Lease;
+use crate::values::TextBuffer;
+
+/// One further place of a row: the overlap file of another sub-chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Overlap {
+    /// Row within the packet.
+    pub row: u32,
+    /// Dense index of the chunk.
+    pub chunk: u32,
+    /// Sub-chunk that the row is written with.
+    pub sub_chunk: i32,
+}
+
+/// A piece of the text that differs between the copies of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotPart {
+    /// The chunk's number.
+    Chunk,
+    /// The sub-chunk's number.
+    SubChunk,
+    /// The dialect's delimiter.
+    Delimiter,
+}
+
+/// What is filled in at one place of every row.
+pub type SlotText = Vec<SlotPart>;
+
+/// How large packets are and what they carry.
+#[derive(Debug, Clone)]
+pub struct PacketShape {
+    /// Text bytes after which a packet is full.
+    pub text_bytes: usize,
+    /// Rows after which a packet is full.
+    pub rows: usize,
+    /// Places in a row where chunk numbers are filled in later.
+    pub slots: usize,
+    /// Whether rows have a chunk.
+    pub is_routed: bool,
+    /// Whether the director's key is kept beside the row.
+    pub has_keys: bool,
+}
+
+impl PacketShape {
+    /// Text that is added to a row later: two numbers, delimiters, line end.
+    const IDS_AND_LINE_END: usize = 32;
+    /// Room for the last row, which may pass the mark.
+    const SLACK: usize = 16 * 1024;
+    /// Overlap rows after which a packet is full, per row.
+    const OVERLAPS_PER_ROW: usize = 1;
+
+    /// Returns the bytes that a packet is charged with at the memory gate, the grouping index
+    /// that a run needs later included.
+    pub fn bytes(&self) -> u64 {
+        let per_row = 4 + 4 * self.slots + usize::from(self.is_routed) * (4 + 4 + 8);
+        let per_overlap = usize::from(self.is_routed) * (size_of::<Overlap>() + 8);
+        let keys = usize::from(self.has_keys) * (24 + 4);
+        let rows = self.rows * (per_row + per_overlap * Self::OVERLAPS_PER_ROW + keys);
+        (self.text_bytes + Self::SLACK + rows) as u64
+    }
+}
+
+/// Rows of one piece for one output, with their routes.
+#[derive(Debug)]
+pub struct Packet {
+    text: TextBuffer,
+    row_ends: Vec<u32>,
+    splits: Vec<u32>,
+    chunks: Vec<u32>,
+    sub_chunks: Vec<i32>,
+    overlaps: Vec<Overlap>,
+    keys: TextBuffer,
+    key_ends: Vec<u32>,
+    shape: PacketShape,
+    lease: Lease,
+    /// Paid for a text that outgrew the shape.
+    overweight: Option<Lease>,
+}
+
+impl Packet {
+    /// Makes an empty packet whose memory `lease` has paid for.
+    pub fn new(shape: PacketShape, lease: Lease) -> Self {
+        let routed = if shape.is_routed { shape.rows } else { 0 };
+        let keyed = if shape.has_keys { shape.rows } else { 0 };
+        Self {
+            text: TextBuffer::with_capacity(shape.text_bytes + PacketShape::SLACK),
+            row_ends: Vec::with_capacity(shape.rows),
+            splits: Vec::with_capacity(shape.rows * shape.slots),
+            chunks: Vec::with_capacity(routed),
+            sub_chunks: Vec::with_capacity(routed),
+            overlaps: Vec::with_capacity(routed * PacketShape::OVERLAPS_PER_ROW),
+            keys: TextBuffer::with_capacity(keyed * 24),
+            key_ends: Vec::with_capacity(keyed),
+            shape,
+            lease,
+            overweight: None,
+        }
+    }
+
+    /// Returns the number of whole rows.
+    pub fn rows(&self) -> usize {
+        self.row_ends.len()
+    }
+
+    /// Returns the bytes charged at the gate.
+    pub fn bytes(&self) -> u64 {
+        self.lease.bytes() + self.overweight.as_ref().map_or(0, Lease::bytes)
+    }
+
+    /// Returns the bytes of memory by which the text has outgrown what was paid for.
+    pub fn unpaid(&self) -> u64 {
+        let paid = self.shape.text_bytes + PacketShape::SLACK;
+        let extra = self.text.capacity().saturating_sub(paid) as u64;
+        extra.saturating_sub(self.overweight.as_ref().map_or(0, Lease::bytes))
+    }
+
+    /// Pays for what outgrew the shape.
+    pub fn pay(&mut self, lease: Lease) {
+        match &mut self.overweight {
+            Some(paid) => paid.absorb(lease),
+            None => self.overweight = Some(lease),
+        }
+    }
+
+    /// Says whether the next row belongs into another packet.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.text.len() >= self.shape.text_bytes
+            || self.row_ends.len() >= self.shape.rows
+            || self.overlaps.len() >= self.shape.rows * PacketShape::OVERLAPS_PER_ROW
+    }
+
+    /// Forgets all rows and gives back what outgrew the shape.
+    pub fn clear(&mut self) {
+        self.text.truncate(0);
+        self.row_ends.clear();
+        self.splits.clear();
+        self.chunks.clear();
+        self.sub_chunks.clear();
+        self.overlaps.clear();
+        self.keys.truncate(0);
+        self.key_ends.clear();
+        if self.overweight.take().is_some() {
+            self.text
+                .shrink_to(self.shape.text_bytes + PacketShape::SLACK);
+        }
+    }
+
+    /// Returns the text that the next row is written into.
+    #[inline]
+    pub fn text_mut(&mut self) -> &mut TextBuffer {
+        &mut self.text
+    }
+
+    /// Marks the place of the next slot in the row being written.
+    #[inline]
+    pub fn mark_slot(&mut self) {
+        self.splits.push(self.text.len() as u32);
+    }
+
+    /// Says whether the row being written is longer than Qserv's ingest server takes, the chunk
+    /// numbers and the line's end included.
+    #[inline]
+    pub fn is_row_too_long(&self) -> bool {
+        let start = self.row_ends.last().copied().unwrap_or(0) as usize;
+        self.text.len() - start > MAX_RECORD_BYTES - PacketShape::IDS_AND_LINE_END
+    }
+
+    /// Ends the row being written.
+    #[inline]
+    pub fn end_row(&mut self) {
+        self.row_ends.push(self.text.len() as u32);
+    }
+
+    /// Forgets what was written of a row that turned out to be bad.
+    pub fn abandon_row(&mut self) {
+        self.text
+            .truncate(self.row_ends.last().copied().unwrap_or(0) as usize);
+        self.splits.truncate(self.row_ends.len() * self.shape.slots);
+        self.keys
+            .truncate(self.key_ends.last().copied().unwrap_or(0) as usize);
+    }
+
+    /// Routes the row that ended last.
+    #[inline]
+    pub fn route(&mut self, chunk: u32, sub_chunk: i32) {
+        self.chunks.push(chunk);
+        self.sub_chunks.push(sub_chunk);
+    }
+
+    /// Adds an overlap place of the row that is routed next.
+    #[inline]
+    pub fn route_overlap(&mut self, chunk: u32, sub_chunk: i32) {
+        let row = self.chunks.len() as u32;
+        self.overlaps.push(Overlap {
+            row,
+            chunk,
+            sub_chunk,
+        });
+    }
+
+    /// Returns the text that the next row's key is written into.
+    pub fn key_mut(&mut self) -> &mut TextBuffer {
+        &mut self.keys
+    }
+
+    /// Ends the key of the row written last.
+    pub fn end_key(&mut self) {
+        self.key_ends.push(self.keys.len() as u32);
+    }
+
+    /// Returns the whole text: rows that need no slot filled, one after another.
+    pub fn text(&self) -> &[u8] {
+        self.text.as_slice()
+    }
+
+    /// Returns the dense chunk index of each row.
+    pub fn chunks(&self) -> &[u32] {
+        &self.chunks
+    }
+
+    /// Returns the sub-chunk of each row.
+    pub fn sub_chunks(&self) -> &[i32] {
+        &self.sub_chunks
+    }
+
+    /// Returns the overlap places, in row order.
+    pub fn overlaps(&self) -> &[Overlap] {
+        &self.overlaps
+    }
+
+    /// Returns the key of each row.
+    pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
+        let mut start = 0;
+        self.key_ends.iter().map(move |end| {
+            let key = &self.keys.as_slice()[start..*end as usize];
+            start = *end as usize;
+            key
+        })
+    }
+
+    /// Appends row number `row` with its slots filled in, ended by `line_end`.
+    #[inline]
+    pub fn write_row(&self, row: usize, fillings: &[Vec<u8>], line_end: &[u8], out: &mut Vec<u8>) {
+        let text = self.text.as_slice();
+        let mut from = if row == 0 {
+            0
+        } else {
+            self.row_ends[row - 1] as usize
+        };
+        let splits = &self.splits[row * self.shape.slots..(row + 1) * self.shape.slots];
+        for (split, filling) in splits.iter().zip(fillings) {
+            out.extend_from_slice(&text[from..*split as usize]);
+            out.extend_from_slice(filling);
+            from = *split as usize;
+        }
+        out.extend_from_slice(&text[from..self.row_ends[row] as usize]);
+        out.extend_from_slice(line_end);
+    }
+
+    /// Takes over all rows of `other` if they fit; says whether it did.
+    pub fn absorb(&mut self, other: &Packet) -> bool {
+        let fits = self.text.len() + other.text.len() <= self.shape.text_bytes
+            && self.rows() + other.rows() <= self.shape.rows
+            && self.overlaps.len() + other.overlaps.len() <= self.shape.rows
+            && self.keys.len() + other.keys.len() <= self.keys.capacity();
+        if !fits {
+            return false;
+        }
+        let row_base = self.chunks.len() as u32;
+        shift_into(&mut self.row_ends, &other.row_ends, self.text.len());
+        shift_into(&mut self.splits, &other.splits, self.text.len());
+        shift_into(&mut self.key_ends, &other.key_ends, self.keys.len());
+        self.text.extend(other.text());
+        self.keys.extend(other.keys.as_slice());
+        self.chunks.extend_from_slice(&other.chunks);
+        self.sub_chunks.extend_from_slice(&other.sub_chunks);
+        self.overlaps
+            .extend(other.overlaps.iter().map(|place| Overlap {
+                row: place.row + row_base,
+                ..*place
+            }));
+        true
+    }
+}
+
+fn shift_into(own: &mut Vec<u32>, others: &[u32], base: usize) {
+    own.extend(others.iter().map(|offset| offset + base as u32));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::MemoryGate;
+
+    fn packet() -> Packet {
+        let shape = PacketShape {
+            text_bytes: 64,
+            rows: 8,
+            slots: 1,
+            is_routed: true,
+            has_keys: true,
+        };
+        let lease = MemoryGate::new(1 << 20)
+            .try_lease(shape.bytes(), 0)
+            .unwrap();
+        Packet::new(shape, lease)
+    }
+
+    fn add(packet: &mut Packet, head: &[u8], tail: &[u8], chunk: u32) {
+        packet.text_mut().extend(head);
+        packet.mark_slot();
+        packet.text_mut().extend(tail);
+        packet.end_row();
+        packet.key_mut().extend(head);
+        packet.end_key();
+        packet.route_overlap(chunk + 1, 5);
+        packet.route(chunk, 7);
+    }
+
+    fn row(packet: &Packet, row: usize) -> String {
+        let mut out = Vec::new();
+        packet.write_row(row, &[b"<>".to_vec()], b"\n", &mut out);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn slots_are_filled_where_they_were_marked() {
+        let mut packet = packet();
+        add(&mut packet, b"ab", b"", 0);
+        packet.text_mut().extend(b"half a row");
+        packet.mark_slot();
+        packet.abandon_row();
+        add(&mut packet, b"c", b"\td", 1);
+        assert_eq!(row(&packet, 0), "ab<>\n");
+        assert_eq!(row(&packet, 1), "c<>\td\n");
+        assert_eq!(
+            packet.overlaps()[1],
+            Overlap {
+                row: 1,
+                chunk: 2,
+                sub_chunk: 5
+            }
+        );
+    }
+
+    #[test]
+    fn absorbed_rows_are_the_same_rows() {
+        let (mut first, mut second) = (packet(), packet());
+        add(&mut first, b"ab", b"x", 0);
+        add(&mut second, b"cd", b"y", 3);
+        assert!(first.absorb(&second));
+        assert_eq!(row(&first, 1), "cd<>y\n");
+        assert_eq!(first.chunks(), [0, 3]);
+        assert_eq!(
+            first.overlaps()[1],
+            Overlap {
+                row: 1,
+                chunk: 4,
+                sub_chunk: 5
+            }
+        );
+        assert_eq!(first.keys().collect::<Vec<_>>(), [b"ab", b"cd"]);
+        for n in 0..8 {
+            assert_eq!(first.absorb(&second), n < 6, "eight rows at most");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Partition: from positions to chunks, sub-chunks and overlap.
+
+mod chunk_index;
+pub mod geometry;
+mod partitioning;
+mod router;
+
+pub use chunk_index::chunk_index_bytes;
+pub use partitioning::Partitioning;
+pub use router::{OverlapRule, RaRule, Router};

@@ -1,0 +1,377 @@
+//! The pipeline file: TOML in, checked sections out. Paths in it are relative to it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use crate::dialect::{Dialect, DialectOptions};
+use crate::error::{Error, Place, Result};
+use crate::schema::{TableKind, TableSchema};
+use crate::source::{Input, InputList};
+use crate::values::{BoolPolicy, Charset, InfPolicy, NanPolicy, ValuePolicy};
+
+/// A pipeline file as it was read.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineFile {
+    /// The database and its division of the sky.
+    pub database: DatabaseSection,
+    /// Sets of input files.
+    #[serde(default)]
+    pub product: BTreeMap<String, ProductSection>,
+    /// Target tables.
+    #[serde(default)]
+    pub table: BTreeMap<String, TableSection>,
+    /// Where the files go.
+    pub stage: StageSection,
+    /// Folder of the file.
+    #[serde(skip)]
+    base: PathBuf,
+}
+
+/// `[database]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DatabaseSection {
+    /// Name of the database.
+    pub name: String,
+    /// Number of stripes; needed for partitioned tables.
+    pub stripes: Option<u32>,
+    /// Sub-stripes per stripe.
+    pub sub_stripes: Option<u32>,
+    /// Overlap in degrees.
+    pub overlap: Option<f64>,
+    /// Folder of table JSON files, one per table.
+    pub tables: Option<PathBuf>,
+}
+
+/// `[product.NAME]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProductSection {
+    /// Files, folders and patterns.
+    #[serde(default)]
+    pub inputs: Vec<String>,
+    /// A file that lists inputs, one a line.
+    pub files_from: Option<PathBuf>,
+    /// Names of the fields of headerless text.
+    pub fields: Option<Vec<String>>,
+    dialect: Option<String>,
+    delimiter: Option<String>,
+    quote: Option<String>,
+    escape: Option<String>,
+    null: Option<String>,
+    header: Option<bool>,
+}
+
+/// `[table.NAME]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableSection {
+    /// What the table is to Qserv; the schema may tell it too.
+    pub kind: Option<TableKind>,
+    /// Products in order.
+    pub products: Vec<String>,
+    /// Name of the director, for a child.
+    pub director: Option<String>,
+    /// Column of the director's key.
+    pub id: Option<String>,
+    /// Column of the right ascension.
+    pub ra: Option<String>,
+    /// Column of the declination.
+    pub dec: Option<String>,
+    /// Table JSON.
+    pub schema: Option<PathBuf>,
+    /// Columns in order.
+    pub columns: Option<Vec<String>>,
+    /// Columns to leave out.
+    #[serde(default)]
+    pub exclude: Vec<String>,
+    /// Columns that a product may lack.
+    #[serde(default)]
+    pub optional: Vec<String>,
+    /// New names of columns: old to new.
+    #[serde(default)]
+    pub rename: BTreeMap<String, String>,
+    /// Takes right ascensions modulo 360.
+    #[serde(default)]
+    pub wrap_ra: bool,
+    /// Lets a director have VARCHAR and VARBINARY columns.
+    #[serde(default)]
+    pub allow_varchar: bool,
+    /// Writes `chunk_index.bin`.
+    #[serde(default)]
+    pub chunk_index: bool,
+    dialect: Option<String>,
+    delimiter: Option<String>,
+    quote: Option<String>,
+    escape: Option<String>,
+    null: Option<String>,
+    charset: Option<Charset>,
+    bool: Option<BoolPolicy>,
+    inf: Option<InfPolicy>,
+    nan: Option<NanPolicy>,
+    #[serde(default)]
+    null_text: Vec<String>,
+}
+
+/// `[stage]`.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageSection {
+    /// Folder below which the database's folder is made.
+    pub dest: String,
+}
+
+impl PipelineFile {
+    /// Reads a pipeline file.
+    ///
+    /// # Errors
+    /// The file is missing, is no TOML, or has unknown keys.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(|error| Error::reading(path, error))?;
+        let mut file: Self = toml::from_str(&text).map_err(|error| {
+            Error::usage(format!("not a pipeline file:\n{error}"))
+                .at(Place::file(path.display().to_string()))
+        })?;
+        file.base = path.parent().map(Path::to_owned).unwrap_or_default();
+        file.check()
+            .map_err(|error| error.at(Place::file(path.display().to_string())))?;
+        Ok(file)
+    }
+
+    /// Returns the destination folder.
+    pub fn destination(&self) -> PathBuf {
+        let dest = self
+            .stage
+            .dest
+            .strip_prefix("file://")
+            .unwrap_or(&self.stage.dest);
+        self.base.join(dest)
+    }
+
+    /// Returns the inputs of the product `name`, with format and stamp.
+    ///
+    /// # Errors
+    /// An input is missing or unreadable.
+    pub fn inputs_of(&self, name: &str) -> Result<Vec<Input>> {
+        let product = self
+            .product
+            .get(name)
+            .ok_or_else(|| unknown_product(name))?;
+        let mut list = InputList::default();
+        for input in &product.inputs {
+            list.add(&self.beside(input))?;
+        }
+        if let Some(path) = &product.files_from {
+            let path = self.base.join(path);
+            let bytes = std::fs::read(&path).map_err(|error| Error::reading(&path, error))?;
+            list.add_list(&bytes, b'\n')?;
+        }
+        list.resolve()
+    }
+
+    /// Returns the dialect that text of the product `name` is in.
+    ///
+    /// # Errors
+    /// The dialect can't be.
+    pub fn text_dialect_of(&self, name: &str) -> Result<Dialect> {
+        let product = self
+            .product
+            .get(name)
+            .ok_or_else(|| unknown_product(name))?;
+        let options = DialectOptions {
+            dialect: product.dialect.clone(),
+            delimiter: product.delimiter.clone(),
+            quote: product.quote.clone(),
+            escape: product.escape.clone(),
+            null: product.null.clone(),
+            line_terminator: None,
+            header: product.header,
+        };
+        Ok(options.resolve(&Dialect::qserv())?)
+    }
+
+    /// Reads the schema of a table, if it has one.
+    ///
+    /// # Errors
+    /// The file is missing or no table definition.
+    pub fn schema_of(&self, name: &str, table: &TableSection) -> Result<Option<TableSchema>> {
+        let path = match (&table.schema, &self.database.tables) {
+            (Some(path), _) => self.base.join(path),
+            (None, Some(folder)) => self.base.join(folder).join(format!("{name}.json")),
+            (None, None) => return Ok(None),
+        };
+        if table.schema.is_none() && !path.exists() {
+            return Ok(None);
+        }
+        TableSchema::read(&path).map(Some)
+    }
+
+    /// Returns a name relative to the file as one relative to the working folder.
+    fn beside(&self, input: &str) -> String {
+        if Path::new(input).is_absolute() || input.contains("://") || self.base == Path::new("") {
+            return input.to_owned();
+        }
+        let base = self.base.display().to_string();
+        // Special characters of the folder's own name must not act as a pattern.
+        let is_pattern = input.contains(['*', '?', '[']);
+        let base = if is_pattern {
+            glob::Pattern::escape(&base)
+        } else {
+            base
+        };
+        format!("{base}/{input}")
+    }
+
+    fn check(&self) -> Result<()> {
+        check_name("database", &self.database.name)?;
+        if self.table.is_empty() {
+            return Err(Error::usage("there is no [table.NAME] section"));
+        }
+        for (name, table) in &self.table {
+            check_name("table", name)?;
+            if self.database.name.len() + name.len() > 56 {
+                return Err(Error::usage(format!(
+                    "database and table name together have more than 56 characters: {name}"
+                )));
+            }
+            if table.products.is_empty() {
+                return Err(Error::usage(format!("table {name} has no products")));
+            }
+            for product in &table.products {
+                if !self.product.contains_key(product) {
+                    return Err(unknown_product(product));
+                }
+            }
+            if let Some(director) = &table.director
+                && !self.table.contains_key(director)
+            {
+                return Err(Error::usage(format!(
+                    "table {name} names a director {director} that has no section"
+                )));
+            }
+        }
+        for (name, product) in &self.product {
+            if product.inputs.is_empty() && product.files_from.is_none() {
+                return Err(Error::usage(format!("product {name} has no inputs")));
+            }
+        }
+        if let Some((scheme, _)) = self.stage.dest.split_once("://")
+            && scheme != "file"
+        {
+            return Err(
+                Error::usage(format!("staging to {scheme}:// is not supported"))
+                    .hint("name a folder"),
+            );
+        }
+        Ok(())
+    }
+}
+
+impl TableSection {
+    /// Returns the dialect that the table is written in.
+    ///
+    /// # Errors
+    /// The dialect can't be, or Qserv can't load it.
+    pub fn output_dialect(&self) -> Result<Dialect> {
+        let options = DialectOptions {
+            dialect: self.dialect.clone(),
+            delimiter: self.delimiter.clone(),
+            quote: self.quote.clone(),
+            escape: self.escape.clone(),
+            null: self.null.clone(),
+            line_terminator: None,
+            header: None,
+        };
+        let dialect = options.resolve(&Dialect::qserv())?;
+        match dialect.refusal_by_qserv() {
+            None => Ok(dialect),
+            Some(reason) => Err(
+                Error::usage(format!("Qserv can't load this dialect: {reason}"))
+                    .hint("use qserv or qserv-csv"),
+            ),
+        }
+    }
+
+    /// Returns what becomes of values.
+    pub fn policy(&self) -> ValuePolicy {
+        ValuePolicy {
+            bool: self.bool.unwrap_or_default(),
+            inf: self.inf.unwrap_or_default(),
+            nan: self.nan.unwrap_or_default(),
+            charset: self.charset.unwrap_or_default(),
+            null_text: self.null_text.clone(),
+        }
+    }
+}
+
+fn unknown_product(name: &str) -> Error {
+    Error::usage(format!("there is no [product.{name}] section"))
+}
+
+/// Names become folders and MySQL identifiers; Qserv keeps names with its own prefix.
+fn check_name(what: &str, name: &str) -> Result<()> {
+    let is_plain = name
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if !is_plain || name.is_empty() {
+        return Err(Error::usage(format!("'{name}' is not a {what} name"))
+            .hint("use letters, digits and _"));
+    }
+    if name.to_ascii_lowercase().starts_with("qserv") {
+        return Err(Error::usage(format!(
+            "{what} name {name}: Qserv reserves names with qserv"
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests make their inputs as they like"
+)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<PipelineFile> {
+        let place = tempfile::tempdir().unwrap();
+        let path = place.path().join("prep.toml");
+        std::fs::write(&path, text).unwrap();
+        PipelineFile::read(&path)
+    }
+
+    const HEAD: &str = "[database]\nname = \"d\"\n[stage]\ndest = \"out\"\n";
+
+    #[test]
+    fn unknown_keys_and_missing_sections_are_usage_errors() {
+        for (text, said) in [
+            ("[database]\nname = \"d\"\nspripes = 18\n", "spripes"),
+            (HEAD, "[table.NAME]"),
+            ("[table.T]\nproducts = [\"p\"]\n", "product.p"),
+            ("[table.qservT]\nproducts = []\n", "reserves"),
+            ("[table.\"a/b\"]\nproducts = []\n", "table name"),
+        ] {
+            let text = if text.starts_with("[table") {
+                format!("{HEAD}{text}")
+            } else {
+                text.into()
+            };
+            let error = read(&text).unwrap_err();
+            assert_eq!(error.kind(), crate::error::ErrorKind::Usage, "{text}");
+            assert!(error.to_string().contains(said), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_dialect_that_qserv_cant_load_is_refused() {
+        let text = format!(
+            "{HEAD}[product.p]\ninputs = [\"x\"]\n[table.T]\nkind = \"regular\"\n\
+             products = [\"p\"]\ndialect = \"rfc4180\"\n"
+        );
+        let file = read(&text).unwrap();
+        assert!(file.table["T"].output_dialect().is_err());
+    }
+}

@@ -1,0 +1,235 @@
+//! Makes tables into an output folder: once, whole, and not again.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Instant;
+
+use serde_json::Value;
+
+use super::pass::{Events, Pass, PassInput, PassLimits};
+use super::prepared::PreparedInputs;
+use super::table::{TableJob, TableReport, TableSink};
+use crate::convert::RowTarget;
+use crate::error::{Error, ErrorKind, Place, Result};
+use crate::exchange::Sink;
+use crate::publish::{InputStamp, OutputFolder, Publication, Record, SetRecord, SetState};
+
+/// What a pass is to make: tables that are fed by the same inputs.
+pub struct PassJob {
+    /// The inputs; `feeds` counts in `tables`.
+    pub inputs: Vec<PassInput>,
+    /// The tables.
+    pub tables: Vec<TableJob>,
+    /// Command and options of each table, as far as they decide the bytes.
+    pub options: Vec<Value>,
+    /// Files, relative to the output folder, that are no longer true once the tables are there.
+    pub outdated: Vec<String>,
+    /// Whether the output folder is for these tables alone.
+    pub is_sole: bool,
+}
+
+/// How an output folder stands before any work.
+pub struct Standing {
+    /// For each job the reports of its tables, if all of them stand complete.
+    pub done: Vec<Option<Vec<TableReport>>>,
+    /// The folder, taken for writing; nothing if there is nothing to do.
+    pub folder: Option<OutputFolder>,
+}
+
+/// Looks at an output folder, and takes it for writing if any of the jobs is left to do.
+///
+/// # Errors
+/// A table stands there that other options or inputs have made, and may not be replaced; or the
+/// folder is in use or may not be written.
+pub fn standing(root: &Path, jobs: &[PassJob], replace: Replace) -> Result<Standing> {
+    let look = |record: &Record| -> Result<Vec<_>> {
+        jobs.iter()
+            .map(|job| job.already_done(root, record, replace))
+            .collect()
+    };
+    if let Some(record) = OutputFolder::peek(root)? {
+        let done = look(&record)?;
+        if done.iter().all(Option::is_some) {
+            return Ok(Standing { done, folder: None });
+        }
+    }
+    // Opening finishes what an interrupted run had begun to publish, so look once more.
+    let folder = OutputFolder::open(root)?;
+    Ok(Standing {
+        done: look(folder.record())?,
+        folder: Some(folder),
+    })
+}
+
+/// What to do where the output was made by another command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Replace {
+    /// Refuse.
+    No,
+    /// Replace what the record names.
+    Yes,
+}
+
+impl PassJob {
+    /// Returns the reports of the tables if all of them stand complete in `record`.
+    fn already_done(
+        &self,
+        root: &Path,
+        record: &Record,
+        replace: Replace,
+    ) -> Result<Option<Vec<TableReport>>> {
+        if let Some(other) = self.others_in(record).first() {
+            return match replace {
+                Replace::No => Err(different(root, other)),
+                Replace::Yes => Ok(None),
+            };
+        }
+        let mut reports = Vec::with_capacity(self.tables.len());
+        for (number, job) in self.tables.iter().enumerate() {
+            let name = &job.target.name;
+            let Some(stamps) = self.stamps(number) else {
+                // What came from stdin can't be compared.
+                return match record.sets.get(name) {
+                    Some(_) if replace == Replace::No => Err(different(root, name)),
+                    _ => Ok(None),
+                };
+            };
+            match record.state_of(root, name, &self.options[number], &stamps) {
+                SetState::Complete => {}
+                SetState::Different if replace == Replace::No => return Err(different(root, name)),
+                _ => return Ok(None),
+            }
+            let report = record
+                .sets
+                .get(name)
+                .map(|set| set.report.clone())
+                .unwrap_or_default();
+            let Ok(report) = serde_json::from_value(report) else {
+                return Ok(None);
+            };
+            reports.push(report);
+        }
+        Ok(Some(reports))
+    }
+
+    /// Makes the tables and publishes them.
+    ///
+    /// # Errors
+    /// The first failure in input order; nothing is published then.
+    pub fn run(
+        self,
+        folder: &mut OutputFolder,
+        limits: &PassLimits,
+        events: &dyn Events,
+    ) -> Result<Vec<TableReport>> {
+        let made = self.make(folder, limits, events);
+        if made.is_err() {
+            // What was staged is of no use; the failure is what counts.
+            let _ = folder.clear_staging();
+        }
+        made
+    }
+
+    fn make(
+        self,
+        folder: &mut OutputFolder,
+        limits: &PassLimits,
+        events: &dyn Events,
+    ) -> Result<Vec<TableReport>> {
+        let start = Instant::now();
+        let stamps: Vec<_> = (0..self.tables.len())
+            .map(|number| self.stamps(number).unwrap_or_default())
+            .collect();
+        let dropped = self.others_in(folder.record());
+        let targets: Vec<&RowTarget> = self.tables.iter().map(|job| &job.target).collect();
+        let inputs = PreparedInputs::new(self.inputs, &targets)?;
+        let mut sinks = Vec::with_capacity(self.tables.len());
+        for (number, job) in self.tables.iter().enumerate() {
+            sinks.push(job.sink(inputs.columns(number), folder, &limits.gate)?);
+        }
+        let as_sinks: Vec<&dyn Sink> = sinks.iter().map(TableSink::as_sink).collect();
+        let pass = Pass {
+            inputs: &inputs,
+            targets,
+            sinks: as_sinks,
+        };
+        let counts = pass.run(limits, events)?;
+        let mut sets = BTreeMap::new();
+        let mut reports = Vec::with_capacity(self.tables.len());
+        let all = self
+            .tables
+            .iter()
+            .zip(sinks)
+            .zip(&counts)
+            .zip(self.options)
+            .zip(stamps);
+        for (number, ((((job, sink), counts), options), inputs_then)) in all.enumerate() {
+            let columns = inputs.columns(number);
+            let (files, mut report) = job.finish(sink, columns, counts, folder)?;
+            report.seconds = start.elapsed().as_secs_f64();
+            let recorded = serde_json::to_value(&report)
+                .map_err(|error| Error::new(ErrorKind::Internal, format!("report: {error}")))?;
+            let identity = Some(job.identity());
+            let set = SetRecord {
+                identity,
+                options,
+                inputs: inputs_then,
+                files,
+                report: recorded,
+            };
+            sets.insert(job.target.name.clone(), set);
+            reports.push(report);
+        }
+        check_unchanged(&sets)?;
+        folder.publish(Publication {
+            sets,
+            outdated: self.outdated,
+            dropped,
+        })?;
+        folder.clear_staging()?;
+        Ok(reports)
+    }
+
+    /// Returns the sets that must not stand beside these tables.
+    fn others_in(&self, record: &Record) -> Vec<String> {
+        let is_own = |name: &String| self.tables.iter().any(|job| job.target.name == *name);
+        record
+            .sets
+            .keys()
+            .filter(|name| self.is_sole && !is_own(name))
+            .cloned()
+            .collect()
+    }
+
+    /// Returns the stamps of the inputs of table number `table`; nothing if one is stdin.
+    fn stamps(&self, table: usize) -> Option<Vec<InputStamp>> {
+        let feeding = self
+            .inputs
+            .iter()
+            .filter(|input| input.feeds.contains(&table));
+        feeding.map(|input| input.input.stamp.clone()).collect()
+    }
+}
+
+/// Refuses to publish what was read from files that changed meanwhile.
+fn check_unchanged(sets: &BTreeMap<String, SetRecord>) -> Result<()> {
+    for before in sets.values().flat_map(|set| &set.inputs) {
+        if InputStamp::of(Path::new(&before.path))? != *before {
+            return Err(
+                Error::new(ErrorKind::Integrity, "the input changed while it was read")
+                    .at(Place::file(before.path.as_str()))
+                    .hint("run the command again once the file is complete"),
+            );
+        }
+    }
+    Ok(())
+}
+
+fn different(root: &Path, name: &str) -> Error {
+    Error::new(
+        ErrorKind::OutputRefused,
+        format!("{name} stands here already, made with other options or from other inputs"),
+    )
+    .at(Place::file(root.display().to_string()))
+    .hint("choose another output folder, or replace it with --force")
+}

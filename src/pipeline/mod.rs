@@ -1,0 +1,24 @@
+//! Pipelines: products in, tables out, each product read once.
+//!
+//! A [`Pass`] streams inputs through the row plans of all tables that they feed; a [`PassJob`] does
+//! so into an output folder, once and whole; [`run`] does that for all tables of a pipeline file
+//! and writes manifest and report.
+
+mod components;
+mod file;
+mod folder_run;
+mod pass;
+mod pieces;
+mod prepared;
+mod run;
+mod stream;
+mod table;
+mod worker;
+
+pub use file::PipelineFile;
+pub use folder_run::{PassJob, Replace, Standing, standing};
+pub use pass::{Events, NoEvents, Pass, PassInput, PassLimits, TargetCounts, TextInput};
+pub use prepared::{PreparedInputs, TextNames};
+pub use run::{REPORT_FILE, RunEvents, RunOptions, RunOutcome, check_director, run};
+pub use stream::{StreamOutcome, stream};
+pub use table::{TableJob, TableReport};

@@ -1,0 +1,151 @@
+//! A pass: inputs are read once and feed one or more outputs, on all threads, in bounded memory.
+
+use std::sync::{Arc, Mutex};
+
+use serde::Serialize;
+
+use super::pieces::Pieces;
+use super::prepared::{PreparedInputs, TextNames};
+use super::worker::Worker;
+use crate::convert::RowTarget;
+use crate::dialect::Dialect;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exchange::{Collector, CollectorOptions, PacketShape, Sink};
+use crate::resources::MemoryGate;
+use crate::schema::row_steps;
+use crate::source::Input;
+use crate::values::RuleCounts;
+
+/// Told how a pass gets on.
+pub trait Events: Sync {
+    /// So many more bytes of input are done, which held so many rows.
+    fn advance(&self, bytes: u64, rows: u64);
+}
+
+/// Listens to nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct NoEvents;
+
+impl Events for NoEvents {
+    fn advance(&self, _bytes: u64, _rows: u64) {}
+}
+
+/// How text inputs are read.
+#[derive(Debug, Clone, Serialize)]
+pub struct TextInput {
+    /// Their dialect.
+    pub dialect: Dialect,
+    /// Where the names of their fields come from.
+    pub names: TextNames,
+}
+
+/// An input and the outputs that it feeds.
+#[derive(Debug, Clone)]
+pub struct PassInput {
+    /// The input.
+    pub input: Input,
+    /// How it is read, if it is text.
+    pub text: Arc<TextInput>,
+    /// Numbers of the targets.
+    pub feeds: Vec<usize>,
+}
+
+/// What a pass may use.
+#[derive(Debug, Clone)]
+pub struct PassLimits {
+    /// Threads that decode and encode.
+    pub threads: usize,
+    /// Where memory is paid for.
+    pub gate: Arc<MemoryGate>,
+}
+
+/// What was counted for one target.
+#[derive(Debug, Clone, Default)]
+pub struct TargetCounts {
+    /// Rows that came in.
+    pub rows_in: u64,
+    /// Changes per column and rule.
+    pub changes: RuleCounts,
+    /// The most bytes that this target's packets held at once.
+    pub memory_peak: u64,
+}
+
+/// Inputs, targets and sinks of one pass; target, sink and column numbers agree.
+pub struct Pass<'a> {
+    /// The inputs in order.
+    pub inputs: &'a PreparedInputs,
+    /// What rows are made for.
+    pub targets: Vec<&'a RowTarget>,
+    /// Where they go.
+    pub sinks: Vec<&'a dyn Sink>,
+}
+
+/// Text of a packet, at most; less where memory is short.
+const PACKET_BYTES: u64 = 1 << 20;
+const LEAST_PACKET_BYTES: u64 = 32 << 10;
+
+impl Pass<'_> {
+    /// Reads all inputs and writes all rows, and returns what was counted per target.
+    ///
+    /// # Errors
+    /// The first failure in input order, whatever the number of threads.
+    pub fn run(&self, limits: &PassLimits, events: &dyn Events) -> Result<Vec<TargetCounts>> {
+        let shapes = self.shapes(limits.gate.limit());
+        let collector = Collector::new(CollectorOptions {
+            gate: Arc::clone(&limits.gate),
+            sinks: self.sinks.clone(),
+            shapes,
+        });
+        let buffers = Mutex::default();
+        let pieces = Mutex::new(Pieces::new(self.inputs, &self.targets, &buffers));
+        let mut totals = vec![TargetCounts::default(); self.targets.len()];
+        let counted: Vec<_> = std::thread::scope(|scope| {
+            let workers: Vec<_> = (0..limits.threads.max(1))
+                .map(|_| {
+                    let worker = Worker {
+                        pieces: &pieces,
+                        buffers: &buffers,
+                        collector: &collector,
+                        events,
+                        counts: totals.clone(),
+                    };
+                    scope.spawn(move || worker.run())
+                })
+                .collect();
+            workers
+                .into_iter()
+                .map(std::thread::ScopedJoinHandle::join)
+                .collect()
+        });
+        for counts in counted {
+            let counts = counts.map_err(|_| {
+                Error::new(ErrorKind::Internal, "a worker thread died; please report")
+            })?;
+            for (total, part) in totals.iter_mut().zip(counts) {
+                total.rows_in += part.rows_in;
+                total.changes.merge(&part.changes);
+            }
+        }
+        let peaks = collector.complete()?;
+        for (total, peak) in totals.iter_mut().zip(peaks) {
+            total.memory_peak = peak;
+        }
+        Ok(totals)
+    }
+
+    fn shapes(&self, limit: u64) -> Vec<PacketShape> {
+        let share = limit / (64 * self.targets.len().max(1) as u64);
+        let text_bytes = share.clamp(LEAST_PACKET_BYTES, PACKET_BYTES);
+        let shape = |(number, target): (usize, &&RowTarget)| PacketShape {
+            text_bytes: text_bytes as usize,
+            rows: (text_bytes / 64) as usize,
+            slots: row_steps(self.inputs.columns(number)).1.len(),
+            is_routed: target.routing.is_some(),
+            has_keys: target
+                .routing
+                .as_ref()
+                .is_some_and(|routing| routing.key.is_some()),
+        };
+        self.targets.iter().enumerate().map(shape).collect()
+    }
+}

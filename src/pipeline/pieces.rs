@@ -1,0 +1,140 @@
+//! Hands out pieces of the inputs, one after another, in input order.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::prepared::{ParquetPlans, PreparedInputs, Ready, TextPlans};
+use crate::convert::RowTarget;
+use crate::error::Result;
+use crate::exchange::{Collector, Stop};
+use crate::resources::Lease;
+use crate::source::{BLOCK_MEMORY, TextBlock};
+
+/// A part of an input that one worker takes at a time.
+pub(super) struct Piece {
+    /// Number in input order over all inputs: the order key.
+    pub(super) number: u64,
+    pub(super) work: Work,
+    /// Pays for decoding, until the piece is dropped.
+    pub(super) _memory: Lease,
+}
+
+/// What a piece consists of.
+pub(super) enum Work {
+    RowGroup {
+        file: Arc<ParquetPlans>,
+        number: usize,
+    },
+    Block {
+        input: Arc<TextPlans>,
+        block: TextBlock,
+    },
+}
+
+/// The pieces that are left.
+pub(super) struct Pieces<'a> {
+    inputs: &'a PreparedInputs,
+    targets: &'a [&'a RowTarget],
+    next_input: usize,
+    current: Option<Ready>,
+    next_number: u64,
+    /// Buffers of blocks that are done. They have a lock of their own: who waits for memory while
+    /// holding the pieces must not keep the oldest piece from being finished.
+    buffers: &'a Mutex<Vec<Vec<u8>>>,
+}
+
+impl<'a> Pieces<'a> {
+    pub(super) fn new(
+        inputs: &'a PreparedInputs,
+        targets: &'a [&'a RowTarget],
+        buffers: &'a Mutex<Vec<Vec<u8>>>,
+    ) -> Self {
+        Self {
+            inputs,
+            targets,
+            next_input: 0,
+            current: None,
+            next_number: 0,
+            buffers,
+        }
+    }
+
+    /// Returns the next piece; nothing after the last.
+    ///
+    /// # Errors
+    /// An input can't be read, with the number that its next piece would have had.
+    pub(super) fn next(
+        &mut self,
+        collector: &Collector<'_>,
+    ) -> std::result::Result<Option<Piece>, (u64, Stop)> {
+        let number = self.next_number;
+        match self.advance(collector) {
+            Ok(piece) => Ok(piece),
+            Err(stop) => {
+                // Nothing behind a failure counts.
+                self.current = None;
+                self.next_input = self.inputs.len();
+                Err((number, stop))
+            }
+        }
+    }
+
+    fn advance(&mut self, collector: &Collector<'_>) -> Result<Option<Piece>, Stop> {
+        loop {
+            let number = self.next_number;
+            let taken = match &mut self.current {
+                None if self.next_input >= self.inputs.len() => return Ok(None),
+                None => {
+                    self.current = Some(self.inputs.open(self.next_input, self.targets)?);
+                    self.next_input += 1;
+                    continue;
+                }
+                Some(Ready::Parquet { file, next }) if *next < file.file.row_groups() => {
+                    let group = *next;
+                    *next += 1;
+                    let bytes = file.file.memory_estimate(group, &file.roots);
+                    let memory = collector.lease_piece(number, bytes)?;
+                    Some((
+                        Work::RowGroup {
+                            file: Arc::clone(file),
+                            number: group,
+                        },
+                        memory,
+                    ))
+                }
+                Some(Ready::Parquet { .. }) => None,
+                Some(Ready::Text { file, plans }) => {
+                    let mut memory = collector.lease_piece(number, BLOCK_MEMORY)?;
+                    let idle = self
+                        .buffers
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .pop();
+                    let block = file.next_block(idle.unwrap_or_default())?;
+                    block.map(|block| {
+                        // A record longer than a block makes a longer block.
+                        let extra = block.memory().saturating_sub(BLOCK_MEMORY);
+                        memory.absorb(collector.charge(extra));
+                        (
+                            Work::Block {
+                                input: Arc::clone(plans),
+                                block,
+                            },
+                            memory,
+                        )
+                    })
+                }
+            };
+            match taken {
+                None => self.current = None,
+                Some((work, memory)) => {
+                    self.next_number += 1;
+                    return Ok(Some(Piece {
+                        number,
+                        work,
+                        _memory: memory,
+                    }));
+                }
+            }
+        }
+    }
+}

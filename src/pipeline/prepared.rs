@@ -1,0 +1,282 @@
+//! Inputs opened far enough to know their columns, with the row plans of the outputs they feed.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use serde::Serialize;
+
+use super::pass::{PassInput, TextInput};
+use crate::convert::{RowPlan, RowTarget};
+use crate::error::{Error, Place, Result};
+use crate::sanitize::TextPlan;
+use crate::schema::OutputColumn;
+use crate::source::{InputFormat, InputName, ParquetFile, TextFile};
+
+/// Where the names of headerless text come from.
+#[derive(Debug, Clone, Default, Serialize)]
+pub struct TextNames {
+    /// Names in order of the fields.
+    pub fields: Option<Vec<String>>,
+    /// Names of the target table's columns.
+    pub schema: Option<Vec<String>>,
+    /// Names of columns that the target has and the input may lack: the chunk columns.
+    pub added: Vec<String>,
+}
+
+impl TextNames {
+    /// Returns the names of an input of `count` fields, if they are known.
+    fn of(&self, count: usize) -> Option<Vec<String>> {
+        if let Some(fields) = &self.fields {
+            return Some(fields.clone());
+        }
+        let schema = self.schema.as_ref()?;
+        if count == schema.len() {
+            return Some(schema.clone());
+        }
+        let own: Vec<String> = schema
+            .iter()
+            .filter(|name| !self.added.iter().any(|id| id.eq_ignore_ascii_case(name)))
+            .cloned()
+            .collect();
+        (count == own.len() || count == 0).then_some(own)
+    }
+}
+
+/// An input that has been opened.
+pub(super) enum Opened {
+    Parquet(ParquetFile),
+    Text {
+        file: Box<TextFile>,
+        names: Vec<String>,
+    },
+}
+
+impl Opened {
+    fn open(input: &PassInput) -> Result<Self> {
+        let TextInput { dialect, names } = input.text.as_ref();
+        if let (InputFormat::Parquet, InputName::File(path)) =
+            (&input.input.format, &input.input.name)
+        {
+            return Ok(Self::Parquet(ParquetFile::open(path)?));
+        }
+        let file = Box::new(TextFile::open(&input.input, dialect)?);
+        let place = || Place::file(file.name());
+        let count = file.field_count();
+        let names = match file.field_names() {
+            Some(names) => names.to_vec(),
+            None => match names.of(count) {
+                Some(names) => names,
+                None if names.schema.is_some() => {
+                    return Err(Error::usage(format!(
+                        "the text has {count} fields, the schema has another number of columns"
+                    ))
+                    .at(place())
+                    .hint("name the fields in order with --fields"));
+                }
+                None => (1..=count).map(|number| format!("field{number}")).collect(),
+            },
+        };
+        if count > 0 && names.len() != count {
+            return Err(Error::usage(format!(
+                "the text has {count} fields, but {} names are given for them",
+                names.len()
+            ))
+            .at(place())
+            .hint("check --fields and the dialect (--in-dialect, --in-delimiter ...)"));
+        }
+        Ok(Self::Text { file, names })
+    }
+
+    fn column_names(&self) -> Vec<String> {
+        match self {
+            Self::Parquet(file) => file
+                .schema()
+                .fields()
+                .iter()
+                .map(|field| field.name().clone())
+                .collect(),
+            Self::Text { names, .. } => names.clone(),
+        }
+    }
+}
+
+/// The inputs of a pass, some of them opened already, and the columns of its outputs.
+pub struct PreparedInputs {
+    inputs: Vec<PassInput>,
+    opened: Mutex<Vec<Option<Opened>>>,
+    columns: Vec<Vec<OutputColumn>>,
+}
+
+impl PreparedInputs {
+    /// Opens the first input of each target and resolves the targets' columns.
+    ///
+    /// # Errors
+    /// An input can't be opened, or a target wants columns that it does not have.
+    pub fn new(inputs: Vec<PassInput>, targets: &[&RowTarget]) -> Result<Self> {
+        let mut opened: Vec<Option<Opened>> = inputs.iter().map(|_| None).collect();
+        let mut columns = Vec::with_capacity(targets.len());
+        for (number, target) in targets.iter().enumerate() {
+            let mut feeding = (0..inputs.len()).filter(|at| inputs[*at].feeds.contains(&number));
+            let Some(mut first) = feeding.next() else {
+                return Err(Error::usage(format!("table {} has no input", target.name)));
+            };
+            let mut known = columns_of(&inputs, &mut opened, first)?;
+            // An empty text knows no columns; then the next input does.
+            while known.is_empty()
+                && let Some(next) = feeding.next()
+            {
+                first = next;
+                known = columns_of(&inputs, &mut opened, first)?;
+            }
+            let shown = inputs[first].input.name.shown();
+            let resolved = target.output_columns(&known);
+            columns.push(resolved.map_err(|error| error.at(Place::file(shown)))?);
+        }
+        Ok(Self {
+            inputs,
+            opened: Mutex::new(opened),
+            columns,
+        })
+    }
+
+    /// Returns the columns of output number `target`.
+    pub fn columns(&self, target: usize) -> &[OutputColumn] {
+        &self.columns[target]
+    }
+
+    /// Returns the number of inputs.
+    pub(super) fn len(&self) -> usize {
+        self.inputs.len()
+    }
+
+    /// Opens input number `number` and compiles the plans of the targets that it feeds.
+    pub(super) fn open(&self, number: usize, targets: &[&RowTarget]) -> Result<Ready> {
+        let input = &self.inputs[number];
+        let known = self.opened.lock().unwrap_or_else(PoisonError::into_inner)[number].take();
+        let opened = match known {
+            Some(opened) => opened,
+            None => Opened::open(input)?,
+        };
+        let at_input = |error: Error| error.at(Place::file(input.input.name.shown()));
+        let names = opened.column_names();
+        for target in &input.feeds {
+            let columns = &self.columns[*target];
+            targets[*target]
+                .check_no_surplus(&names, columns)
+                .map_err(at_input)?;
+        }
+        match opened {
+            Opened::Parquet(file) => {
+                let plans: Result<Vec<_>> = input
+                    .feeds
+                    .iter()
+                    .map(|target| {
+                        let columns = &self.columns[*target];
+                        let plan = RowPlan::compile(targets[*target], columns, file.schema());
+                        Ok((*target, plan.map_err(at_input)?))
+                    })
+                    .collect();
+                Ok(Ready::parquet(file, plans?))
+            }
+            Opened::Text { file, .. } if file.field_count() == 0 => {
+                let plans = TextPlans {
+                    name: file.name().to_owned(),
+                    plans: Vec::new(),
+                };
+                Ok(Ready::Text {
+                    file,
+                    plans: Arc::new(plans),
+                })
+            }
+            Opened::Text { file, names } => {
+                let plans: Result<Vec<_>> = input
+                    .feeds
+                    .iter()
+                    .map(|target| {
+                        let columns = &self.columns[*target];
+                        let dialect = &input.text.dialect;
+                        let plan = TextPlan::compile(targets[*target], columns, dialect, &names);
+                        Ok((*target, plan.map_err(at_input)?))
+                    })
+                    .collect();
+                let plans = TextPlans {
+                    name: file.name().to_owned(),
+                    plans: plans?,
+                };
+                Ok(Ready::Text {
+                    file,
+                    plans: Arc::new(plans),
+                })
+            }
+        }
+    }
+}
+
+/// Opens input number `at`, unless it is open already, and returns its column names.
+fn columns_of(
+    inputs: &[PassInput],
+    opened: &mut [Option<Opened>],
+    at: usize,
+) -> Result<Vec<String>> {
+    if opened[at].is_none() {
+        opened[at] = Some(Opened::open(&inputs[at])?);
+    }
+    Ok(opened[at]
+        .as_ref()
+        .map(Opened::column_names)
+        .unwrap_or_default())
+}
+
+/// An opened input with its plans.
+pub(super) enum Ready {
+    Parquet {
+        file: Arc<ParquetPlans>,
+        next: usize,
+    },
+    Text {
+        file: Box<TextFile>,
+        plans: Arc<TextPlans>,
+    },
+}
+
+/// A Parquet file and what is made of it.
+pub(super) struct ParquetPlans {
+    pub(super) file: ParquetFile,
+    /// Target number and its plan.
+    pub(super) plans: Vec<(usize, RowPlan)>,
+    /// Root columns that any plan needs, ascending.
+    pub(super) roots: Vec<usize>,
+    /// Rows before each row group.
+    pub(super) rows_before: Vec<u64>,
+}
+
+/// What is made of a text input.
+pub(super) struct TextPlans {
+    pub(super) name: String,
+    /// Target number and its plan.
+    pub(super) plans: Vec<(usize, TextPlan)>,
+}
+
+impl Ready {
+    fn parquet(file: ParquetFile, plans: Vec<(usize, RowPlan)>) -> Self {
+        let mut roots: Vec<usize> = plans.iter().flat_map(|(_, plan)| plan.roots()).collect();
+        roots.sort_unstable();
+        roots.dedup();
+        let mut total = 0u64;
+        let rows_before = (0..file.row_groups())
+            .map(|number| {
+                let before = total;
+                total = total.saturating_add(file.rows(number));
+                before
+            })
+            .collect();
+        Self::Parquet {
+            file: Arc::new(ParquetPlans {
+                file,
+                plans,
+                roots,
+                rows_before,
+            }),
+            next: 0,
+        }
+    }
+}

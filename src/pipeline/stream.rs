@@ -1,0 +1,78 @@
+//! Inputs to one stream of rows: `convert` and `sanitize` to a file or to stdout.
+
+use std::io::Write;
+use std::path::PathBuf;
+
+use super::pass::{Events, Pass, PassInput, PassLimits, TargetCounts};
+use super::prepared::PreparedInputs;
+use crate::convert::RowTarget;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exchange::{FileDigest, StreamSink};
+
+/// What went through a stream.
+#[derive(Debug)]
+pub struct StreamOutcome {
+    /// Names of the columns written.
+    pub columns: Vec<String>,
+    /// What was counted.
+    pub counts: TargetCounts,
+    /// Rows, bytes and digests of the stream.
+    pub written: FileDigest,
+}
+
+/// Writes the rows of `inputs`, all of which feed target 0, to `out`; messages call it `name`.
+///
+/// # Errors
+/// The first failure in input order; `out` may then have got the rows before it.
+pub fn stream(
+    inputs: Vec<PassInput>,
+    target: &RowTarget,
+    name: PathBuf,
+    out: Box<dyn Write + Send>,
+    limits: &PassLimits,
+    events: &dyn Events,
+) -> Result<StreamOutcome> {
+    let inputs = PreparedInputs::new(inputs, &[target])?;
+    let columns: Vec<String> = inputs
+        .columns(0)
+        .iter()
+        .map(|column| column.name.clone())
+        .collect();
+    let sink = StreamSink::new(name, out);
+    if target.dialect.has_header() {
+        sink.write_header(&header(target, &columns)?)?;
+    }
+    let pass = Pass {
+        inputs: &inputs,
+        targets: vec![target],
+        sinks: vec![&sink],
+    };
+    let counts = pass.run(limits, events)?.pop().unwrap_or_default();
+    let written = sink.finish()?;
+    if written.rows() != counts.rows_in {
+        let message = format!(
+            "{} rows came in, but {} were written",
+            counts.rows_in,
+            written.rows()
+        );
+        return Err(Error::new(ErrorKind::Integrity, message).hint("please report this"));
+    }
+    Ok(StreamOutcome {
+        columns,
+        counts,
+        written,
+    })
+}
+
+fn header(target: &RowTarget, columns: &[String]) -> Result<Vec<u8>> {
+    let encoder = target.dialect.encoder();
+    let mut line = Vec::new();
+    for (number, column) in columns.iter().enumerate() {
+        if number > 0 {
+            encoder.delimit(&mut line);
+        }
+        encoder.encode_into(column.as_bytes(), &mut line)?;
+    }
+    encoder.end_record(&mut line);
+    Ok(line)
+}

@@ -1,0 +1,138 @@
+//! The record of an output folder: which sets of files stand, made by what from which inputs.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::UNIX_EPOCH;
+
+use serde::{Deserialize, Serialize};
+
+use crate::dialect::Dialect;
+use crate::error::{Error, ErrorKind, Place, Result};
+use crate::exchange::FileSummary;
+use crate::partition::Partitioning;
+use crate::schema::TableKind;
+use crate::values::Charset;
+
+/// Name and version of the record format.
+const FORMAT: &str = "skyprep-record";
+const VERSION: u32 = 1;
+
+/// All sets of files that stand complete in an output folder.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    format: String,
+    version: u32,
+    /// Version of skyprep that wrote it last.
+    pub skyprep: String,
+    /// The sets by name: one per table.
+    pub sets: BTreeMap<String, SetRecord>,
+}
+
+/// What a set of files is to Qserv, and how its text is to be read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TableIdentity {
+    /// Name of the table.
+    pub table: String,
+    /// Name of the database, where it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<String>,
+    /// What the table is to Qserv.
+    pub kind: TableKind,
+    /// How the sky was divided, for partitioned tables.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partitioning: Option<Partitioning>,
+    /// Dialect of the text.
+    pub dialect: Dialect,
+    /// Encoding of the text.
+    pub charset: Charset,
+}
+
+/// One complete set of files.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct SetRecord {
+    /// What the files hold; nothing for sets that are no table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<TableIdentity>,
+    /// Command and options, as far as they decide the bytes.
+    pub options: serde_json::Value,
+    /// The inputs as they were.
+    pub inputs: Vec<InputStamp>,
+    /// The files.
+    pub files: Vec<FileSummary>,
+    /// What the run counted, for reports.
+    pub report: serde_json::Value,
+}
+
+/// What tells an unchanged input: size and time of last change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputStamp {
+    /// Absolute path.
+    pub path: String,
+    /// Bytes.
+    pub bytes: u64,
+    /// Nanoseconds since 1970.
+    pub modified_ns: u64,
+}
+
+impl InputStamp {
+    /// Reads size and time of the file `path`.
+    ///
+    /// # Errors
+    /// The file is missing or can't be looked at.
+    pub fn of(path: &Path) -> Result<Self> {
+        let metadata = std::fs::metadata(path).map_err(|error| Error::reading(path, error))?;
+        let modified = metadata
+            .modified()
+            .ok()
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let absolute = std::path::absolute(path).map_err(|error| Error::reading(path, error))?;
+        Ok(Self {
+            path: absolute.display().to_string(),
+            bytes: metadata.len(),
+            modified_ns: modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
+        })
+    }
+}
+
+impl Default for Record {
+    fn default() -> Self {
+        Self {
+            format: FORMAT.into(),
+            version: VERSION,
+            skyprep: env!("CARGO_PKG_VERSION").into(),
+            sets: BTreeMap::new(),
+        }
+    }
+}
+
+impl Record {
+    /// Reads a record from the bytes of the file `path`.
+    ///
+    /// # Errors
+    /// The bytes are no record, or one of a newer skyprep.
+    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
+        let refuse = |message: String| {
+            Error::new(ErrorKind::OutputRefused, message)
+                .at(Place::file(path.display().to_string()))
+                .hint("choose another output folder, or remove this one")
+        };
+        let record: Self = serde_json::from_slice(bytes)
+            .map_err(|error| refuse(format!("not a record of skyprep: {error}")))?;
+        if record.format != FORMAT || record.version != VERSION {
+            return Err(refuse(format!(
+                "a record of format {} {}, expected {FORMAT} {VERSION}",
+                record.format, record.version
+            )));
+        }
+        Ok(record)
+    }
+
+    /// Returns the bytes of the record file.
+    ///
+    /// # Errors
+    /// The record can't be expressed, which is a fault of skyprep.
+    pub fn to_bytes(&self) -> Result<Vec<u8>> {
+        serde_json::to_vec(self)
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("record: {error}")))
+    }
+}

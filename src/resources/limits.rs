@@ -1,0 +1,149 @@
+//! Limits that the machine or the batch system sets, and sizes as people write them.
+//!
+//! The library reads no environment: what Slurm says is handed in by the command line.
+
+use std::fs;
+use std::str::FromStr;
+
+/// A size: an absolute number of bytes or a share of the memory at hand.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum ByteSize {
+    /// So many bytes.
+    Bytes(u64),
+    /// So many hundredths of the memory at hand.
+    Percent(f64),
+}
+
+impl ByteSize {
+    /// Returns the size in bytes, given the memory at hand.
+    pub fn of(self, available: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            // Memory sizes lie far below 2^53, and the share is rounded down.
+            Self::Percent(percent) => (available as f64 * percent / 100.0) as u64,
+        }
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let wrong = || format!("'{text}' is not a size; write for example 512MiB, 2GiB or 50%");
+        if let Some(percent) = text.strip_suffix('%') {
+            let percent: f64 = percent.trim().parse().map_err(|_| wrong())?;
+            return if percent > 0.0 && percent <= 100.0 {
+                Ok(Self::Percent(percent))
+            } else {
+                Err(wrong())
+            };
+        }
+        let digits = text
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(text.len());
+        let (number, unit) = text.split_at(digits);
+        let number: f64 = number.parse().map_err(|_| wrong())?;
+        let factor: f64 = match unit.trim().to_ascii_lowercase().as_str() {
+            "" | "b" => 1.0,
+            "k" | "kib" => 1024.0,
+            "m" | "mib" => 1024.0 * 1024.0,
+            "g" | "gib" => 1024.0 * 1024.0 * 1024.0,
+            "t" | "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+            "kb" => 1e3,
+            "mb" => 1e6,
+            "gb" => 1e9,
+            "tb" => 1e12,
+            _ => return Err(wrong()),
+        };
+        let bytes = number * factor;
+        if (1.0..1e18).contains(&bytes) {
+            Ok(Self::Bytes(bytes as u64))
+        } else {
+            Err(wrong())
+        }
+    }
+}
+
+/// Returns how many threads the cpuset and the cgroup allow; at least 1.
+pub fn available_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Returns the bytes of memory at hand: the cgroup's limit, else the machine's memory.
+pub fn available_memory() -> Option<u64> {
+    let machine = machine_memory();
+    match (cgroup_memory(), machine) {
+        (Some(cgroup), Some(machine)) => Some(cgroup.min(machine)),
+        (cgroup, machine) => cgroup.or(machine),
+    }
+}
+
+/// Returns the largest resident size of this process so far, in bytes, where the system tells.
+pub fn process_peak_bytes() -> Option<u64> {
+    kib_field(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
+fn machine_memory() -> Option<u64> {
+    kib_field(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
+}
+
+/// Reads the smallest `memory.max` from this process's cgroup up to the root (cgroup v2).
+fn cgroup_memory() -> Option<u64> {
+    let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+    let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let mut folder = std::path::PathBuf::from("/sys/fs/cgroup");
+    folder.push(path.trim_start_matches('/'));
+    let mut smallest: Option<u64> = None;
+    while folder.starts_with("/sys/fs/cgroup") {
+        let limit = fs::read_to_string(folder.join("memory.max"))
+            .ok()
+            .and_then(|text| text.trim().parse::<u64>().ok());
+        smallest = match (smallest, limit) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        if !folder.pop() {
+            break;
+        }
+    }
+    smallest
+}
+
+fn kib_field(text: &str, name: &str) -> Option<u64> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: u64 = value.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    macro_rules! sizes {
+        ($($text:literal => $expected:expr;)*) => {
+            #[test]
+            fn sizes_as_people_write_them() {
+                $(assert_eq!($text.parse::<ByteSize>().ok(), $expected, "{}", $text);)*
+            }
+        };
+    }
+
+    sizes! {
+        "512MiB" => Some(ByteSize::Bytes(512 << 20));
+        "1.5GiB" => Some(ByteSize::Bytes(3 << 29));
+        "2g" => Some(ByteSize::Bytes(2 << 30));
+        "10kB" => Some(ByteSize::Bytes(10_000));
+        "4096" => Some(ByteSize::Bytes(4096));
+        "50%" => Some(ByteSize::Percent(50.0));
+        "0" => None;
+        "110%" => None;
+        "-3MiB" => None;
+        "lots" => None;
+    }
+
+    #[test]
+    fn this_process_has_a_peak() {
+        assert!(process_peak_bytes().is_none_or(|bytes| bytes > 1 << 20));
+    }
+}

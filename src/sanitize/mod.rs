@@ -1,0 +1,9 @@
+//! Sanitize: text becomes text that MariaDB loads unchanged.
+//!
+//! A [`TextPlan`] is compiled once per input from the output's columns and the input's field
+//! names. Fields that need no change are copied byte for byte, whole records where all of them
+//! are; only the fields that decide (positions, keys, typed columns) are looked into.
+
+mod text_plan;
+
+pub use text_plan::{TextFault, TextPlan, TextRows};

@@ -1,0 +1,439 @@
+//! From an input's fields to a plan, from the plan and a block of text to rows.
+
+use std::sync::Arc;
+
+use crate::convert::{RowFault, RowTarget, check_row_length, route_row};
+use crate::dialect::{Dialect, Encoder, Fields, Record, RecordFault, Records};
+use crate::error::{Error, ErrorKind, Place, Result, quote_value};
+use crate::exchange::Packet;
+use crate::partition::Router;
+use crate::schema::{ColumnContent, MysqlType, OutputColumn, RowStep, row_steps};
+use crate::values::{CellFault, ColumnRule, Inference, RuleCounts, RuleName};
+
+/// How the rows of one output are made from one text input's fields.
+pub struct TextPlan {
+    input: Dialect,
+    field_names: Vec<String>,
+    cells: Vec<PlannedField>,
+    steps: Vec<RowStep>,
+    encoder: Encoder,
+    delimiter: u8,
+    line_end: &'static [u8],
+    inference: Inference,
+    routing: Option<PlannedRouting>,
+    /// Records are copied whole; this many fields are looked at.
+    copies_records: Option<usize>,
+}
+
+struct PlannedField {
+    name: String,
+    rule: ColumnRule,
+    /// Field of the input; none where NULL is written.
+    source: Option<usize>,
+    is_placeholder: bool,
+    treatment: Treatment,
+}
+
+/// What a field goes through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Treatment {
+    /// Its bytes are copied.
+    Copy,
+    /// Its value is checked, then its bytes are copied.
+    CheckAndCopy,
+    /// Its value goes through the rules and is written anew.
+    Rewrite,
+}
+
+struct PlannedRouting {
+    router: Arc<Router>,
+    ra: (usize, String),
+    dec: (usize, String),
+    key: Option<(usize, String)>,
+}
+
+impl TextPlan {
+    /// Compiles the plan for an input in dialect `input` with fields `field_names`.
+    ///
+    /// # Errors
+    /// A column is missing.
+    pub fn compile(
+        target: &RowTarget,
+        columns: &[OutputColumn],
+        input: &Dialect,
+        field_names: &[String],
+    ) -> Result<Self> {
+        let renamed = target.renamed(field_names);
+        let is_same_dialect = target.dialect.copies_fields_of(input);
+        let mut cells = Vec::with_capacity(columns.len());
+        for (number, column) in columns.iter().enumerate() {
+            let source = match column.content {
+                ColumnContent::Input => target.find(&column.name, &renamed)?,
+                _ => None,
+            };
+            cells.push(PlannedField {
+                name: column.name.clone(),
+                rule: target.rule(number, column),
+                source,
+                is_placeholder: column.content != ColumnContent::Input,
+                treatment: treatment(target, column, is_same_dialect),
+            });
+        }
+        let find = |name: &String| -> Result<(usize, String)> {
+            let field = target.find(name, &renamed)?;
+            let field = field.ok_or_else(|| crate::convert::missing(name, &renamed))?;
+            Ok((field, name.clone()))
+        };
+        let routing = match &target.routing {
+            None => None,
+            Some(routing) => Some(PlannedRouting {
+                router: Arc::clone(&routing.router),
+                ra: find(&routing.ra)?,
+                dec: find(&routing.dec)?,
+                key: routing.key.as_ref().map(find).transpose()?,
+            }),
+        };
+        let (steps, _) = row_steps(columns);
+        let copies_records = copies_records(&cells, &steps, field_names.len()).then(|| {
+            let looked_at = routing.iter().flat_map(|r| {
+                [r.ra.0, r.dec.0]
+                    .into_iter()
+                    .chain(r.key.as_ref().map(|key| key.0))
+            });
+            looked_at.max().map_or(0, |last| last + 1)
+        });
+        Ok(Self {
+            input: input.clone(),
+            field_names: field_names.to_vec(),
+            cells,
+            steps,
+            encoder: target.dialect.encoder(),
+            delimiter: target.dialect.delimiter(),
+            line_end: target.dialect.line_terminator().as_bytes(),
+            inference: target.inference,
+            routing,
+            copies_records,
+        })
+    }
+
+    /// Starts on a block of whole records whose first is on line `first_line` (from 1).
+    pub fn rows<'p>(&'p self, block: &'p [u8], first_line: u64) -> TextRows<'p> {
+        let records = Records::new(&self.input, block).at_line(first_line);
+        TextRows {
+            plan: self,
+            block,
+            records: match self.copies_records {
+                Some(wanted) => records.locating(wanted),
+                None => records,
+            },
+            fields: Fields::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    fn write_fields(
+        &self,
+        cells: Cells<'_>,
+        scratch: &mut Vec<u8>,
+        packet: &mut Packet,
+        counts: &mut RuleCounts,
+    ) -> Result<(), RowFault> {
+        for step in &self.steps {
+            match step {
+                RowStep::Delimiter => packet.text_mut().push(self.delimiter),
+                RowStep::Slot => packet.mark_slot(),
+                RowStep::Cell(number) => {
+                    let Some(cell) = self.cells.get(*number) else {
+                        continue;
+                    };
+                    self.write_field(cell, cells, scratch, packet, counts)
+                        .map_err(|fault| RowFault {
+                            column: cell.name.clone(),
+                            cell: fault,
+                        })?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_field(
+        &self,
+        cell: &PlannedField,
+        cells: Cells<'_>,
+        scratch: &mut Vec<u8>,
+        packet: &mut Packet,
+        counts: &mut RuleCounts,
+    ) -> Result<(), CellFault> {
+        let Some(source) = cell.source else {
+            cell.rule
+                .count(counts, RuleName::Missing, u64::from(!cell.is_placeholder));
+            return cell.rule.null(packet.text_mut());
+        };
+        let Some(field) = cells.fields.get(source, cells.block) else {
+            return Err(CellFault::new("the field is missing"));
+        };
+        if cells.may_copy && cell.treatment == Treatment::Copy {
+            packet.text_mut().extend(field.raw());
+            return Ok(());
+        }
+        if self.input.is_null(field) {
+            return cell.rule.null(packet.text_mut());
+        }
+        let value = self.input.value(field, scratch);
+        if cells.may_copy && cell.treatment == Treatment::CheckAndCopy {
+            cell.rule.check_length(value)?;
+            packet.text_mut().extend(field.raw());
+            return Ok(());
+        }
+        cell.rule.text_value(
+            value,
+            self.inference,
+            &self.encoder,
+            packet.text_mut(),
+            counts,
+        )
+    }
+}
+
+/// The fields of one record and the bytes that they lie in.
+#[derive(Clone, Copy)]
+struct Cells<'b> {
+    fields: &'b Fields,
+    block: &'b [u8],
+    /// Whether bytes may be copied as they stand.
+    may_copy: bool,
+}
+
+fn treatment(target: &RowTarget, column: &OutputColumn, is_same_dialect: bool) -> Treatment {
+    let is_number = column
+        .target
+        .is_some_and(|t| matches!(t, MysqlType::Bit(_)) || !(t.is_character() || t.is_binary()));
+    let has_rules = is_number
+        || (column.target.is_none() && target.inference != Inference::Off)
+        || !target.policy.null_text.is_empty();
+    if !is_same_dialect || has_rules {
+        Treatment::Rewrite
+    } else if column.target.is_some() {
+        Treatment::CheckAndCopy
+    } else {
+        Treatment::Copy
+    }
+}
+
+/// Says whether the output's rows are the input's records, with slots at the end at most.
+fn copies_records(cells: &[PlannedField], steps: &[RowStep], fields: usize) -> bool {
+    let slots = steps.iter().filter(|step| **step == RowStep::Slot).count();
+    let copied = cells
+        .iter()
+        .filter(|cell| !(cell.is_placeholder && slots > 0));
+    let in_order = copied
+        .clone()
+        .enumerate()
+        .all(|(at, cell)| cell.source == Some(at) && cell.treatment == Treatment::Copy);
+    in_order
+        && copied.count() == fields
+        && (slots == 0 || (slots == 1 && steps.last() == Some(&RowStep::Slot)))
+}
+
+/// Why a record was refused.
+#[derive(Debug)]
+pub enum TextFault {
+    /// The text is broken.
+    Record(RecordFault),
+    /// A record on that line has too few or too many fields.
+    FieldCount {
+        /// Line on which the record starts, from 1.
+        line: u64,
+        /// Fields found.
+        found: usize,
+        /// Fields expected.
+        expected: usize,
+    },
+    /// A value of the record on that line was refused.
+    Row {
+        /// Line on which the record starts, from 1.
+        line: u64,
+        /// Which value, and why.
+        fault: RowFault,
+    },
+}
+
+impl TextFault {
+    /// Turns the fault into an error in the file that `place` names.
+    pub fn into_error(self, place: Place) -> Error {
+        match self {
+            Self::Record(fault) => {
+                Error::new(ErrorKind::DataRefused, fault.to_string()).at(Place {
+                    line: Some(fault.line),
+                    ..place
+                })
+            }
+            Self::FieldCount {
+                line,
+                found,
+                expected,
+            } => Error::new(
+                ErrorKind::DataRefused,
+                format!("found {found} fields, expected {expected}"),
+            )
+            .at(Place {
+                line: Some(line),
+                ..place
+            })
+            .hint("check the dialect (--in-dialect, --in-delimiter ...) and the field names"),
+            Self::Row { line, fault } => fault.into_error(Place {
+                line: Some(line),
+                ..place
+            }),
+        }
+    }
+}
+
+/// The rows of one block.
+pub struct TextRows<'p> {
+    plan: &'p TextPlan,
+    block: &'p [u8],
+    records: Records<'p>,
+    fields: Fields,
+    scratch: Vec<u8>,
+}
+
+impl TextRows<'_> {
+    /// Writes the next row into `packet` and routes it; says whether there was one.
+    ///
+    /// # Errors
+    /// The record or one of its values is refused; the packet is then as before.
+    pub fn write_next(
+        &mut self,
+        packet: &mut Packet,
+        counts: &mut RuleCounts,
+    ) -> Result<bool, TextFault> {
+        let expected = self.plan.field_names.len();
+        let record = loop {
+            let next = self
+                .records
+                .next(&mut self.fields)
+                .map_err(TextFault::Record)?;
+            let Some(record) = next else { return Ok(false) };
+            // Programs that write RFC 4180 like to end a file with an empty line.
+            if !(record.is_blank() && expected > 1 && self.plan.input.escape().is_none()) {
+                break record;
+            }
+        };
+        let line = record.line();
+        if self.fields.count() != expected {
+            let found = self.fields.count();
+            return Err(TextFault::FieldCount {
+                line,
+                found,
+                expected,
+            });
+        }
+        let written = self.write_record(&record, packet, counts);
+        written.map(|()| true).map_err(|fault| {
+            packet.abandon_row();
+            TextFault::Row { line, fault }
+        })
+    }
+
+    fn write_record(
+        &mut self,
+        record: &Record,
+        packet: &mut Packet,
+        counts: &mut RuleCounts,
+    ) -> Result<(), RowFault> {
+        let plan = self.plan;
+        let bytes = self.block.get(record.range()).unwrap_or_default();
+        // Qserv's server cuts rows at every raw LF, quoted or not, so such a field is rewritten.
+        let may_copy = !record.has_inner_line_ends();
+        if plan.copies_records.is_none() {
+            let cells = Cells {
+                fields: &self.fields,
+                block: self.block,
+                may_copy,
+            };
+            plan.write_fields(cells, &mut self.scratch, packet, counts)?;
+        } else if may_copy {
+            packet.text_mut().extend(bytes);
+            if plan.routing.is_some() {
+                packet.mark_slot();
+            }
+        } else {
+            // Not all fields were located. The record was read once, so it reads the same again.
+            let mut fields = Fields::new();
+            let _ = Records::new(&plan.input, bytes).next(&mut fields);
+            let cells = Cells {
+                fields: &fields,
+                block: bytes,
+                may_copy,
+            };
+            plan.write_fields(cells, &mut self.scratch, packet, counts)?;
+        }
+        check_row_length(packet, plan.cells.first().map_or("", |cell| &cell.name))?;
+        match &plan.routing {
+            Some(routing) => self.route(routing, packet),
+            None => {
+                packet.text_mut().push_short(plan.line_end);
+                packet.end_row();
+                Ok(())
+            }
+        }
+    }
+
+    fn route(&mut self, routing: &PlannedRouting, packet: &mut Packet) -> Result<(), RowFault> {
+        let (ra_name, dec_name) = (&routing.ra.1, &routing.dec.1);
+        let ra = self.position(&routing.ra)?;
+        let dec = self.position(&routing.dec)?;
+        if let Some((at, name)) = &routing.key {
+            self.write_key(*at, packet).map_err(|cell| RowFault {
+                column: name.clone(),
+                cell,
+            })?;
+        }
+        route_row(&routing.router, (ra_name, ra), (dec_name, dec), packet)?;
+        if routing.key.is_some() {
+            packet.end_key();
+        }
+        Ok(())
+    }
+
+    fn position(&mut self, (at, name): &(usize, String)) -> Result<f64, RowFault> {
+        let fault = |message: String| RowFault {
+            column: name.clone(),
+            cell: CellFault::new(message),
+        };
+        let input = &self.plan.input;
+        let Some(field) = self.fields.get(*at, self.block) else {
+            return Err(fault("the field is missing".into()));
+        };
+        if input.is_null(field) {
+            return Err(fault("found NULL, expected a position in degrees".into()));
+        }
+        let value = input.value(field, &mut self.scratch);
+        let text = std::str::from_utf8(value.trim_ascii()).ok();
+        text.and_then(|text| text.parse().ok()).ok_or_else(|| {
+            fault(format!(
+                "found {}, expected a position in degrees",
+                quote_value(value)
+            ))
+        })
+    }
+
+    fn write_key(&mut self, at: usize, packet: &mut Packet) -> Result<(), CellFault> {
+        let input = &self.plan.input;
+        let Some(field) = self.fields.get(at, self.block) else {
+            return Err(CellFault::new("the field is missing"));
+        };
+        if input.is_null(field) || field.content().is_empty() {
+            return Err(CellFault::new(
+                "found no value, expected the director's key",
+            ));
+        }
+        let value = input.value(field, &mut self.scratch);
+        let encoder = &self.plan.encoder;
+        let keys = packet.key_mut();
+        keys.append_with(|bytes| encoder.encode_into(value, bytes))
+            .map_err(|fault| CellFault::new(format!("found {}: {fault}", quote_value(value))))
+    }
+}

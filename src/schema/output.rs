@@ -1,0 +1,239 @@
+//! The columns of an output, in order: from the input, from the schema, or chunk numbers.
+
+use super::mysql_type::MysqlType;
+use super::table::{TableKind, TableSchema};
+use crate::error::{Error, Result};
+use crate::exchange::{SlotPart, SlotText};
+
+/// Name of the column that partitioning adds for the chunk, unless the user names another.
+pub const CHUNK_COLUMN: &str = "chunkId";
+/// Name of the column that partitioning adds for the sub-chunk.
+pub const SUB_CHUNK_COLUMN: &str = "subChunkId";
+
+/// What an output column holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ColumnContent {
+    /// The input's column of the same name.
+    Input,
+    /// NULL: the server computes the column.
+    Placeholder,
+    /// The number of the chunk.
+    Chunk,
+    /// The number of the sub-chunk.
+    SubChunk,
+}
+
+/// One column of an output.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputColumn {
+    /// Name of the column.
+    pub name: String,
+    /// What it holds.
+    pub content: ColumnContent,
+    /// Type in the target table, where a schema names it.
+    pub target: Option<MysqlType>,
+    /// Whether the target is NOT NULL.
+    pub is_not_null: bool,
+}
+
+/// What decides the columns of an output.
+#[derive(Debug, Clone, Copy)]
+pub struct OutputChoice<'a> {
+    /// Columns that the user names, in order.
+    pub columns: Option<&'a [String]>,
+    /// The target table.
+    pub schema: Option<&'a TableSchema>,
+    /// Columns that the user leaves out.
+    pub exclude: &'a [String],
+    /// Names of the chunk and sub-chunk columns, for partitioned outputs.
+    pub chunk_columns: Option<(&'a str, &'a str)>,
+}
+
+impl OutputChoice<'_> {
+    /// Returns the output's columns, given those of the first input.
+    ///
+    /// Columns come from the user's list, else from the schema, else from the input. Chunk numbers
+    /// stand where one of these puts them, else last.
+    ///
+    /// # Errors
+    /// The input has two columns of a name, or the schema does not know a column.
+    pub fn resolve(&self, input: &[String]) -> Result<Vec<OutputColumn>> {
+        let mut names: Vec<String> = match (self.columns, self.schema) {
+            (Some(names), _) => names.to_vec(),
+            (None, Some(schema)) => schema.columns.iter().map(|c| c.name.clone()).collect(),
+            (None, None) => input.to_vec(),
+        };
+        names.retain(|name| !self.exclude.contains(name) && !self.comes_later(name, input));
+        if let Some((chunk, sub_chunk)) = self.chunk_columns {
+            for id in [chunk, sub_chunk] {
+                if !names.iter().any(|name| name.eq_ignore_ascii_case(id)) {
+                    names.push(id.to_owned());
+                }
+            }
+        }
+        // Who lists columns may repeat them, as with sph-parq2csv.
+        if self.columns.is_none()
+            && let Some((_, name)) = names
+                .iter()
+                .enumerate()
+                .find(|(at, name)| names[..*at].contains(name))
+        {
+            return Err(Error::usage(format!("the input has two columns {name}"))
+                .hint("say which columns to write with --columns"));
+        }
+        names.into_iter().map(|name| self.column(name)).collect()
+    }
+
+    fn column(&self, name: String) -> Result<OutputColumn> {
+        let definition = match self.schema {
+            None => None,
+            Some(schema) => match schema.column(&name) {
+                Some(definition) => Some(definition),
+                None if self.is_chunk_column(&name) => None,
+                None => {
+                    return Err(Error::usage(format!("column {name} is not in the schema")));
+                }
+            },
+        };
+        let content = match self.chunk_columns {
+            Some((chunk, _)) if name.eq_ignore_ascii_case(chunk) => ColumnContent::Chunk,
+            Some((_, sub_chunk)) if name.eq_ignore_ascii_case(sub_chunk) => ColumnContent::SubChunk,
+            _ if definition.is_some_and(|d| d.is_generated) => ColumnContent::Placeholder,
+            _ => ColumnContent::Input,
+        };
+        Ok(OutputColumn {
+            content,
+            target: definition.map(|d| d.mysql_type),
+            is_not_null: definition.is_some_and(|d| d.is_not_null),
+            name,
+        })
+    }
+
+    /// Says whether a column is one that partitioning will add to a row that lacks it so far.
+    fn comes_later(&self, name: &str, input: &[String]) -> bool {
+        let is_partitioned = self
+            .schema
+            .and_then(|schema| schema.kind)
+            .is_some_and(TableKind::is_partitioned);
+        self.chunk_columns.is_none()
+            && self.columns.is_none()
+            && is_partitioned
+            && [CHUNK_COLUMN, SUB_CHUNK_COLUMN]
+                .iter()
+                .any(|id| name.eq_ignore_ascii_case(id))
+            && !input.iter().any(|known| known == name)
+    }
+
+    fn is_chunk_column(&self, name: &str) -> bool {
+        self.chunk_columns.is_some_and(|ids| {
+            [ids.0, ids.1]
+                .iter()
+                .any(|id| name.eq_ignore_ascii_case(id))
+        })
+    }
+}
+
+/// One step in writing a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowStep {
+    /// Write the delimiter.
+    Delimiter,
+    /// Write the cell of output column so-and-so.
+    Cell(usize),
+    /// Mark the place of the next slot.
+    Slot,
+}
+
+/// Returns the steps that write a row, and what is filled in at its slots.
+///
+/// Neighbouring chunk columns share a slot; delimiters beside them belong to it.
+pub fn row_steps(columns: &[OutputColumn]) -> (Vec<RowStep>, Vec<SlotText>) {
+    let mut steps = Vec::new();
+    let mut slots: Vec<SlotText> = Vec::new();
+    for (number, column) in columns.iter().enumerate() {
+        let part = match column.content {
+            ColumnContent::Chunk => SlotPart::Chunk,
+            ColumnContent::SubChunk => SlotPart::SubChunk,
+            ColumnContent::Input | ColumnContent::Placeholder => {
+                if number > 0 {
+                    steps.push(RowStep::Delimiter);
+                }
+                steps.push(RowStep::Cell(number));
+                continue;
+            }
+        };
+        if steps.last() != Some(&RowStep::Slot) {
+            steps.push(RowStep::Slot);
+            slots.push(SlotText::new());
+        }
+        if let Some(slot) = slots.last_mut() {
+            if number > 0 {
+                slot.push(SlotPart::Delimiter);
+            }
+            slot.push(part);
+        }
+    }
+    (steps, slots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    fn choice<'a>(schema: Option<&'a TableSchema>) -> OutputChoice<'a> {
+        OutputChoice {
+            columns: None,
+            schema,
+            exclude: &[],
+            chunk_columns: Some(("chunkId", "subChunkId")),
+        }
+    }
+
+    #[test]
+    fn chunk_columns_are_appended_last() {
+        let columns = choice(None).resolve(&names(&["a", "b"])).unwrap();
+        let (steps, slots) = row_steps(&columns);
+        use RowStep::{Cell, Delimiter, Slot};
+        assert_eq!(steps, [Cell(0), Delimiter, Cell(1), Slot]);
+        use SlotPart::{Chunk, SubChunk};
+        let delimiter = SlotPart::Delimiter;
+        assert_eq!(slots, [vec![delimiter, Chunk, delimiter, SubChunk]]);
+    }
+
+    #[test]
+    fn chunk_columns_are_overwritten_where_they_stand() {
+        let columns = choice(None)
+            .resolve(&names(&["subChunkId", "a", "chunkId", "b"]))
+            .unwrap();
+        let (steps, slots) = row_steps(&columns);
+        use RowStep::{Cell, Delimiter, Slot};
+        assert_eq!(steps, [Slot, Delimiter, Cell(1), Slot, Delimiter, Cell(3)]);
+        let delimiter = SlotPart::Delimiter;
+        assert_eq!(
+            slots,
+            [vec![SlotPart::SubChunk], vec![delimiter, SlotPart::Chunk]]
+        );
+    }
+
+    #[test]
+    fn a_schema_gives_order_types_and_placeholders() {
+        let schema = TableSchema::from_json(
+            br#"{"schema": [{"name":"b","type":"INT NOT NULL"},
+                {"name":"m","type":"FLOAT GENERATED ALWAYS AS (b) VIRTUAL"},
+                {"name":"a","type":"DOUBLE"}]}"#,
+        )
+        .unwrap();
+        let columns = choice(Some(&schema))
+            .resolve(&names(&["a", "b", "c"]))
+            .unwrap();
+        let found: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!(found, ["b", "m", "a", "chunkId", "subChunkId"]);
+        assert!(columns[0].is_not_null);
+        assert_eq!(columns[1].content, ColumnContent::Placeholder);
+        assert_eq!(columns[2].target, Some(MysqlType::Double));
+    }
+}

@@ -1,0 +1,313 @@
+//! Names on the command line become a list of files whose format is known.
+
+use std::fs::{self, File};
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+
+use crate::error::{Error, ErrorKind, Place, Result};
+use crate::publish::{InputStamp, STATE_FOLDER};
+
+/// What an input holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum InputFormat {
+    /// Parquet.
+    Parquet,
+    /// Text in the dialect that the options say, maybe compressed with gzip or zstd.
+    Text,
+}
+
+/// Where an input comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum InputName {
+    /// A file.
+    File(PathBuf),
+    /// Standard input.
+    Stdin,
+}
+
+impl InputName {
+    /// Returns the name for messages.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::File(path) => path.display().to_string(),
+            Self::Stdin => "stdin".into(),
+        }
+    }
+}
+
+/// One input whose format is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// Where it comes from.
+    pub name: InputName,
+    /// What it holds.
+    pub format: InputFormat,
+    /// Size and time, for files.
+    pub stamp: Option<InputStamp>,
+}
+
+/// Endings of files that a folder is searched for.
+const KNOWN_ENDINGS: [&str; 11] = [
+    ".parquet", ".parq", ".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".csv.zst",
+    ".tsv.zst", ".txt.zst",
+];
+
+/// Collects inputs in the order in which they are named.
+#[derive(Debug, Default)]
+pub struct InputList {
+    names: Vec<InputName>,
+}
+
+impl InputList {
+    /// Adds a file, a folder (searched recursively for known endings), a glob, or `-`.
+    ///
+    /// Files of a folder or glob come in the order of their names, byte by byte.
+    ///
+    /// # Errors
+    /// Nothing is there, or the pattern is wrong.
+    pub fn add(&mut self, name: &str) -> Result<()> {
+        if name == "-" {
+            self.names.push(InputName::Stdin);
+            return Ok(());
+        }
+        if let Some((scheme, _)) = name.split_once("://") {
+            let Some(path) = name.strip_prefix("file://") else {
+                return Err(
+                    Error::usage(format!("{name}: inputs from {scheme}:// are not read"))
+                        .hint("fetch the file first, or name one on a mounted file system"),
+                );
+            };
+            return self.add_path(Path::new(path));
+        }
+        let path = Path::new(name);
+        if fs::symlink_metadata(path).is_ok() || !name.contains(['*', '?', '[']) {
+            return self.add_path(path);
+        }
+        let as_shells_do = glob::MatchOptions {
+            require_literal_leading_dot: true,
+            ..Default::default()
+        };
+        let pattern = glob::glob_with(name, as_shells_do)
+            .map_err(|error| Error::usage(format!("'{name}' is not a pattern: {error}")))?;
+        let mut found = Vec::new();
+        for entry in pattern {
+            let path = entry.map_err(|error| {
+                let path = error.path().to_owned();
+                Error::reading(&path, error.into())
+            })?;
+            found.push(path);
+        }
+        if found.is_empty() {
+            return Err(missing(name, "no file matches this pattern"));
+        }
+        found.sort();
+        found.iter().try_for_each(|path| self.add_path(path))
+    }
+
+    /// Adds the names in `list`, separated by `separator`; empty ones are passed over.
+    ///
+    /// # Errors
+    /// A name is not UTF-8, or nothing is there.
+    pub fn add_list(&mut self, list: &[u8], separator: u8) -> Result<()> {
+        for name in list.split(|byte| *byte == separator) {
+            let name = name.strip_suffix(b"\r").unwrap_or(name);
+            if name.is_empty() {
+                continue;
+            }
+            let name = std::str::from_utf8(name).map_err(|_| {
+                Error::usage(format!("{} is not UTF-8", crate::error::quote_value(name)))
+            })?;
+            self.add_path(Path::new(name))?;
+        }
+        Ok(())
+    }
+
+    /// Looks at every input and returns them with format and stamp.
+    ///
+    /// # Errors
+    /// There is none, one is missing or unreadable, or holds a format that is not read.
+    pub fn resolve(self) -> Result<Vec<Input>> {
+        if self.names.is_empty() {
+            return Err(Error::usage("no input files").hint("name files, folders or patterns"));
+        }
+        if self
+            .names
+            .iter()
+            .filter(|name| **name == InputName::Stdin)
+            .count()
+            > 1
+        {
+            return Err(Error::usage("stdin can be read only once"));
+        }
+        // Thousands of files on a network file system: look at them in parallel.
+        self.names.into_par_iter().map(look_at).collect()
+    }
+
+    fn add_path(&mut self, path: &Path) -> Result<()> {
+        let metadata = fs::metadata(path).map_err(|error| Error::reading(path, error))?;
+        if !metadata.is_dir() {
+            self.names.push(InputName::File(path.to_owned()));
+            return Ok(());
+        }
+        let mut found = Vec::new();
+        search(path, &mut found)?;
+        if found.is_empty() {
+            return Err(missing(
+                &path.display().to_string(),
+                "no .parquet, .csv, .tsv or .txt file in this folder",
+            ));
+        }
+        found.sort();
+        self.names.extend(found.into_iter().map(InputName::File));
+        Ok(())
+    }
+}
+
+fn missing(name: &str, message: &str) -> Error {
+    Error::new(ErrorKind::InputMissing, message).at(Place::file(name))
+}
+
+/// Finds files with known endings below `folder`; hidden ones and the tool's own are passed over.
+fn search(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = fs::read_dir(folder).map_err(|error| Error::reading(folder, error))?;
+    for entry in entries {
+        let entry = entry.map_err(|error| Error::reading(folder, error))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name.starts_with('.') || name == STATE_FOLDER {
+            continue;
+        }
+        let path = entry.path();
+        let metadata = fs::metadata(&path).map_err(|error| Error::reading(&path, error))?;
+        if metadata.is_dir() {
+            search(&path, found)?;
+        } else if KNOWN_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+            found.push(path);
+        }
+    }
+    Ok(())
+}
+
+fn look_at(name: InputName) -> Result<Input> {
+    let InputName::File(path) = &name else {
+        return Ok(Input {
+            name,
+            format: InputFormat::Text,
+            stamp: None,
+        });
+    };
+    let metadata = fs::metadata(path).map_err(|error| Error::reading(path, error))?;
+    if !metadata.is_file() {
+        // A pipe gives its bytes only once, so it is looked at when it is read.
+        return Ok(Input {
+            name,
+            format: InputFormat::Text,
+            stamp: None,
+        });
+    }
+    let stamp = InputStamp::of(path)?;
+    let mut head = Vec::with_capacity(16);
+    File::open(path)
+        .and_then(|file| file.take(16).read_to_end(&mut head))
+        .map_err(|error| Error::reading(path, error))?;
+    let refuse = |what: &str| {
+        Err(Error::usage(format!("{what} are not read"))
+            .at(Place::file(path.display().to_string()))
+            .hint("convert the file to Parquet or text first"))
+    };
+    let format = match head.as_slice() {
+        [b'P', b'A', b'R', b'1', ..] => InputFormat::Parquet,
+        [b'P', b'A', b'R', b'E', ..] => return refuse("encrypted Parquet files"),
+        [b'A', b'R', b'R', b'O', b'W', b'1', ..] => return refuse("Arrow IPC files"),
+        [b'S', b'I', b'M', b'P', b'L', b'E', b' ', b' ', b'=', ..] => return refuse("FITS files"),
+        _ if path
+            .extension()
+            .is_some_and(|ending| ending == "parquet" || ending == "parq") =>
+        {
+            // An empty or damaged file of that name must not pass for text.
+            InputFormat::Parquet
+        }
+        _ => InputFormat::Text,
+    };
+    Ok(Input {
+        name,
+        format,
+        stamp: Some(stamp),
+    })
+}
+
+#[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests make their inputs as they like"
+)]
+mod tests {
+    use super::*;
+
+    fn names(list: &InputList) -> Vec<String> {
+        list.names.iter().map(InputName::shown).collect()
+    }
+
+    #[test]
+    fn folders_and_patterns_come_in_name_order() {
+        let place = tempfile::tempdir().unwrap();
+        let root = place.path();
+        for name in [
+            "b.parquet",
+            "a.csv",
+            "x.bin",
+            ".hidden.csv",
+            "sub/c.txt",
+            ".skyprep/r.txt",
+        ] {
+            fs::create_dir_all(root.join(name).parent().unwrap()).unwrap();
+            fs::write(root.join(name), "1\n").unwrap();
+        }
+        let shown = |name: &str| root.join(name).display().to_string();
+        let mut list = InputList::default();
+        list.add(root.to_str().unwrap()).unwrap();
+        assert_eq!(
+            names(&list),
+            [shown("a.csv"), shown("b.parquet"), shown("sub/c.txt")]
+        );
+        let mut list = InputList::default();
+        list.add(&shown("?.*")).unwrap();
+        assert_eq!(
+            names(&list),
+            [shown("a.csv"), shown("b.parquet"), shown("x.bin")]
+        );
+    }
+
+    #[test]
+    fn what_is_missing_or_unknown_is_said() {
+        let place = tempfile::tempdir().unwrap();
+        let path = |name: &str| place.path().join(name).display().to_string();
+        let code = |name: &str| InputList::default().add(name).unwrap_err().kind();
+        assert_eq!(code(&path("none.csv")), ErrorKind::InputMissing);
+        assert_eq!(code(&path("*.csv")), ErrorKind::InputMissing);
+        assert_eq!(code("s3://bucket/x.csv"), ErrorKind::Usage);
+        fs::write(path("x.fits"), "SIMPLE  =                    T").unwrap();
+        let mut list = InputList::default();
+        list.add(&path("x.fits")).unwrap();
+        assert_eq!(list.resolve().unwrap_err().kind(), ErrorKind::Usage);
+        assert_eq!(
+            InputList::default().resolve().unwrap_err().kind(),
+            ErrorKind::Usage
+        );
+    }
+
+    #[test]
+    fn formats_are_found_from_content() {
+        let place = tempfile::tempdir().unwrap();
+        let look = |name: &str, bytes: &[u8]| {
+            let path = place.path().join(name);
+            fs::write(&path, bytes).unwrap();
+            look_at(InputName::File(path)).unwrap().format
+        };
+        assert_eq!(look("x.txt", b"PAR1...."), InputFormat::Parquet);
+        assert_eq!(look("x.parquet", b""), InputFormat::Parquet);
+        assert_eq!(look("x.csv", b"\x1f\x8b"), InputFormat::Text);
+        assert_eq!(look("y.csv", b"1,2"), InputFormat::Text);
+    }
+}

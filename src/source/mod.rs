@@ -1,0 +1,14 @@
+//! Sources: files, folders, globs and stdin, cut into pieces.
+//!
+//! A *piece* is a row group of a Parquet file or a block of text cut at a record's end. Where
+//! pieces are cut depends on the inputs alone, never on threads or memory, and pieces are numbered
+//! in input order: that is the order key that everything behind rests on.
+
+mod inputs;
+mod parquet;
+mod text;
+
+pub use inputs::{Input, InputFormat, InputList, InputName};
+pub use parquet::{ParquetFile, RowGroupReader, is_decoding};
+pub(crate) use text::BLOCK_MEMORY;
+pub use text::{TextBlock, TextFile};

@@ -1,0 +1,177 @@
+//! Text inputs, read by blocks of whole records.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+
+use super::inputs::{Input, InputName};
+use crate::dialect::{BlockReader, Dialect, Fields, Records};
+use crate::error::{Error, ErrorKind, Place, Result};
+
+/// Bytes per block: where blocks are cut must not depend on threads or memory.
+const BLOCK_BYTES: usize = 1 << 20;
+
+/// Bytes per read of a file.
+const READ_BYTES: usize = 64 << 10;
+
+/// Memory that reading one block takes: the block, its growth, and what is carried over.
+pub(crate) const BLOCK_MEMORY: u64 = 3 * BLOCK_BYTES as u64;
+
+/// A text input that hands out one block after another.
+pub struct TextFile {
+    name: String,
+    blocks: BlockReader<Box<dyn Read + Send>>,
+    field_names: Option<Vec<String>>,
+    fields: usize,
+    /// The first block, which had to be read to learn about the fields.
+    first: Option<TextBlock>,
+}
+
+/// Some whole records of a text input.
+#[derive(Debug)]
+pub struct TextBlock {
+    bytes: Vec<u8>,
+    /// Where the records start: behind a header.
+    start: usize,
+    /// Line of the first record, from 1.
+    pub first_line: u64,
+}
+
+impl TextBlock {
+    /// Returns the records.
+    pub fn records(&self) -> &[u8] {
+        self.bytes.get(self.start..).unwrap_or_default()
+    }
+
+    /// Returns the bytes of memory held.
+    pub fn memory(&self) -> u64 {
+        self.bytes.capacity() as u64
+    }
+
+    /// Returns the buffer for the next block, unless it has grown too large to keep.
+    pub fn into_buffer(self) -> Option<Vec<u8>> {
+        (self.bytes.capacity() <= 2 * BLOCK_BYTES).then_some(self.bytes)
+    }
+}
+
+impl TextFile {
+    /// Opens an input and reads its first block.
+    ///
+    /// # Errors
+    /// The input is missing or unreadable, or its header is broken.
+    pub fn open(input: &Input, dialect: &Dialect) -> Result<Self> {
+        let name = input.name.shown();
+        let blocks = BlockReader::new(open_stream(input)?, dialect, BLOCK_BYTES);
+        let mut file = Self {
+            name,
+            blocks,
+            field_names: None,
+            fields: 0,
+            first: None,
+        };
+        let mut first = file.next_block(Vec::new())?;
+        if let Some(block) = &mut first {
+            file.look_at_first_record(block, dialect)?;
+        }
+        file.first = first;
+        Ok(file)
+    }
+
+    /// Returns the name for messages.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the column names of the header, if the dialect has one.
+    pub fn field_names(&self) -> Option<&[String]> {
+        self.field_names.as_deref()
+    }
+
+    /// Returns the number of fields of the first record; 0 for an empty input.
+    pub fn field_count(&self) -> usize {
+        self.fields
+    }
+
+    /// Returns the next block, reading it into `buffer`; nothing at the end.
+    ///
+    /// # Errors
+    /// The stream fails, its compression is damaged, or a record is too long.
+    pub fn next_block(&mut self, mut buffer: Vec<u8>) -> Result<Option<TextBlock>> {
+        if let Some(first) = self.first.take() {
+            return Ok(Some(first));
+        }
+        let place = Place::file(self.name.as_str());
+        let info = self
+            .blocks
+            .next_block(&mut buffer)
+            .map_err(|error| error.at(place))?;
+        Ok(info.map(|info| TextBlock {
+            bytes: buffer,
+            start: 0,
+            first_line: info.first_line,
+        }))
+    }
+
+    fn look_at_first_record(&mut self, block: &mut TextBlock, dialect: &Dialect) -> Result<()> {
+        let mut fields = Fields::new();
+        let mut records = Records::new(dialect, &block.bytes).at_line(block.first_line);
+        let refused = |line: u64, message: String| {
+            Error::new(ErrorKind::DataRefused, message).at(Place {
+                line: Some(line),
+                ..Place::file(self.name.as_str())
+            })
+        };
+        let first = records
+            .next(&mut fields)
+            .map_err(|fault| refused(fault.line, fault.to_string()))?;
+        let Some(first) = first else { return Ok(()) };
+        self.fields = fields.count();
+        if !dialect.has_header() {
+            return Ok(());
+        }
+        let mut scratch = Vec::new();
+        let mut names = Vec::with_capacity(fields.count());
+        for field in fields.iter(&block.bytes) {
+            let value = dialect.value(field, &mut scratch);
+            let name = String::from_utf8(value.to_vec())
+                .map_err(|_| refused(first.line(), "the header is not UTF-8".into()))?;
+            names.push(name);
+        }
+        self.field_names = Some(names);
+        let next = records.position();
+        let passed = block.bytes.get(..next).unwrap_or_default();
+        let lines = memchr::memchr_iter(b'\n', passed).count() as u64;
+        block.start = next;
+        block.first_line += lines.max(1);
+        Ok(())
+    }
+}
+
+fn open_stream(input: &Input) -> Result<Box<dyn Read + Send>> {
+    let path = match &input.name {
+        InputName::File(path) => path.clone(),
+        InputName::Stdin => "stdin".into(),
+    };
+    let mut stream: Box<dyn BufRead + Send> = match &input.name {
+        InputName::File(path) => {
+            let file = File::open(path).map_err(|error| Error::reading(path, error))?;
+            Box::new(BufReader::with_capacity(READ_BYTES, file))
+        }
+        InputName::Stdin => Box::new(BufReader::with_capacity(READ_BYTES, io::stdin())),
+    };
+    let head = stream
+        .fill_buf()
+        .map_err(|error| Error::reading(&path, error))?;
+    Ok(match head {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(stream)),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+            let decoder = zstd::stream::read::Decoder::with_buffer(stream);
+            Box::new(decoder.map_err(|error| Error::reading(&path, error))?)
+        }
+        [b'P', b'A', b'R', b'1', ..] => {
+            return Err(Error::usage("Parquet can't be read from a stream")
+                .at(Place::file(input.name.shown()))
+                .hint("name the file"));
+        }
+        _ => Box::new(stream),
+    })
+}

@@ -1,0 +1,242 @@
+//! Finds what is to be staged: recorded output folders, or files by their names.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::local::{StageOptions, TableHints};
+use crate::error::{Error, ErrorKind, Place, Result};
+use crate::exchange::FileSummary;
+use crate::publish::{OutputFolder, TableIdentity};
+use crate::schema::TableKind;
+
+/// A file to be staged.
+#[derive(Debug, Clone)]
+pub(super) struct SourceFile {
+    pub(super) path: PathBuf,
+    /// Name in the table's folder.
+    pub(super) name: String,
+    pub(super) chunk: Option<i32>,
+    pub(super) is_overlap: bool,
+    /// What the record says of it.
+    pub(super) recorded: Option<FileSummary>,
+}
+
+/// A table to be staged.
+#[derive(Debug)]
+pub(super) struct SourceTable {
+    pub(super) identity: TableIdentity,
+    pub(super) files: Vec<SourceFile>,
+}
+
+/// Collects the tables of all sources, by name.
+pub(super) fn collect(options: &StageOptions) -> Result<BTreeMap<String, SourceTable>> {
+    let mut tables = BTreeMap::new();
+    for source in &options.sources {
+        let metadata = std::fs::metadata(source).map_err(|error| Error::reading(source, error))?;
+        if !metadata.is_dir() {
+            add_files(vec![source.clone()], &options.hints, &mut tables)?;
+            continue;
+        }
+        if OutputFolder::is_interrupted(source) {
+            return Err(Error::new(
+                ErrorKind::Integrity,
+                "the run that makes these files was interrupted",
+            )
+            .at(Place::file(source.display().to_string()))
+            .hint("run the command that makes them again; it finishes the work"));
+        }
+        match OutputFolder::peek(source)? {
+            Some(record) if !record.sets.is_empty() => {
+                for set in record.sets.values() {
+                    let Some(identity) = &set.identity else {
+                        continue;
+                    };
+                    add_recorded(source, identity, &set.files, &options.hints, &mut tables)?;
+                }
+            }
+            _ => add_files(files_in(source)?, &options.hints, &mut tables)?,
+        }
+    }
+    for table in tables.values_mut() {
+        name_parts(table);
+    }
+    Ok(tables)
+}
+
+fn add_recorded(
+    root: &Path,
+    identity: &TableIdentity,
+    files: &[FileSummary],
+    hints: &TableHints,
+    tables: &mut BTreeMap<String, SourceTable>,
+) -> Result<()> {
+    let mut identity = identity.clone();
+    if let Some(table) = &hints.table {
+        identity.table.clone_from(table);
+    }
+    identity.database = hints.database.clone().or(identity.database);
+    let table = entry(&identity, tables)?;
+    for file in files {
+        let name = file
+            .path
+            .rsplit('/')
+            .next()
+            .unwrap_or(&file.path)
+            .to_owned();
+        table.files.push(SourceFile {
+            path: root.join(&file.path),
+            name,
+            chunk: file.chunk,
+            is_overlap: file.is_overlap,
+            recorded: Some(file.clone()),
+        });
+    }
+    Ok(())
+}
+
+fn add_files(
+    paths: Vec<PathBuf>,
+    hints: &TableHints,
+    tables: &mut BTreeMap<String, SourceTable>,
+) -> Result<()> {
+    let (Some(table), Some(kind)) = (&hints.table, hints.kind) else {
+        let shown = paths
+            .first()
+            .map_or_else(String::new, |path| path.display().to_string());
+        return Err(Error::usage("no record says what these files are")
+            .at(Place::file(shown))
+            .hint("say --database, --table and --kind"));
+    };
+    let identity = TableIdentity {
+        table: table.clone(),
+        database: hints.database.clone(),
+        kind,
+        partitioning: None,
+        dialect: hints.dialect.clone(),
+        charset: hints.charset,
+    };
+    let target = entry(&identity, tables)?;
+    for path in paths {
+        let name = path
+            .file_name()
+            .map(|n| n.to_string_lossy().into_owned())
+            .unwrap_or_default();
+        let place = chunk_of(&name);
+        if kind.is_partitioned() && place.is_none() {
+            return Err(Error::usage("not a chunk file")
+                .at(Place::file(path.display().to_string()))
+                .hint("names must be chunk_<number>.txt or chunk_<number>_overlap.txt"));
+        }
+        let (chunk, is_overlap) = match place.filter(|_| kind.is_partitioned()) {
+            Some((chunk, is_overlap)) => (Some(chunk), is_overlap),
+            None => (None, false),
+        };
+        target.files.push(SourceFile {
+            path,
+            name,
+            chunk,
+            is_overlap,
+            recorded: None,
+        });
+    }
+    Ok(())
+}
+
+fn entry<'t>(
+    identity: &TableIdentity,
+    tables: &'t mut BTreeMap<String, SourceTable>,
+) -> Result<&'t mut SourceTable> {
+    if identity.database.is_none() {
+        return Err(
+            Error::usage(format!("table {}: no database is known", identity.table))
+                .hint("say --database NAME"),
+        );
+    }
+    if let Some(reason) = identity.dialect.refusal_by_qserv() {
+        return Err(Error::usage(format!(
+            "table {}: Qserv can't load this dialect: {reason}",
+            identity.table
+        )));
+    }
+    let name = identity.table.clone();
+    let table = tables.entry(name).or_insert_with(|| SourceTable {
+        identity: identity.clone(),
+        files: Vec::new(),
+    });
+    if table.identity != *identity {
+        return Err(Error::usage(format!(
+            "table {} comes twice, with different dialects or partitionings",
+            identity.table
+        )));
+    }
+    Ok(table)
+}
+
+/// Gives every file its name below the table's folder: parts of the same name go into `000/` ...
+fn name_parts(table: &mut SourceTable) {
+    let mut seen: BTreeMap<String, usize> = BTreeMap::new();
+    for file in &mut table.files {
+        if table.identity.kind == TableKind::Regular {
+            file.name = format!("{}.txt", table.identity.table);
+        }
+        let parts = seen.entry(file.name.clone()).or_default();
+        if *parts > 0 {
+            file.name = format!("{:03}/{}", *parts - 1, file.name);
+        }
+        *parts += 1;
+    }
+}
+
+/// Finds the data files of a folder without a record, by name.
+fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(folder).map_err(|error| Error::reading(folder, error))? {
+        let path = entry.map_err(|error| Error::reading(folder, error))?.path();
+        let is_hidden = path
+            .file_name()
+            .is_none_or(|name| name.to_string_lossy().starts_with('.'));
+        if path.is_file() && !is_hidden && path.extension().is_some_and(|ending| ending == "txt") {
+            files.push(path);
+        }
+    }
+    if files.is_empty() {
+        return Err(
+            Error::new(ErrorKind::InputMissing, "no .txt file in this folder")
+                .at(Place::file(folder.display().to_string())),
+        );
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Reads chunk and kind out of `chunk_<number>[_overlap].txt`.
+fn chunk_of(name: &str) -> Option<(i32, bool)> {
+    let middle = name.strip_prefix("chunk_")?.strip_suffix(".txt")?;
+    let (number, is_overlap) = match middle.strip_suffix("_overlap") {
+        Some(number) => (number, true),
+        None => (middle, false),
+    };
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some((number.parse().ok()?, is_overlap))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunk_names() {
+        assert_eq!(chunk_of("chunk_12.txt"), Some((12, false)));
+        assert_eq!(chunk_of("chunk_12_overlap.txt"), Some((12, true)));
+        for name in [
+            "chunk_.txt",
+            "chunk_-1.txt",
+            "chunk_1.csv",
+            "chunk_object_index.txt",
+        ] {
+            assert_eq!(chunk_of(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! How often each rule changed a value, per column.
+
+use std::collections::BTreeMap;
+
+/// A rule that changes values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(usize)]
+pub enum RuleName {
+    /// A boolean written as 1 or 0.
+    Bool,
+    /// An infinity written otherwise.
+    Inf,
+    /// A NaN written otherwise.
+    Nan,
+    /// A spelling of NULL written as the dialect's NULL.
+    NullText,
+    /// A column that the input lacks, filled with NULL.
+    Missing,
+    /// Sub-second digits that the target type does not keep.
+    Fraction,
+    /// A double near the limit of FLOAT, or `f32::MAX`, written so that MariaDB takes it.
+    FloatLimit,
+}
+
+impl RuleName {
+    /// All rules, in report order.
+    pub const ALL: [Self; 7] = [
+        Self::Bool,
+        Self::Inf,
+        Self::Nan,
+        Self::NullText,
+        Self::Missing,
+        Self::Fraction,
+        Self::FloatLimit,
+    ];
+
+    /// Returns the name used in reports.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::Inf => "inf",
+            Self::Nan => "nan",
+            Self::NullText => "null_text",
+            Self::Missing => "missing",
+            Self::Fraction => "fraction",
+            Self::FloatLimit => "float_limit",
+        }
+    }
+}
+
+/// Changes per column and rule; each worker keeps its own and they are added up at the end.
+#[derive(Debug, Clone, Default)]
+pub struct RuleCounts {
+    columns: Vec<[u64; RuleName::ALL.len()]>,
+}
+
+impl RuleCounts {
+    /// Counts `times` uses of `rule` in output column number `column`.
+    #[inline]
+    pub fn add(&mut self, column: usize, rule: RuleName, times: u64) {
+        if times == 0 {
+            return;
+        }
+        if self.columns.len() <= column {
+            self.columns.resize(column + 1, [0; RuleName::ALL.len()]);
+        }
+        self.columns[column][rule as usize] += times;
+    }
+
+    /// Adds another worker's counts.
+    pub fn merge(&mut self, other: &Self) {
+        for (column, counts) in other.columns.iter().enumerate() {
+            for rule in RuleName::ALL {
+                self.add(column, rule, counts[rule as usize]);
+            }
+        }
+    }
+
+    /// Returns the counts that are not zero as column name to rule name to count.
+    pub fn named(&self, names: &[String]) -> BTreeMap<String, BTreeMap<String, u64>> {
+        let mut all = BTreeMap::new();
+        for (counts, name) in self.columns.iter().zip(names) {
+            let of_column: BTreeMap<String, u64> = RuleName::ALL
+                .into_iter()
+                .filter(|rule| counts[*rule as usize] > 0)
+                .map(|rule| (rule.name().to_owned(), counts[rule as usize]))
+                .collect();
+            if !of_column.is_empty() {
+                all.insert(name.clone(), of_column);
+            }
+        }
+        all
+    }
+}

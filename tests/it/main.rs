@@ -1,0 +1,24 @@
+//! All integration tests in one binary: each further one would link arrow again.
+#![allow(
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    clippy::unwrap_used,
+    reason = "tests stop at what they did not expect"
+)]
+
+mod dialect;
+mod geometry;
+mod golden;
+mod harness;
+mod load;
+mod naive_chunker;
+mod naive_tokenizer;
+mod pipes;
+mod refusals;
+mod regressions;
+mod rerun;
+mod stage;
+mod star_file;
+mod stars;

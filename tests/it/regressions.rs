@@ -1,0 +1,195 @@
+//! Faults that were found by reviews and trials, each with the command that showed it.
+
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+
+use super::harness::{Bench, files, words};
+
+const PARTITION: &str = "partition --kind director --stripes 18 --sub-stripes 10 --overlap 0.01 \
+                         --ra ra --dec dec --fields id,ra,dec";
+
+#[test]
+fn pipes_are_read_from_their_first_byte() {
+    let bench = Bench::new();
+    let text = "r1\tAAAAAAA\nr2\tBBBBBBB\nr3\tCCCCCCC\n";
+    bench.write("x.txt", text);
+    for script in [
+        "skyprep sanitize <(cat x.txt)",
+        "cat x.txt | skyprep sanitize /dev/stdin",
+        "skyprep sanitize - < x.txt",
+    ] {
+        assert_eq!(
+            String::from_utf8(bench.shell(script).ok().stdout).unwrap(),
+            text,
+            "{script}"
+        );
+    }
+}
+
+#[test]
+fn pipes_and_links_are_not_replaced_by_files() {
+    let bench = Bench::new();
+    bench.write("x.txt", "1\t2\n");
+    bench.write("real.txt", "old\n");
+    let script = "mkfifo p && (cat p > got &) && skyprep convert x.txt -o p --force && sleep 0.2 && \
+                  ln -s real.txt link && skyprep convert x.txt -o link --force";
+    bench.shell(script).ok();
+    assert!(
+        fs::symlink_metadata(bench.path("p"))
+            .unwrap()
+            .file_type()
+            .is_fifo()
+    );
+    assert!(
+        fs::symlink_metadata(bench.path("link"))
+            .unwrap()
+            .file_type()
+            .is_symlink()
+    );
+    for name in ["got", "real.txt"] {
+        assert_eq!(fs::read(bench.path(name)).unwrap(), b"1\t2\n", "{name}");
+    }
+    bench.shell("skyprep convert x.txt -o /dev/null").ok();
+}
+
+#[test]
+fn a_stderr_that_is_full_or_closed_changes_nothing() {
+    let bench = Bench::new();
+    bench.write("x.txt", "1\t2\n");
+    bench
+        .shell("skyprep convert x.txt -o a.txt 2>/dev/full")
+        .ok();
+    bench.shell("skyprep convert x.txt -o b.txt 2>&-").ok();
+    assert_eq!(
+        bench
+            .shell("skyprep convert none.txt -o c.txt 2>/dev/full")
+            .code,
+        3
+    );
+    assert_eq!(fs::read(bench.path("b.txt")).unwrap(), b"1\t2\n");
+}
+
+#[test]
+fn an_empty_first_text_says_nothing_about_columns() {
+    let bench = Bench::new();
+    bench.write("a.txt", "");
+    bench.write("b.txt", "1\t2\n");
+    assert_eq!(
+        bench.run(words("sanitize a.txt b.txt a.txt")).ok().stdout,
+        b"1\t2\n"
+    );
+    assert_eq!(bench.run(words("sanitize a.txt")).ok().stdout, b"");
+}
+
+#[test]
+fn columns_that_only_later_inputs_have_are_not_lost() {
+    let bench = Bench::new();
+    bench.write("a.txt", "1\t2\n");
+    bench.write("b.txt", "1\t2\t3\n");
+    bench
+        .run(words("sanitize a.txt b.txt"))
+        .failed(2, &["b.txt", "field3"]);
+    bench
+        .run(words("sanitize b.txt a.txt"))
+        .failed(2, &["a.txt", "field3"]);
+}
+
+#[test]
+fn an_overlap_with_many_digits_is_the_same_the_second_time() {
+    let bench = Bench::new();
+    bench.write("x.txt", "1\t10\t20\n");
+    let partition = PARTITION.replace("0.01", "0.012345678901234567");
+    for said in ["bytes to read", "nothing to do"] {
+        let outcome = bench.run(words(&format!("{partition} x.txt -o out"))).ok();
+        assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    }
+}
+
+#[test]
+fn one_folder_holds_one_partitioned_table() {
+    let bench = Bench::new();
+    bench.write("a.txt", "1\t10\t20\n");
+    bench.write("b.txt", "1\t200\t-20\n");
+    bench
+        .run(words(&format!("{PARTITION} a.txt -o out --table A")))
+        .ok();
+    let other = format!("{PARTITION} b.txt -o out --table B");
+    bench
+        .run(words(&other))
+        .failed(5, &["A stands here already"]);
+    bench.run(words(&format!("{other} --force"))).ok();
+    bench
+        .run(words(&format!("{PARTITION} b.txt -o fresh --table B")))
+        .ok();
+    assert_eq!(files(&bench.path("out")), files(&bench.path("fresh")));
+}
+
+#[test]
+fn a_failed_run_leaves_no_staged_files() {
+    let bench = Bench::new();
+    bench.write("x.txt", format!("{}bad\n", "1\t10\t20\n".repeat(200_000)));
+    let args = format!("{PARTITION} x.txt -o out --memory-limit 4MiB");
+    bench.run(words(&args)).failed(1, &["x.txt, line 200001"]);
+    assert!(!bench.path("out/.skyprep/staging").exists());
+}
+
+#[test]
+fn an_interrupted_source_is_not_staged() {
+    let bench = Bench::new();
+    bench.write("x.txt", "1\t10\t20\n");
+    bench
+        .run(words(&format!("{PARTITION} x.txt -o made --table T")))
+        .ok();
+    bench.write("made/.skyprep/intent.json", "{}");
+    bench
+        .run(words("stage made site --database d"))
+        .failed(9, &["interrupted"]);
+    bench
+        .run(words(&format!("{PARTITION} x.txt -o made --table T")))
+        .failed(9, &["intent"]);
+}
+
+#[test]
+fn the_tools_own_folder_is_no_input() {
+    let bench = Bench::new();
+    bench.write("d/a.txt", "1\n");
+    bench.write("d/.skyprep/staging/b.txt", "2\n");
+    for input in ["d", "d/*"] {
+        assert_eq!(
+            bench.run(["convert", input, "-o", "-"]).ok().stdout,
+            b"1\n",
+            "{input}"
+        );
+    }
+}
+
+#[test]
+fn damaged_zstd_is_a_corrupt_input() {
+    let bench = Bench::new();
+    let zipped = zstd::encode_all("some text\n".repeat(1000).as_bytes(), 1).unwrap();
+    let mut damaged = zipped.clone();
+    damaged[4..].fill(0xff);
+    for bytes in [&zipped[..zipped.len() / 2], &damaged] {
+        bench.write("x.txt.zst", bytes);
+        bench
+            .run(words("sanitize x.txt.zst"))
+            .failed(4, &["x.txt.zst"]);
+    }
+}
+
+#[test]
+fn chunk_columns_are_known_in_any_case() {
+    let bench = Bench::new();
+    bench.write("x.txt", "1\t10\t20\n");
+    bench.write(
+        "T.json",
+        r#"{"schema": [{"name": "id", "type": "INT"}, {"name": "ra", "type": "DOUBLE"},
+            {"name": "dec", "type": "DOUBLE"}, {"name": "chunkid", "type": "INT"},
+            {"name": "subchunkid", "type": "INT"}]}"#,
+    );
+    let partition = PARTITION.replace("--fields id,ra,dec", "--schema T.json");
+    bench.run(words(&format!("{partition} x.txt -o out"))).ok();
+    let found = files(&bench.path("out"));
+    let row = String::from_utf8(found.values().next().unwrap().clone()).unwrap();
+    assert_eq!(row.trim_end().split('\t').count(), 5, "{row}");
+}

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Makes sure that what the tests need is there: cargo, a C compiler, a MariaDB server.
+#
+# MariaDB is installed if it is missing, which needs root, apt-get and a package source. Nothing
+# else is installed, and no server is left running: the tests start their own, on a socket in a
+# temporary folder. Where all is there already this takes no time.
+set -euo pipefail
+
+LEAST_CARGO=1.95
+# The places where tests/it/load.rs looks. /usr/sbin is often not in the PATH of plain users.
+MARIADB_PLACES=(/usr/sbin /usr/bin /usr/local/bin)
+MARIADB_PROGRAMS=(mariadbd mariadb-install-db mariadb)
+POLICY=/usr/sbin/policy-rc.d
+
+fail() {
+    printf 'tests/setup.sh: %s\n' "$@" >&2
+    exit 1
+}
+
+check_cargo() {
+    command -v cargo >/dev/null ||
+        fail "cargo is not in PATH; Rust $LEAST_CARGO or newer is needed"
+    local found
+    found=$(cargo --version | cut -d ' ' -f 2)
+    [ "$(printf '%s\n' "$LEAST_CARGO" "$found" | sort -V | head -n 1)" = "$LEAST_CARGO" ] ||
+        fail "cargo is $found; $LEAST_CARGO or newer is needed"
+}
+
+check_compiler() {
+    command -v cc >/dev/null ||
+        fail "there is no C compiler (cc); the Zstandard library needs one: install gcc"
+}
+
+missing_programs() {
+    local program place
+    for program in "${MARIADB_PROGRAMS[@]}"; do
+        for place in "${MARIADB_PLACES[@]}"; do
+            [ ! -x "$place/$program" ] || continue 2
+        done
+        printf '%s ' "$program"
+    done
+}
+
+# Asks Debian's maintainer scripts not to start the server that they install.
+keep_services_down() {
+    if [ ! -e "$POLICY" ]; then
+        trap 'rm -f "$POLICY"' EXIT
+        printf '#!/bin/sh\nexit 101\n' >"$POLICY"
+        chmod 755 "$POLICY"
+    fi
+}
+
+install_mariadb() {
+    local missing=$1
+    command -v apt-get >/dev/null ||
+        fail "missing: $missing" "there is no apt-get here; install a MariaDB server (10.11 or so)"
+    [ "$(id -u)" = 0 ] ||
+        fail "missing: $missing" "only root can install it; run: sudo apt-get install mariadb-server"
+    echo "tests/setup.sh: installing mariadb-server for the load test"
+    keep_services_down
+    export DEBIAN_FRONTEND=noninteractive
+    local log
+    log=$(mktemp)
+    if ! {
+        apt-get -q -o DPkg::Lock::Timeout=300 update &&
+            apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends mariadb-server
+    } >"$log" 2>&1 </dev/null; then
+        tail -n 20 "$log" >&2
+        fail "can't install mariadb-server (see above); is there a network or a package mirror?" \
+            "the whole log is in $log"
+    fi
+    rm -f "$log"
+    # Where systemd runs, the package has enabled its service for the next boot.
+    if [ -d /run/systemd/system ]; then
+        systemctl disable --quiet --now mariadb.service
+    fi
+}
+
+check_cargo
+check_compiler
+missing=$(missing_programs)
+if [ -n "$missing" ]; then
+    install_mariadb "$missing"
+    missing=$(missing_programs)
+    [ -z "$missing" ] || fail "still missing after installing mariadb-server: $missing"
+fi
