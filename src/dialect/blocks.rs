@@ -17,11 +17,6 @@ pub const DEFAULT_BLOCK_BYTES: usize = 1 << 20;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// Takes the UTF-8 byte order mark off the beginning of a file.
-pub fn strip_bom(bytes: &[u8]) -> &[u8] {
-    bytes.strip_prefix(BOM).unwrap_or(bytes)
-}
-
 /// Where a block stands in its stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockInfo {
@@ -239,7 +234,6 @@ mod tests {
         );
         assert_eq!(blocks("\u{feff}".as_bytes(), 1), []);
         assert_eq!(blocks(b"\xef\xbb", 1), owned(&[(1, 0, "\u{fffd}")]));
-        assert_eq!(strip_bom("\u{feff}1".as_bytes()), b"1");
     }
 
     #[test]

@@ -130,15 +130,6 @@ impl Dialect {
         }
     }
 
-    /// Says that the first record is data.
-    #[must_use]
-    pub fn without_header(self) -> Self {
-        Self {
-            has_header: false,
-            ..self
-        }
-    }
-
     /// Returns the byte between fields.
     pub fn delimiter(&self) -> u8 {
         self.delimiter

@@ -104,17 +104,6 @@ pub struct Field<'b> {
 }
 
 impl<'b> Field<'b> {
-    /// Takes `raw` as an unquoted field, in which there may be escapes.
-    pub fn unquoted(raw: &'b [u8]) -> Self {
-        Self {
-            raw,
-            marks: Marks {
-                coded: true,
-                ..Marks::default()
-            },
-        }
-    }
-
     /// Returns the field's bytes as they stand, quotes included: what a verbatim copy takes.
     pub fn raw(&self) -> &'b [u8] {
         self.raw

@@ -50,7 +50,7 @@ mod quoted;
 mod records;
 mod scan;
 
-pub use blocks::{BlockInfo, BlockReader, DEFAULT_BLOCK_BYTES, strip_bom};
+pub use blocks::{BlockInfo, BlockReader, DEFAULT_BLOCK_BYTES};
 pub use cut::RecordCutter;
 pub use definition::{Dialect, LineTerminator};
 pub use encode::Encoder;

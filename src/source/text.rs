@@ -4,17 +4,14 @@ use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 
 use super::inputs::{Input, InputName};
-use crate::dialect::{BlockReader, Dialect, Fields, Records};
+use crate::dialect::{BlockReader, DEFAULT_BLOCK_BYTES, Dialect, Fields, Records};
 use crate::error::{Error, ErrorKind, Place, Result};
-
-/// Bytes per block: where blocks are cut must not depend on threads or memory.
-const BLOCK_BYTES: usize = 1 << 20;
 
 /// Bytes per read of a file.
 const READ_BYTES: usize = 64 << 10;
 
 /// Memory that reading one block takes: the block, its growth, and what is carried over.
-pub(crate) const BLOCK_MEMORY: u64 = 3 * BLOCK_BYTES as u64;
+pub(crate) const BLOCK_MEMORY: u64 = 3 * DEFAULT_BLOCK_BYTES as u64;
 
 /// A text input that hands out one block after another.
 pub struct TextFile {
@@ -49,7 +46,7 @@ impl TextBlock {
 
     /// Returns the buffer for the next block, unless it has grown too large to keep.
     pub fn into_buffer(self) -> Option<Vec<u8>> {
-        (self.bytes.capacity() <= 2 * BLOCK_BYTES).then_some(self.bytes)
+        (self.bytes.capacity() <= 2 * DEFAULT_BLOCK_BYTES).then_some(self.bytes)
     }
 }
 
@@ -60,7 +57,7 @@ impl TextFile {
     /// The input is missing or unreadable, or its header is broken.
     pub fn open(input: &Input, dialect: &Dialect) -> Result<Self> {
         let name = input.name.shown();
-        let blocks = BlockReader::new(open_stream(input)?, dialect, BLOCK_BYTES);
+        let blocks = BlockReader::new(open_stream(input)?, dialect, DEFAULT_BLOCK_BYTES);
         let mut file = Self {
             name,
             blocks,
