@@ -19,12 +19,16 @@ use parquet::arrow::arrow_reader::{
     ParquetRecordBatchReaderBuilder,
 };
 use parquet::errors::ParquetError;
+use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::file::reader::{ChunkReader, Length};
 
 use crate::error::{Error, ErrorKind, Place, Result};
 
 /// Largest data page and dictionary that writers make by default; for the memory estimate.
 const USUAL_PAGE: u64 = 1 << 20;
+
+/// Bytes of a batch, about.
+const BATCH_BYTES: u64 = 4 << 20;
 
 thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
@@ -85,13 +89,8 @@ impl ParquetFile {
 
     /// Estimates the memory that decoding the given root columns of a row group takes, in bytes.
     pub fn memory_estimate(&self, number: usize, roots: &[usize]) -> u64 {
-        let group = self.metadata.metadata().row_group(number);
-        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), roots.iter().copied());
         let mut bytes = 0u64;
-        for (leaf, column) in group.columns().iter().enumerate() {
-            if !mask.leaf_included(leaf) {
-                continue;
-            }
+        for column in self.leaves(number, &self.mask(roots)) {
             let plain = u64::try_from(column.uncompressed_size()).unwrap_or(0);
             let packed = u64::try_from(column.compressed_size()).unwrap_or(0);
             let dictionary = if column.dictionary_page_offset().is_some() {
@@ -101,7 +100,54 @@ impl ParquetFile {
             };
             bytes += plain.min(USUAL_PAGE * dictionary) + packed.min(USUAL_PAGE);
         }
-        bytes + (batch_rows(roots.len()) * roots.len() * 16) as u64
+        let (rows, row_bytes) = self.batch_shape(number, roots);
+        bytes.saturating_add(row_bytes.saturating_mul(rows as u64))
+    }
+
+    fn mask(&self, roots: &[usize]) -> ProjectionMask {
+        ProjectionMask::roots(self.metadata.parquet_schema(), roots.iter().copied())
+    }
+
+    /// Returns the metadata of the wanted leaf columns of a row group.
+    fn leaves<'f>(
+        &'f self,
+        number: usize,
+        mask: &'f ProjectionMask,
+    ) -> impl Iterator<Item = &'f ColumnChunkMetaData> {
+        let columns = self
+            .metadata
+            .metadata()
+            .row_group(number)
+            .columns()
+            .iter()
+            .enumerate();
+        columns
+            .filter(|(leaf, _)| mask.leaf_included(*leaf))
+            .map(|(_, column)| column)
+    }
+
+    /// Returns the rows of a batch and the bytes that a row takes in it.
+    ///
+    /// Wide tables and long values get short batches, so that a batch stays in the cache.
+    fn batch_shape(&self, number: usize, roots: &[usize]) -> (usize, u64) {
+        let mask = self.mask(roots);
+        let value_bytes: u64 = self
+            .leaves(number, &mask)
+            .map(|column| {
+                let plain = column.uncompressed_size();
+                // A dictionary stores a long value once, the batch holds it in every row.
+                let unpacked = column.unencoded_byte_array_data_bytes().unwrap_or(0);
+                u64::try_from(plain.max(unpacked)).unwrap_or(0)
+            })
+            .fold(0, u64::saturating_add);
+        let columns = roots.len().max(1);
+        let row_bytes = (value_bytes / self.rows(number).max(1)).max(16 * columns as u64);
+        let by_columns = (BATCH_BYTES / (16 * columns as u64)).clamp(256, 8192);
+        let by_bytes = (BATCH_BYTES / row_bytes).max(1);
+        (
+            usize::try_from(by_columns.min(by_bytes)).unwrap_or(1),
+            row_bytes,
+        )
     }
 
     /// Starts reading the given root columns (ascending) of row group `number`.
@@ -109,7 +155,8 @@ impl ParquetFile {
     /// # Errors
     /// The row group's metadata are damaged.
     pub fn read(&self, number: usize, roots: &[usize]) -> Result<RowGroupReader> {
-        let mask = ProjectionMask::roots(self.metadata.parquet_schema(), roots.iter().copied());
+        let mask = self.mask(roots);
+        let (batch_rows, _) = self.batch_shape(number, roots);
         let place = Place {
             row_group: Some(number),
             ..Place::file(self.name())
@@ -121,7 +168,7 @@ impl ParquetFile {
             )
             .with_row_groups(vec![number])
             .with_projection(mask)
-            .with_batch_size(batch_rows(roots.len()))
+            .with_batch_size(batch_rows)
             .build()
         })
         .map_err(|message| corrupt(message).at(place.clone()))?;
@@ -132,11 +179,6 @@ impl ParquetFile {
             rows: 0,
         })
     }
-}
-
-/// Rows per batch: wide tables get short batches, so that a batch stays in the cache.
-fn batch_rows(columns: usize) -> usize {
-    ((4 << 20) / (16 * columns.max(1))).clamp(256, 8192)
 }
 
 /// Reads one row group, batch by batch.
