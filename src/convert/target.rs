@@ -129,9 +129,15 @@ pub(crate) fn route_row(
             PositionFault::DecNotFinite(_) | PositionFault::DecOutOfRange(_) => dec_name,
             PositionFault::RaNotFinite(_) | PositionFault::RaOutOfRange(_) => ra_name,
         };
+        let hint = matches!(fault, PositionFault::RaOutOfRange(_))
+            .then_some("--wrap-ra (wrap_ra = true) takes any right ascension modulo 360");
+        let cell = CellFault {
+            hint,
+            ..CellFault::new(fault.to_string())
+        };
         RowFault {
             column: column.to_owned(),
-            cell: CellFault::new(fault.to_string()),
+            cell,
         }
     })?;
     packet.end_row();
@@ -270,7 +276,15 @@ pub(crate) fn missing(name: &str, known: &[String]) -> Error {
         shown.push("...");
     }
     let near = known.iter().find(|other| other.eq_ignore_ascii_case(name));
+    let lumped = known.len() == 1
+        && known
+            .iter()
+            .any(|name| name.contains([',', '\t', '|', ';']));
     let hint = match near {
+        _ if lumped => format!(
+            "its only column is '{}': check --in-delimiter and --in-dialect",
+            shown.concat().escape_debug()
+        ),
         Some(near) => format!("did you mean {near}?"),
         None => format!("its columns are {}", shown.join(", ")),
     };

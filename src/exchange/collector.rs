@@ -111,8 +111,9 @@ impl<'a> Collector<'a> {
         if needed > self.gate.limit() {
             return Err(Stop::Failed(
                 Error::usage(format!(
-                    "the memory limit of {} bytes is too small: this input needs {needed} bytes",
-                    self.gate.limit()
+                    "the memory limit of {} MiB is too small: this input needs {} MiB",
+                    self.gate.limit() >> 20,
+                    needed.div_ceil(1 << 20)
                 ))
                 .hint(format!(
                     "say --memory-limit {}MiB or more",

@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::dialect::{Dialect, DialectOptions};
 use crate::error::{Error, Place, Result};
-use crate::schema::{TableKind, TableSchema};
+use crate::schema::{TableKind, TableSchema, check_name};
 use crate::source::{Input, InputList};
 use crate::values::{BoolPolicy, Charset, InfPolicy, NanPolicy, ValuePolicy};
 
@@ -159,7 +159,7 @@ impl PipelineFile {
         let product = self
             .product
             .get(name)
-            .ok_or_else(|| unknown_product(name))?;
+            .ok_or_else(|| unknown_product(name, &self.product))?;
         let mut list = InputList::default();
         for input in &product.inputs {
             list.add(&self.beside(input))?;
@@ -180,7 +180,7 @@ impl PipelineFile {
         let product = self
             .product
             .get(name)
-            .ok_or_else(|| unknown_product(name))?;
+            .ok_or_else(|| unknown_product(name, &self.product))?;
         let options = DialectOptions {
             dialect: product.dialect.clone(),
             delimiter: product.delimiter.clone(),
@@ -242,7 +242,8 @@ impl PipelineFile {
             }
             for product in &table.products {
                 if !self.product.contains_key(product) {
-                    return Err(unknown_product(product));
+                    return Err(unknown_product(product, &self.product)
+                        .at(Place::file(format!("table {name}"))));
                 }
             }
             if let Some(director) = &table.director
@@ -307,25 +308,10 @@ impl TableSection {
     }
 }
 
-fn unknown_product(name: &str) -> Error {
+fn unknown_product(name: &str, known: &BTreeMap<String, ProductSection>) -> Error {
+    let known: Vec<&str> = known.keys().map(String::as_str).collect();
     Error::usage(format!("there is no [product.{name}] section"))
-}
-
-/// Names become folders and MySQL identifiers; Qserv keeps names with its own prefix.
-fn check_name(what: &str, name: &str) -> Result<()> {
-    let is_plain = name
-        .bytes()
-        .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
-    if !is_plain || name.is_empty() {
-        return Err(Error::usage(format!("'{name}' is not a {what} name"))
-            .hint("use letters, digits and _"));
-    }
-    if name.to_ascii_lowercase().starts_with("qserv") {
-        return Err(Error::usage(format!(
-            "{what} name {name}: Qserv reserves names with qserv"
-        )));
-    }
-    Ok(())
+        .hint(format!("the products are: {}", known.join(", ")))
 }
 
 #[cfg(test)]

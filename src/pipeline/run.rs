@@ -288,14 +288,13 @@ fn partitioning_of(
         return Ok(None);
     }
     let database = &file.database;
-    let (Some(stripes), Some(sub_stripes), Some(overlap)) =
-        (database.stripes, database.sub_stripes, database.overlap)
-    else {
-        return Err(
-            Error::usage("[database] lacks stripes, sub_stripes or overlap")
-                .hint("all tables of a database share them; they have no default"),
-        );
+    let lacking = |key: &str| {
+        Error::usage(format!("[database] lacks {key}"))
+            .hint("all tables of a database share stripes, sub_stripes and overlap")
     };
+    let stripes = database.stripes.ok_or_else(|| lacking("stripes"))?;
+    let sub_stripes = database.sub_stripes.ok_or_else(|| lacking("sub_stripes"))?;
+    let overlap = database.overlap.ok_or_else(|| lacking("overlap"))?;
     Ok(Some(Partitioning {
         stripes,
         sub_stripes,

@@ -88,6 +88,13 @@ impl OutputFolder {
     /// # Errors
     /// The record can't be read.
     pub fn peek(root: &Path) -> Result<Option<Record>> {
+        if fs::metadata(root).is_ok_and(|found| !found.is_dir()) {
+            return Err(
+                Error::new(ErrorKind::OutputRefused, "is a file, expected a folder")
+                    .at(Place::file(root.display().to_string()))
+                    .hint("choose another output"),
+            );
+        }
         if Self::is_interrupted(root) {
             return Ok(None);
         }
@@ -153,6 +160,7 @@ impl OutputFolder {
     pub fn publish(&mut self, publication: Publication) -> Result<()> {
         // An earlier publication that failed halfway comes first, or its files would be nobody's.
         self.roll_forward()?;
+        check_inside(&publication.sets, &publication.outdated)?;
         let mut stale = self.check_final_names(&publication)?;
         let Publication {
             sets,
@@ -259,19 +267,8 @@ impl OutputFolder {
                 intent.format, intent.version
             )));
         }
-        let all_paths = files_of(&intent.sets)
-            .map(|file| file.path.as_str())
-            .chain(intent.stale.iter().map(String::as_str));
-        for name in all_paths {
-            let is_inside = Path::new(name)
-                .components()
-                .all(|c| matches!(c, Component::Normal(_)));
-            if !is_inside {
-                return Err(refuse(format!(
-                    "an intent that names {name}, outside the folder"
-                )));
-            }
-        }
+        check_inside(&intent.sets, &intent.stale)
+            .map_err(|error| error.at(Place::file(path.display().to_string())))?;
         self.carry_out(intent, Attempt::Again)
     }
 
@@ -335,6 +332,24 @@ impl Record {
             SetState::Damaged
         }
     }
+}
+
+/// Makes sure that no file is made or removed outside the output folder.
+fn check_inside(sets: &BTreeMap<String, SetRecord>, others: &[String]) -> Result<()> {
+    let new = files_of(sets).map(|file| file.path.as_str());
+    for name in new.chain(others.iter().map(String::as_str)) {
+        let is_normal = |part| matches!(part, Component::Normal(_));
+        if name.is_empty() || !Path::new(name).components().all(is_normal) {
+            return Err(Error::new(
+                ErrorKind::Integrity,
+                format!(
+                    "'{}' is not a path inside the output folder",
+                    name.escape_debug()
+                ),
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// Makes the error for a final name that is taken.

@@ -282,10 +282,16 @@ impl TextFault {
                 ..place
             })
             .hint("check the dialect (--in-dialect, --in-delimiter ...) and the field names"),
-            Self::Row { line, fault } => fault.into_error(Place {
-                line: Some(line),
-                ..place
-            }),
+            Self::Row { line, mut fault } => {
+                if line == 1 {
+                    let header = "if the first line names the columns, say --in-header";
+                    fault.cell.hint.get_or_insert(header);
+                }
+                fault.into_error(Place {
+                    line: Some(line),
+                    ..place
+                })
+            }
         }
     }
 }

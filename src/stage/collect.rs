@@ -7,7 +7,7 @@ use super::local::{StageOptions, TableHints};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::FileSummary;
 use crate::publish::{OutputFolder, TableIdentity};
-use crate::schema::TableKind;
+use crate::schema::{TableKind, check_name};
 
 /// A file to be staged.
 #[derive(Debug, Clone)]
@@ -146,12 +146,14 @@ fn entry<'t>(
     identity: &TableIdentity,
     tables: &'t mut BTreeMap<String, SourceTable>,
 ) -> Result<&'t mut SourceTable> {
-    if identity.database.is_none() {
+    let Some(database) = &identity.database else {
         return Err(
             Error::usage(format!("table {}: no database is known", identity.table))
                 .hint("say --database NAME"),
         );
-    }
+    };
+    check_name("database", database)?;
+    check_name("table", &identity.table)?;
     if let Some(reason) = identity.dialect.refusal_by_qserv() {
         return Err(Error::usage(format!(
             "table {}: Qserv can't load this dialect: {reason}",

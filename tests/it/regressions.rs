@@ -193,3 +193,37 @@ fn chunk_columns_are_known_in_any_case() {
     let row = String::from_utf8(found.values().next().unwrap().clone()).unwrap();
     assert_eq!(row.trim_end().split('\t').count(), 5, "{row}");
 }
+
+#[test]
+fn names_of_tables_and_databases_lead_nowhere_else() {
+    let bench = Bench::new();
+    bench.write("x.txt", "1\t10\t20\n");
+    bench
+        .run(words(&format!("{PARTITION} x.txt -o made --table ../x")))
+        .failed(2, &["table name"]);
+    bench
+        .run(words(&format!("{PARTITION} x.txt -o made --table T")))
+        .ok();
+    for name in ["", "../evil", "/evil", "a/b", "my stars"] {
+        bench
+            .run(["stage", "made", "site", "--database", name])
+            .failed(2, &["is not a database name"]);
+    }
+    assert!(!bench.path("site").exists() && !bench.path("evil").exists());
+}
+
+#[test]
+fn an_input_is_never_overwritten_or_mixed_with_the_output() {
+    let bench = Bench::new();
+    bench.write("d/x.txt", "1\t10\t20\n");
+    bench
+        .run(words("convert d/x.txt -o d/x.txt --force"))
+        .failed(2, &["d/x.txt", "over this input"]);
+    bench
+        .run(words(&format!("{PARTITION} d -o d")))
+        .failed(2, &["d/x.txt"]);
+    bench
+        .run(words(&format!("{PARTITION} d -o d/x.txt")))
+        .failed(5, &["expected a folder"]);
+    assert_eq!(files(bench.root()).len(), 1);
+}

@@ -83,7 +83,8 @@ pub struct InputArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Text inputs")]
 pub struct TextInArgs {
-    /// Dialect of text inputs: qserv, qserv-csv or rfc4180 [default: qserv]
+    /// Dialect of text inputs: qserv (TAB, no quotes, escape \, NULL \N), qserv-csv (comma,
+    /// quotes ", escape \, NULL \N) or rfc4180 (comma, quotes ", NULL empty) [default: qserv]
     #[arg(long, value_name = "NAME")]
     pub in_dialect: Option<String>,
     /// Delimiter of text inputs
@@ -95,7 +96,7 @@ pub struct TextInArgs {
     /// Escape character of text inputs, or none
     #[arg(long, value_name = "CHAR")]
     pub in_escape: Option<String>,
-    /// How text inputs spell NULL
+    /// How text inputs spell NULL [default: the dialect's]
     #[arg(long, value_name = "TEXT")]
     pub in_null: Option<String>,
     /// The first line of each text input names the columns
@@ -112,7 +113,8 @@ pub struct TextInArgs {
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Text outputs")]
 pub struct TextOutArgs {
-    /// Dialect of the output: qserv, qserv-csv or rfc4180 [default: qserv]
+    /// Dialect of the output: qserv (TAB, no quotes, escape \, NULL \N), qserv-csv (comma,
+    /// quotes ", escape \, NULL \N) or rfc4180, which Qserv can't load [default: qserv]
     #[arg(long, value_name = "NAME")]
     pub dialect: Option<String>,
     /// Delimiter of the output
@@ -197,7 +199,7 @@ pub struct ColumnArgs {
 pub struct ConvertArgs {
     #[command(flatten)]
     pub input: InputArgs,
-    /// File, folder (one output per input), or - for stdout
+    /// File, folder (one that is there, or ends with /: one output per input), or - for stdout
     #[arg(short, long, value_name = "OUT")]
     pub output: String,
     /// Replace an output that stands already
@@ -221,7 +223,7 @@ pub struct ConvertArgs {
 pub struct SanitizeArgs {
     #[command(flatten)]
     pub input: InputArgs,
-    /// File, folder (one output per input), or - for stdout
+    /// File, folder (one that is there, or ends with /: one output per input), or - for stdout
     #[arg(short, long, value_name = "OUT", default_value = "-")]
     pub output: String,
     /// Replace an output that stands already
@@ -331,7 +333,7 @@ pub struct StageArgs {
     /// Replace tables that were staged from other files
     #[arg(short, long)]
     pub force: bool,
-    /// Name of the database
+    /// Name of the database; needed for what partition has made
     #[arg(long, value_name = "NAME")]
     pub database: Option<String>,
     /// Name of the table [default: what the record says]

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use skyprep::convert::RowTarget;
 use skyprep::dialect::{Dialect, DialectOptions};
-use skyprep::error::Error;
+use skyprep::error::{Error, Place};
 use skyprep::pipeline::{PassLimits, TextInput, TextNames};
 use skyprep::resources::{ByteSize, MemoryGate, available_memory, available_threads};
 use skyprep::schema::{CHUNK_COLUMN, SUB_CHUNK_COLUMN, TableSchema};
-use skyprep::source::{Input, InputList};
+use skyprep::source::{Input, InputList, InputName};
 use skyprep::values::{
     BoolPolicy, Charset, FloatWidth, InfPolicy, Inference, NanPolicy, ValuePolicy,
 };
@@ -135,6 +135,24 @@ pub fn inputs(args: &InputArgs, or_stdin: bool) -> Result<Vec<Input>> {
         list.add("-")?;
     }
     Ok(list.resolve()?)
+}
+
+/// Refuses an output that would come over an input, or among the inputs.
+pub fn refuse_overwriting(inputs: &[Input], is_output: impl Fn(&Path) -> bool) -> Result<()> {
+    for input in inputs {
+        let InputName::File(path) = &input.name else {
+            continue;
+        };
+        if path.canonicalize().is_ok_and(|real| is_output(&real)) {
+            return Err(
+                Error::usage("the output would come over this input or beside it")
+                    .at(Place::file(input.name.shown()))
+                    .hint("choose another output")
+                    .into(),
+            );
+        }
+    }
+    Ok(())
 }
 
 fn read_or_stdin(name: &str) -> Result<Vec<u8>> {

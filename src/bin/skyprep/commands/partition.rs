@@ -10,7 +10,7 @@ use skyprep::partition::{OverlapRule, Partitioning, RaRule};
 use skyprep::pipeline::{
     PassInput, PassJob, Replace, Standing, TableJob, check_director, standing,
 };
-use skyprep::schema::{TableKind, TableSchema};
+use skyprep::schema::{TableKind, TableSchema, check_name};
 
 use crate::args::{KindArg, PartitionArgs};
 use crate::printer::format_tables;
@@ -79,6 +79,7 @@ fn plan(args: &PartitionArgs, progress: &Progress<'_>) -> Result<(PassJob, Strin
         .clone()
         .or_else(|| schema.as_ref().and_then(|s| s.table.clone()));
     let name = name.unwrap_or_else(|| "table".to_owned());
+    check_name("table", &name)?;
     let columns = Some(&args.columns);
     let mut target = settings::target(&name, dialect, &args.values, &args.infer, columns, schema)?;
     target.routing = routing;
@@ -93,6 +94,8 @@ fn plan(args: &PartitionArgs, progress: &Progress<'_>) -> Result<(PassJob, Strin
         "text": text.as_ref(),
     });
     let inputs = settings::inputs(&args.input, false)?;
+    let output = args.output.canonicalize().ok();
+    settings::refuse_overwriting(&inputs, |input| input.parent() == output.as_deref())?;
     let inputs = inputs
         .into_iter()
         .map(|input| PassInput {

@@ -31,7 +31,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
             .warn(&format!("no rows came in for {}", table.table));
     }
     if outcome.is_unchanged {
-        session.printer.note("all is there; nothing was done");
+        session.printer.note("all is there; nothing to do");
     }
     session.printer.note(&format!(
         "next: let Qserv's ingest fetch the {} files that {} names",

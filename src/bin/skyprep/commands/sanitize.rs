@@ -24,6 +24,13 @@ pub fn run(args: &SanitizeArgs, session: &Session) -> Result<()> {
             .hint("use skyprep convert, which applies the same rules")
             .into());
     }
+    let has_rules =
+        target.schema.is_some() || args.infer.infer || !args.values.null_text.is_empty();
+    if !has_rules {
+        session
+            .printer
+            .detail("no --schema and no --infer: only the dialect is looked after");
+    }
     let command = StreamCommand {
         name: "sanitize",
         inputs,

@@ -18,7 +18,7 @@ use skyprep::source::{Input, InputName};
 
 use crate::printer::grouped;
 use crate::progress::Progress;
-use crate::settings::Session;
+use crate::settings::{self, Session};
 
 /// A command that writes rows as they come.
 pub struct StreamCommand<'a> {
@@ -95,6 +95,8 @@ fn to_file(
             .into());
     }
     progress.start(command.name, total_bytes(&command.inputs));
+    let output = path.canonicalize().ok();
+    settings::refuse_overwriting(&command.inputs, |input| Some(input) == output.as_deref())?;
     // A link stays a link: what it points to is replaced.
     let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let file = AtomicFile::create(&resolved)?;
