@@ -276,17 +276,13 @@ pub(crate) fn missing(name: &str, known: &[String]) -> Error {
         shown.push("...");
     }
     let near = known.iter().find(|other| other.eq_ignore_ascii_case(name));
-    let lumped = known.len() == 1
-        && known
-            .iter()
-            .any(|name| name.contains([',', '\t', '|', ';']));
-    let hint = match near {
-        _ if lumped => format!(
+    let hint = match (known, near) {
+        ([only], _) if only.contains([',', '\t', '|', ';']) => format!(
             "its only column is '{}': check --in-delimiter and --in-dialect",
-            shown.concat().escape_debug()
+            only.escape_debug()
         ),
-        Some(near) => format!("did you mean {near}?"),
-        None => format!("its columns are {}", shown.join(", ")),
+        (_, Some(near)) => format!("did you mean {near}?"),
+        (_, None) => format!("its columns are {}", shown.join(", ")),
     };
     Error::usage(format!("the input has no column {name}")).hint(hint)
 }

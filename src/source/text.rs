@@ -57,6 +57,7 @@ impl TextFile {
     /// The input is missing or unreadable, or its header is broken.
     pub fn open(input: &Input, dialect: &Dialect) -> Result<Self> {
         let name = input.name.shown();
+        // Always the same size: where blocks are cut must not depend on threads or memory.
         let blocks = BlockReader::new(open_stream(input)?, dialect, DEFAULT_BLOCK_BYTES);
         let mut file = Self {
             name,

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use skyprep::convert::RowTarget;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::{Error, Place};
-use skyprep::pipeline::{PassLimits, TextInput, TextNames};
+use skyprep::pipeline::{PassLimits, Replace, TextInput, TextNames};
 use skyprep::resources::{ByteSize, MemoryGate, available_memory, available_threads};
 use skyprep::schema::{CHUNK_COLUMN, SUB_CHUNK_COLUMN, TableSchema};
 use skyprep::source::{Input, InputList, InputName};
@@ -135,6 +135,11 @@ pub fn inputs(args: &InputArgs, or_stdin: bool) -> Result<Vec<Input>> {
         list.add("-")?;
     }
     Ok(list.resolve()?)
+}
+
+/// Returns what `--force` means for what stands in an output folder.
+pub fn replace(is_forced: bool) -> Replace {
+    if is_forced { Replace::Yes } else { Replace::No }
 }
 
 /// Refuses an output that would come over an input, or among the inputs.

@@ -7,9 +7,7 @@ use serde_json::json;
 use skyprep::convert::{Routing, RoutingOptions};
 use skyprep::error::Error;
 use skyprep::partition::{OverlapRule, Partitioning, RaRule};
-use skyprep::pipeline::{
-    PassInput, PassJob, Replace, Standing, TableJob, check_director, standing,
-};
+use skyprep::pipeline::{PassInput, PassJob, Standing, TableJob, check_director, standing};
 use skyprep::schema::{TableKind, TableSchema, check_name};
 
 use crate::args::{KindArg, PartitionArgs};
@@ -21,11 +19,7 @@ use crate::settings::{self, Session};
 pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
     let progress = Progress::new(session);
     let (job, name) = plan(args, &progress)?;
-    let replace = if args.force {
-        Replace::Yes
-    } else {
-        Replace::No
-    };
+    let replace = settings::replace(args.force);
     let jobs = [job];
     let Standing { done, folder } = standing(&args.output, &jobs, replace)?;
     let [job] = jobs;

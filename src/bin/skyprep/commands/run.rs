@@ -1,12 +1,12 @@
 //! `skyprep run`
 
 use anyhow::Result;
-use skyprep::pipeline::{PipelineFile, Replace, RunOptions};
+use skyprep::pipeline::{PipelineFile, RunOptions};
 
 use crate::args::RunArgs;
 use crate::printer::{format_tables, grouped};
 use crate::progress::Progress;
-use crate::settings::Session;
+use crate::settings::{self, Session};
 
 /// Does all steps for all tables of a pipeline file.
 pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
@@ -14,11 +14,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
     let options = RunOptions {
         threads: session.resources.threads,
         memory_limit: session.resources.memory,
-        replace: if args.force {
-            Replace::Yes
-        } else {
-            Replace::No
-        },
+        replace: settings::replace(args.force),
     };
     let progress = Progress::new(session);
     let outcome = skyprep::pipeline::run(&file, &options, &progress);

@@ -3,7 +3,6 @@
 use anyhow::Result;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::Error;
-use skyprep::pipeline::Replace;
 use skyprep::stage::{StageOptions, TableHints, stage};
 
 use crate::args::StageArgs;
@@ -38,11 +37,7 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
             dialect: dialect.resolve(&Dialect::qserv()).map_err(Error::from)?,
             charset: settings::charset(args.charset.as_deref()),
         },
-        replace: if args.force {
-            Replace::Yes
-        } else {
-            Replace::No
-        },
+        replace: settings::replace(args.force),
     };
     let progress = Progress::new(session);
     let outcome = stage(&options, &progress);

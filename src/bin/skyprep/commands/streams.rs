@@ -10,7 +10,7 @@ use serde_json::json;
 use skyprep::convert::RowTarget;
 use skyprep::error::{Error, ErrorKind, Place};
 use skyprep::pipeline::{
-    PassInput, PassJob, Replace, Standing, StreamOutcome, TableJob, TextInput, standing, stream,
+    PassInput, PassJob, Standing, StreamOutcome, TableJob, TextInput, standing, stream,
 };
 use skyprep::publish::{AtomicFile, append};
 use skyprep::schema::TableKind;
@@ -62,19 +62,30 @@ fn total_bytes(inputs: &[Input]) -> u64 {
         .sum()
 }
 
-fn to_stdout(command: StreamCommand<'_>, session: &Session, progress: &Progress<'_>) -> Result<()> {
-    let out: Box<dyn Write + Send> = Box::new(BufWriter::with_capacity(1 << 16, std::io::stdout()));
+/// Writes the rows of all inputs to `out`, which messages call `name`.
+fn write_rows(
+    command: StreamCommand<'_>,
+    name: &Path,
+    out: Box<dyn Write + Send>,
+    session: &Session,
+    progress: &Progress<'_>,
+) -> Result<StreamOutcome> {
     let inputs = fed(command.inputs, &command.text);
-    let name = PathBuf::from("stdout");
-    stream(
+    let limits = session.resources.pass_limits();
+    let name = name.to_owned();
+    Ok(stream(
         inputs,
         &command.target,
         name,
         out,
-        &session.resources.pass_limits(),
+        &limits,
         progress,
-    )?;
-    Ok(())
+    )?)
+}
+
+fn to_stdout(command: StreamCommand<'_>, session: &Session, progress: &Progress<'_>) -> Result<()> {
+    let out = Box::new(BufWriter::with_capacity(1 << 16, std::io::stdout()));
+    write_rows(command, Path::new("stdout"), out, session, progress).map(drop)
 }
 
 fn to_file(
@@ -83,10 +94,10 @@ fn to_file(
     session: &Session,
     progress: &Progress<'_>,
 ) -> Result<()> {
-    let standing = std::fs::metadata(path);
-    if standing.as_ref().is_ok_and(|found| !found.is_file()) {
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         // A pipe or a device takes the rows as they come; it must not be replaced by a file.
-        return to_device(command, path, session, progress);
+        let out = Box::new(append(path)?);
+        return write_rows(command, path, out, session, progress).map(drop);
     }
     if path.symlink_metadata().is_ok() && !command.is_forced {
         return Err(Error::new(ErrorKind::OutputRefused, "exists already")
@@ -94,46 +105,17 @@ fn to_file(
             .hint("choose another name, or replace it with --force")
             .into());
     }
-    progress.start(command.name, total_bytes(&command.inputs));
-    let output = path.canonicalize().ok();
-    settings::refuse_overwriting(&command.inputs, |input| Some(input) == output.as_deref())?;
     // A link stays a link: what it points to is replaced.
     let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    settings::refuse_overwriting(&command.inputs, |input| input == resolved)?;
+    progress.start(command.name, total_bytes(&command.inputs));
     let file = AtomicFile::create(&resolved)?;
-    let inputs = fed(command.inputs, &command.text);
-    let out: Box<dyn Write + Send> = Box::new(file.writer()?);
-    let limits = session.resources.pass_limits();
-    let outcome = stream(
-        inputs,
-        &command.target,
-        path.to_owned(),
-        out,
-        &limits,
-        progress,
-    )?;
+    let out = Box::new(file.writer()?);
+    let output = command.output;
+    let outcome = write_rows(command, path, out, session, progress)?;
     file.commit()?;
     progress.end();
-    session.printer.note(&summary(command.output, &outcome));
-    Ok(())
-}
-
-fn to_device(
-    command: StreamCommand<'_>,
-    path: &Path,
-    session: &Session,
-    progress: &Progress<'_>,
-) -> Result<()> {
-    let out: Box<dyn Write + Send> = Box::new(append(path)?);
-    let inputs = fed(command.inputs, &command.text);
-    let limits = session.resources.pass_limits();
-    stream(
-        inputs,
-        &command.target,
-        path.to_owned(),
-        out,
-        &limits,
-        progress,
-    )?;
+    session.printer.note(&summary(output, &outcome));
     Ok(())
 }
 
@@ -157,11 +139,7 @@ fn summary(output: &str, outcome: &StreamOutcome) -> String {
 /// Writes one output per input; those that stand already are not made again.
 fn to_folder(command: StreamCommand<'_>, session: &Session, progress: &Progress<'_>) -> Result<()> {
     let root = PathBuf::from(command.output);
-    let replace = if command.is_forced {
-        Replace::Yes
-    } else {
-        Replace::No
-    };
+    let replace = settings::replace(command.is_forced);
     let names = output_names(&command)?;
     let bytes = total_bytes(&command.inputs);
     let target = command.target;
