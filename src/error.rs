@@ -43,6 +43,8 @@ pub enum ErrorKind {
     Integrity,
     /// A fault of skyprep itself.
     Internal,
+    /// A signal of that number ended the work early.
+    Interrupted(u8),
 }
 
 impl ErrorKind {
@@ -57,6 +59,7 @@ impl ErrorKind {
             Self::DiskFull => 6,
             Self::Integrity => 9,
             Self::Internal => 10,
+            Self::Interrupted(signal) => 128_u8.saturating_add(signal),
         }
     }
 }

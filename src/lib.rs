@@ -15,7 +15,6 @@
 //! use skyprep::convert::RowTarget;
 //! use skyprep::dialect::Dialect;
 //! use skyprep::pipeline::{NoEvents, PassInput, PassLimits, TextInput, TextNames, stream};
-//! use skyprep::resources::MemoryGate;
 //! use skyprep::source::InputList;
 //! use skyprep::values::Inference;
 //!
@@ -33,7 +32,7 @@
 //!
 //! let mut target = RowTarget::new("stars", Dialect::qserv());
 //! target.inference = Inference::ByLook;
-//! let limits = PassLimits { threads: 2, gate: MemoryGate::new(64 << 20) };
+//! let limits = PassLimits::new(2, 64 << 20);
 //! let out = folder.path().join("stars.txt");
 //! let file = Box::new(std::fs::File::create(&out)?);
 //! let outcome = stream(inputs, &target, out.clone(), file, &limits, &NoEvents)?;

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::Sink;
 use super::packet::{Packet, PacketShape};
 use crate::error::{Error, Result};
-use crate::resources::{Lease, MemoryGate};
+use crate::resources::{Cancel, Lease, MemoryGate};
 
 /// Why a worker must stop.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ impl From<Error> for Stop {
 pub struct CollectorOptions<'a> {
     /// Where memory is paid for.
     pub gate: Arc<MemoryGate>,
+    /// Ends the pass early when somebody says so.
+    pub cancel: Cancel,
     /// One sink per output.
     pub sinks: Vec<&'a dyn Sink>,
     /// Shape of each output's packets.
@@ -44,6 +46,7 @@ pub struct CollectorOptions<'a> {
 /// Orders the packets of one pass and hands them to the sinks in runs.
 pub struct Collector<'a> {
     gate: Arc<MemoryGate>,
+    cancel: Cancel,
     sinks: Vec<&'a dyn Sink>,
     shapes: Vec<PacketShape>,
     headroom: u64,
@@ -83,6 +86,7 @@ impl<'a> Collector<'a> {
     pub fn new(options: CollectorOptions<'a>) -> Self {
         let CollectorOptions {
             gate,
+            cancel,
             sinks,
             shapes,
         } = options;
@@ -90,6 +94,7 @@ impl<'a> Collector<'a> {
         Self {
             headroom: (gate.limit() / 16).max(one_each),
             gate,
+            cancel,
             state: Mutex::new(State {
                 oldest: 0,
                 younger: BTreeMap::new(),
@@ -204,7 +209,10 @@ impl<'a> Collector<'a> {
 
     /// Says whether piece number `piece` comes after a failure and need not be worked on.
     pub fn is_overtaken(&self, piece: u64) -> bool {
-        let state = self.lock();
+        let mut state = self.lock();
+        if let Err(error) = self.cancel.check() {
+            state.fail(None, error);
+        }
         state
             .failure
             .as_ref()
@@ -444,6 +452,7 @@ mod tests {
         let gate = MemoryGate::new(shape().bytes() * 4);
         let collector = Collector::new(CollectorOptions {
             gate,
+            cancel: Cancel::default(),
             sinks: vec![&kept],
             shapes: vec![shape()],
         });
@@ -464,6 +473,7 @@ mod tests {
         let gate = MemoryGate::new(shape().bytes() * packets_at_once);
         let collector = Collector::new(CollectorOptions {
             gate,
+            cancel: Cancel::default(),
             sinks: vec![&kept],
             shapes: vec![shape()],
         });
@@ -538,6 +548,7 @@ mod tests {
         let gate = MemoryGate::new(1 << 20);
         let collector = Collector::new(CollectorOptions {
             gate,
+            cancel: Cancel::default(),
             sinks: vec![&kept],
             shapes: vec![shape()],
         });
@@ -554,6 +565,7 @@ mod tests {
         let gate = MemoryGate::new(1 << 20);
         let collector = Collector::new(CollectorOptions {
             gate,
+            cancel: Cancel::default(),
             sinks: vec![&kept],
             shapes: vec![shape()],
         });

@@ -1,5 +1,6 @@
 //! A pass: inputs are read once and feed one or more outputs, on all threads, in bounded memory.
 
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
@@ -11,7 +12,7 @@ use crate::convert::RowTarget;
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{Collector, CollectorOptions, PacketShape, Sink};
-use crate::resources::MemoryGate;
+use crate::resources::{Cancel, MemoryGate};
 use crate::schema::row_steps;
 use crate::source::Input;
 use crate::values::RuleCounts;
@@ -57,6 +58,37 @@ pub struct PassLimits {
     pub threads: usize,
     /// Where memory is paid for.
     pub gate: Arc<MemoryGate>,
+    /// Ends the pass early when somebody says so.
+    pub cancel: Cancel,
+    /// Where rows that memory can't hold wait for their files; without one, beside the output.
+    pub spill_folder: Option<PathBuf>,
+    /// Output files that may be open at once.
+    pub max_open_files: usize,
+}
+
+impl PassLimits {
+    /// Output files that may be open at once, unless somebody says otherwise.
+    pub const USUAL_OPEN_FILES: usize = 256;
+
+    /// Returns limits of so many threads and bytes, and the usual ones else.
+    pub fn new(threads: usize, memory: u64) -> Self {
+        Self {
+            threads,
+            gate: MemoryGate::new(memory),
+            cancel: Cancel::default(),
+            spill_folder: None,
+            max_open_files: Self::USUAL_OPEN_FILES,
+        }
+    }
+
+    /// Returns the same limits for another pass, with a memory gate of its own.
+    #[must_use]
+    pub fn afresh(&self) -> Self {
+        Self {
+            gate: MemoryGate::new(self.gate.limit()),
+            ..self.clone()
+        }
+    }
 }
 
 /// What was counted for one target.
@@ -93,6 +125,7 @@ impl Pass<'_> {
         let shapes = self.shapes(limits.gate.limit());
         let collector = Collector::new(CollectorOptions {
             gate: Arc::clone(&limits.gate),
+            cancel: limits.cancel.clone(),
             sinks: self.sinks.clone(),
             shapes,
         });

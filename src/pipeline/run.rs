@@ -19,7 +19,7 @@ use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::partition::geometry::Chunker;
 use crate::partition::{OverlapRule, Partitioning, RaRule};
 use crate::publish::{OutputFolder, Record, read_optional, write_atomically};
-use crate::resources::{MemoryGate, process_peak_bytes};
+use crate::resources::process_peak_bytes;
 use crate::schema::{
     CHUNK_COLUMN, SUB_CHUNK_COLUMN, Severity, TableKind, TableSchema, check_director_columns,
 };
@@ -30,10 +30,8 @@ pub const REPORT_FILE: &str = "report.json";
 /// What a run may use and how it treats what is there.
 #[derive(Debug, Clone)]
 pub struct RunOptions {
-    /// Threads that decode and encode.
-    pub threads: usize,
-    /// Bytes of memory.
-    pub memory_limit: u64,
+    /// What each pass may use; the memory is counted anew for each.
+    pub limits: PassLimits,
     /// What to do with tables that other options or inputs have made.
     pub replace: Replace,
 }
@@ -209,10 +207,7 @@ fn run_pass(
         .iter()
         .filter_map(|input| input.input.stamp.as_ref());
     events.pass_starts(&names, stamps.map(|stamp| stamp.bytes).sum());
-    let limits = PassLimits {
-        threads: options.threads,
-        gate: MemoryGate::new(options.memory_limit),
-    };
+    let limits = options.limits.afresh();
     let made = job.run(folder, &limits, events);
     events.pass_ends();
     made.map_err(|error| {
@@ -466,8 +461,8 @@ fn write_report(
         version: 1,
         skyprep: env!("CARGO_PKG_VERSION"),
         database: &file.database.name,
-        threads: options.threads,
-        memory_limit: options.memory_limit,
+        threads: options.limits.threads,
+        memory_limit: options.limits.gate.limit(),
         process_peak: process_peak_bytes(),
         tables,
     };

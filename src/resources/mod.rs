@@ -1,7 +1,9 @@
-//! What a run may use: threads and memory, and where each limit came from.
+//! What a run may use: threads, memory and time, and where each limit came from.
 
+mod cancel;
 mod gate;
 mod limits;
 
+pub use cancel::Cancel;
 pub use gate::{Lease, MemoryGate};
 pub use limits::{ByteSize, available_memory, available_threads, process_peak_bytes};

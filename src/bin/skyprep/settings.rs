@@ -10,7 +10,7 @@ use skyprep::convert::RowTarget;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::{Error, Place};
 use skyprep::pipeline::{PassLimits, Replace, TextInput, TextNames};
-use skyprep::resources::{ByteSize, MemoryGate, available_memory, available_threads};
+use skyprep::resources::{ByteSize, available_memory, available_threads};
 use skyprep::schema::{CHUNK_COLUMN, SUB_CHUNK_COLUMN, TableSchema};
 use skyprep::source::{Input, InputList, InputName};
 use skyprep::values::{
@@ -90,10 +90,7 @@ impl Resources {
 
     /// Returns the limits of one pass.
     pub fn pass_limits(self) -> PassLimits {
-        PassLimits {
-            threads: self.threads,
-            gate: MemoryGate::new(self.memory),
-        }
+        PassLimits::new(self.threads, self.memory)
     }
 }
 

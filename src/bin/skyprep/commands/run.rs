@@ -12,8 +12,7 @@ use crate::settings::{self, Session};
 pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
     let file = PipelineFile::read(&args.pipeline)?;
     let options = RunOptions {
-        threads: session.resources.threads,
-        memory_limit: session.resources.memory,
+        limits: session.resources.pass_limits(),
         replace: settings::replace(args.force),
     };
     let progress = Progress::new(session);
