@@ -1,208 +1,347 @@
-//! A sink that groups rows by chunk and appends each chunk's segment to its staged file.
+//! A sink that groups rows by chunk and brings each chunk's rows into one staged file.
 //!
-//! A run is grouped by one counting sort over its rows; then its files are written in parallel,
-//! each opened, appended to and closed, so that few files are open whatever their number. What is
-//! known of a file (rows, bytes, digests) is kept while it grows.
+//! A run is grouped by one counting sort over its rows. There are three ways on, which give the
+//! same bytes ([`Finish`]): if all rows fit into memory, each file is written once; else the rows
+//! of each run are appended to the files; or, where that would be a few rows here and there, the
+//! run goes into the exchange file, and all runs are merged at the end.
 
-use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
-use super::Sink;
+use super::chunk_rows::{Buffers, ChunkCounts, ChunkRows, SubChunkCount};
 use super::digest::{FileDigest, FileSummary};
-use super::packet::{Packet, SlotPart, SlotText};
-use crate::error::{Error, ErrorKind, Result};
-use crate::publish::append;
-use crate::resources::{Lease, MemoryGate};
+use super::exchange_file::ExchangeFile;
+use super::grouping::{Entry, Groups};
+use super::merge::{CountSink, Merge};
+use super::open_files::OpenFiles;
+use super::packet::Packet;
+use super::{RunKind, Sink};
+use crate::error::{Error, Result};
+use crate::publish::{append, remove_optional};
+use crate::resources::{Cancel, Lease, MemoryGate};
 
-/// Text is gathered in blocks of this size before it is written.
-const BLOCK: usize = 256 * 1024;
+/// Text is gathered in blocks of this size at most before it is written.
+const MOST_BLOCK: u64 = 256 << 10;
+const LEAST_BLOCK: u64 = 16 << 10;
+
+/// Files that a thread takes at a time: few, for chunks differ in size.
+const PARALLEL_SEGMENTS: usize = 8;
+
+/// How rows that come run by run get into one file per chunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Finish {
+    /// What measurements say is best for the rows that come.
+    #[default]
+    Auto,
+    /// All rows are kept in memory and each file is written once; an error if they do not fit.
+    Memory,
+    /// Each run is appended to the files.
+    Append,
+    /// Each run goes into the exchange file; all are merged at the end.
+    Exchange,
+}
+
+impl Finish {
+    /// Mean bytes of a segment below which the exchange file is quicker than appending
+    /// (`make bench` tells).
+    pub const SMALL_SEGMENT: usize = 4 << 10;
+
+    /// Share of the memory limit that the digests of growing files may take.
+    const DIGEST_SHARE: u64 = 8;
+}
 
 /// What a chunk sink writes, and where.
 pub struct ChunkSinkOptions {
+    /// How rows are finished.
+    pub rows: ChunkRows,
     /// Staging folder of the files.
     pub staging: PathBuf,
     /// Path of the files relative to the output folder, with `/`; empty or ended by `/`.
     pub prefix: String,
-    /// Chunk number of each dense index.
-    pub chunk_numbers: Vec<i32>,
-    /// What is filled in at each slot of a row.
-    pub slots: Vec<SlotText>,
-    /// Delimiter of the text.
-    pub delimiter: u8,
-    /// What ends a row.
-    pub line_end: &'static [u8],
-    /// Whether rows per sub-chunk are counted, for `chunk_index.bin`.
-    pub counts_sub_chunks: bool,
     /// Name of the director index, if one is wanted.
     pub key_index: Option<String>,
-    /// Where the memory of what is known of each file is paid for.
+    /// Where memory is paid for.
     pub gate: Arc<MemoryGate>,
+    /// Ends a merge early when somebody says so.
+    pub cancel: Cancel,
+    /// Output files that may be open at once.
+    pub max_open_files: usize,
+    /// Path of the exchange file, should one be needed.
+    pub exchange_path: PathBuf,
+    /// How the files come about.
+    pub finish: Finish,
+    /// Mean bytes of a segment below which runs go into the exchange file by choice.
+    pub small_segment: usize,
 }
-
-/// Rows of one sub-chunk.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct SubChunkCount {
-    /// Own rows.
-    pub rows: u64,
-    /// Overlap rows.
-    pub overlap_rows: u64,
-}
-
-/// Rows per chunk and sub-chunk number.
-type SubChunkCounts = BTreeMap<(i32, i32), SubChunkCount>;
 
 /// Groups the rows of each run by chunk.
 pub struct ChunkSink {
     options: ChunkSinkOptions,
+    block: usize,
+    open_files: OpenFiles,
     state: Mutex<State>,
 }
 
 struct State {
-    /// Two files per dense chunk index: own rows and overlap rows.
-    files: Vec<Option<Box<FileDigest>>>,
-    sub_chunks: SubChunkCounts,
+    /// Files that have been appended to; empty before the first append.
+    growing: Vec<Option<Box<FileDigest>>>,
+    /// Files that were written whole.
+    whole: Vec<FileSummary>,
+    exchange: Option<ExchangeFile>,
+    sub_chunks: ChunkCounts,
     key_index: FileDigest,
-    /// Pays for the digests of the files begun so far.
+    /// Pays for what is kept of each file.
     paid: Lease,
 }
 
-/// Rows of one file in one run: places in the run's packets.
+/// Rows of one file in one run.
 struct Segment<'a> {
     file: usize,
     entries: &'a [Entry],
     digest: Box<FileDigest>,
 }
 
-/// A row of a packet, or an overlap place of one.
-#[derive(Clone, Copy, Default)]
-struct Entry {
-    packet: u32,
-    index: u32,
-}
-
 impl ChunkSink {
     /// Makes a sink.
     pub fn new(options: ChunkSinkOptions) -> Self {
-        let files = (0..options.chunk_numbers.len() * 2).map(|_| None).collect();
+        let room = options.gate.room();
         let state = State {
-            files,
-            sub_chunks: BTreeMap::new(),
+            growing: Vec::new(),
+            whole: Vec::new(),
+            exchange: None,
+            sub_chunks: ChunkCounts::default(),
             key_index: FileDigest::default(),
             paid: options.gate.charge(0),
         };
         Self {
+            block: (room / 512).clamp(LEAST_BLOCK, MOST_BLOCK) as usize,
+            open_files: OpenFiles::new(options.max_open_files),
             options,
             state: Mutex::new(state),
         }
     }
 
-    /// Returns what was written, in order of chunk numbers, and the rows per sub-chunk.
-    pub fn finish(self) -> (Vec<FileSummary>, SubChunkCounts) {
+    /// Brings all rows into their files, and returns the files in order of chunk numbers; `counts`
+    /// gets the rows of each sub-chunk if they were to be counted.
+    ///
+    /// # Errors
+    /// A file can't be written, or the exchange file can't be read back.
+    pub fn finish(self, counts: &mut CountSink<'_>) -> Result<Vec<FileSummary>> {
         let options = self.options;
-        let state = self
+        drop(self.open_files);
+        let mut state = self
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        let mut files: Vec<FileSummary> = state
-            .files
-            .into_iter()
-            .enumerate()
-            .filter_map(|(file, digest)| {
-                let path = format!("{}{}", options.prefix, options.file_name(file));
-                let chunk = options.chunk_numbers[file / 2];
-                Some(digest?.finish(path, Some(chunk), file % 2 == 1))
-            })
-            .collect();
-        if let Some(name) = options.key_index.filter(|_| state.key_index.rows() > 0) {
-            files.push(
-                state
-                    .key_index
-                    .finish(format!("{}{name}", options.prefix), None, false),
-            );
+        let mut files = state.whole;
+        let mut earlier = state.sub_chunks.into_sorted().into_iter().peekable();
+        if let Some(exchange) = &state.exchange {
+            let memory = options.gate.free() / 2;
+            let _paid = options.gate.charge(memory);
+            let merge = Merge {
+                exchange,
+                rows: &options.rows,
+                staging: &options.staging,
+                prefix: &options.prefix,
+                memory,
+                cancel: &options.cancel,
+            };
+            // What was appended before the exchange file was begun comes in between.
+            let mut all = |key: (i32, i32), mut count: SubChunkCount| {
+                while let Some((before, known)) = earlier.next_if(|(known, _)| *known <= key) {
+                    if before == key {
+                        count.rows += known.rows;
+                        count.overlap_rows += known.overlap_rows;
+                    } else {
+                        counts(before, known)?;
+                    }
+                }
+                counts(key, count)
+            };
+            files = merge.run(&mut state.growing, &mut all)?;
+            remove_optional(&options.exchange_path)?;
+        } else {
+            let grown = state.growing.into_iter().enumerate();
+            files.extend(grown.filter_map(|(file, digest)| Some(options.summary(file, digest?))));
         }
-        (files, state.sub_chunks)
+        for (key, count) in earlier {
+            counts(key, count)?;
+        }
+        if let Some(name) = options.key_index.filter(|_| state.key_index.rows() > 0) {
+            let path = format!("{}{name}", options.prefix);
+            files.push(state.key_index.finish(path, None, false));
+        }
+        Ok(files)
     }
 
-    fn write_segment(
+    /// Chooses the way of a run.
+    fn way(&self, state: &State, run: &Run<'_>) -> Result<Finish> {
+        let is_first = state.growing.is_empty() && state.exchange.is_none();
+        let is_only = is_first && run.kind == RunKind::Last;
+        match self.options.finish {
+            _ if is_only && self.options.finish != Finish::Exchange => Ok(Finish::Memory),
+            Finish::Memory => Err(Error::usage(format!(
+                "the rows do not fit into the memory limit of {} MiB",
+                self.options.gate.limit() >> 20
+            ))
+            .hint("raise --memory-limit, or let skyprep choose how files are finished")),
+            Finish::Auto if state.exchange.is_some() => Ok(Finish::Exchange),
+            Finish::Auto if run.kind == RunKind::Last => Ok(Finish::Append),
+            Finish::Auto => {
+                let text: usize = run.packets.iter().map(|packet| packet.text().len()).sum();
+                let own: usize = run.packets.iter().map(Packet::rows).sum();
+                // Overlap rows are about as long as the others.
+                let bytes = text as f64 * run.groups.rows() as f64 / own.max(1) as f64;
+                let segments = run.groups.segments().max(1);
+                let digests = (state.paid.bytes() / FileDigest::MEMORY).max(segments as u64);
+                let is_small = bytes / (segments as f64) < self.options.small_segment as f64;
+                let is_too_many =
+                    digests * FileDigest::MEMORY > self.options.gate.room() / Finish::DIGEST_SHARE;
+                Ok(if is_small || is_too_many {
+                    Finish::Exchange
+                } else {
+                    Finish::Append
+                })
+            }
+            forced => Ok(forced),
+        }
+    }
+
+    /// Writes the files of the only run, each once.
+    fn write_whole(&self, run: &Run<'_>) -> Result<(Vec<FileSummary>, ChunkCounts)> {
+        let segments: Vec<(usize, &[Entry])> = run.groups.iter().collect();
+        let parts: Result<Vec<_>> = segments
+            .par_chunks(PARALLEL_SEGMENTS)
+            .map(|part| {
+                let mut buffers = Buffers::default();
+                let mut counts = ChunkCounts::default();
+                let files: Result<Vec<_>> = part
+                    .iter()
+                    .map(|(file, entries)| {
+                        let digest = Box::default();
+                        let mut segment = Segment {
+                            file: *file,
+                            entries,
+                            digest,
+                        };
+                        self.append_segment(run.packets, &mut segment, &mut buffers, &mut counts)?;
+                        Ok(self.options.summary(*file, segment.digest))
+                    })
+                    .collect();
+                Ok((files?, counts))
+            })
+            .collect();
+        let mut files = Vec::with_capacity(segments.len());
+        let mut sub_chunks = Vec::new();
+        for (part, counts) in parts? {
+            files.extend(part);
+            sub_chunks.push(counts);
+        }
+        Ok((files, ChunkCounts::joined(sub_chunks)))
+    }
+
+    /// Appends the rows of a run to their files.
+    fn append_run(&self, run: &Run<'_>, state: &mut Growing<'_>) -> Result<()> {
+        state.files.resize_with(self.options.rows.files(), || None);
+        self.open_files.next_run();
+        let is_new = |(file, _): &(usize, &[Entry])| state.files[*file].is_none();
+        let new = run.groups.iter().filter(is_new).count() as u64;
+        let paid = self.options.gate.charge(new * FileDigest::MEMORY);
+        state.paid.absorb(paid);
+        let mut segments: Vec<Segment<'_>> = run
+            .groups
+            .iter()
+            .map(|(file, entries)| Segment {
+                file,
+                entries,
+                digest: state.files[file].take().unwrap_or_default(),
+            })
+            .collect();
+        let counts: Result<Vec<_>> = segments
+            .par_chunks_mut(PARALLEL_SEGMENTS)
+            .map(|part| {
+                let mut buffers = Buffers::default();
+                let mut counts = ChunkCounts::default();
+                for segment in part {
+                    self.append_segment(run.packets, segment, &mut buffers, &mut counts)?;
+                }
+                Ok(counts)
+            })
+            .collect();
+        for segment in segments {
+            state.files[segment.file] = Some(segment.digest);
+        }
+        let before = state.sub_chunks.memory();
+        state.sub_chunks.merge(ChunkCounts::joined(counts?));
+        let more = state.sub_chunks.memory().saturating_sub(before);
+        state.paid.absorb(self.options.gate.charge(more));
+        Ok(())
+    }
+
+    fn append_segment(
         &self,
         packets: &[Packet],
         segment: &mut Segment<'_>,
         buffers: &mut Buffers,
-    ) -> Result<SubChunkCounts> {
-        let path = self
-            .options
-            .staging
-            .join(self.options.file_name(segment.file));
-        let mut out = append(&path)?;
-        let chunk = self.options.chunk_numbers[segment.file / 2];
-        let is_overlap = segment.file % 2 == 1;
-        let mut counts = SubChunkCounts::new();
-        let mut filled_for = None;
+        counts: &mut ChunkCounts,
+    ) -> Result<()> {
+        let rows = &self.options.rows;
+        let path = || self.options.staging.join(rows.file_name(segment.file));
+        let mut out = self
+            .open_files
+            .take(segment.file, || path().into_boxed_path())?;
+        let digest = &mut segment.digest;
+        let mut flush = |text: &mut Vec<u8>| {
+            out.write_all(text)
+                .map_err(|error| Error::writing(&path(), error))?;
+            digest.update(text);
+            text.clear();
+            Ok(())
+        };
         buffers.text.clear();
-        for entry in segment.entries {
-            let packet = &packets[entry.packet as usize];
-            let index = entry.index as usize;
-            let (row, sub_chunk) = if is_overlap {
-                let place = packet.overlaps()[index];
-                (place.row as usize, place.sub_chunk)
-            } else {
-                (index, packet.sub_chunks()[index])
-            };
-            if filled_for != Some(sub_chunk) {
-                self.options
-                    .fill_slots(chunk, sub_chunk, &mut buffers.fillings);
-                filled_for = Some(sub_chunk);
-            }
-            packet.write_row(
-                row,
-                &buffers.fillings,
-                self.options.line_end,
-                &mut buffers.text,
-            );
-            if self.options.counts_sub_chunks {
-                let count = counts.entry((chunk, sub_chunk)).or_default();
-                let rows = if is_overlap {
-                    &mut count.overlap_rows
-                } else {
-                    &mut count.rows
-                };
-                *rows += 1;
-            }
-            if buffers.text.len() >= BLOCK {
-                out.write_all(&buffers.text)
-                    .map_err(|error| Error::writing(&path, error))?;
-                segment.digest.update(&buffers.text);
-                buffers.text.clear();
-            }
+        buffers.counts.clear();
+        let what = (segment.file, segment.entries);
+        rows.write(packets, what, self.block, buffers, &mut flush)?;
+        flush(&mut buffers.text)?;
+        digest.add_rows(segment.entries.len() as u64);
+        self.open_files.put_back(segment.file, out);
+        let (chunk, is_overlap) = rows.chunk_of(segment.file);
+        for (sub_chunk, rows) in &buffers.counts {
+            counts.add((chunk, *sub_chunk), u64::from(*rows), is_overlap);
         }
-        out.write_all(&buffers.text)
-            .map_err(|error| Error::writing(&path, error))?;
-        segment.digest.update(&buffers.text);
-        segment.digest.add_rows(segment.entries.len() as u64);
-        Ok(counts)
+        Ok(())
+    }
+
+    /// Writes a run to the exchange file.
+    fn spill(&self, run: &Run<'_>, exchange: &mut Option<ExchangeFile>) -> Result<()> {
+        let exchange = match exchange {
+            Some(exchange) => exchange,
+            None => exchange.insert(ExchangeFile::create(&self.options.exchange_path, [0; 16])?),
+        };
+        exchange.write_run(&self.options.rows, run.packets, &run.groups, self.block)
     }
 
     fn write_key_index(&self, packets: &[Packet], digest: &mut FileDigest) -> Result<()> {
         let Some(name) = &self.options.key_index else {
             return Ok(());
         };
+        let rows = &self.options.rows;
         let path = self.options.staging.join(name);
         let mut out = append(&path)?;
-        let mut text = Vec::with_capacity(BLOCK + 1024);
+        let mut text = Vec::with_capacity(self.block + 1024);
         for packet in packets {
             let routes = packet.chunks().iter().zip(packet.sub_chunks());
             for (key, (chunk, sub_chunk)) in packet.keys().zip(routes) {
                 text.extend_from_slice(key);
-                for number in [self.options.chunk_numbers[*chunk as usize], *sub_chunk] {
-                    text.push(self.options.delimiter);
+                for number in [rows.chunk_numbers[*chunk as usize], *sub_chunk] {
+                    text.push(rows.delimiter);
                     text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
                 }
-                text.extend_from_slice(self.options.line_end);
-                if text.len() >= BLOCK {
+                text.extend_from_slice(rows.line_end);
+                if text.len() >= self.block {
                     out.write_all(&text)
                         .map_err(|error| Error::writing(&path, error))?;
                     digest.update(&text);
@@ -218,135 +357,77 @@ impl ChunkSink {
     }
 }
 
-/// What one thread needs to gather text.
-struct Buffers {
-    text: Vec<u8>,
-    fillings: Vec<Vec<u8>>,
+/// A run on its way.
+struct Run<'a> {
+    packets: &'a [Packet],
+    groups: Groups,
+    kind: RunKind,
+}
+
+/// What changes when a run is appended.
+struct Growing<'s> {
+    files: &'s mut Vec<Option<Box<FileDigest>>>,
+    sub_chunks: &'s mut ChunkCounts,
+    paid: &'s mut Lease,
 }
 
 impl Sink for ChunkSink {
-    fn write_run(&self, packets: &[Packet]) -> Result<()> {
+    fn write_run(&self, packets: &[Packet], kind: RunKind) -> Result<()> {
+        if packets.is_empty() {
+            return Ok(());
+        }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
-        let (entries, bounds) = group(packets, state.files.len())?;
-        let is_new = |file: usize| bounds[file] < bounds[file + 1] && state.files[file].is_none();
-        let new_files = (0..state.files.len()).filter(|file| is_new(*file)).count();
-        state.paid.absorb(
-            self.options
-                .gate
-                .charge(new_files as u64 * FileDigest::MEMORY),
-        );
-        let mut segments: Vec<Segment<'_>> = bounds
-            .windows(2)
-            .enumerate()
-            .filter(|(_, bound)| bound[0] < bound[1])
-            .map(|(file, bound)| Segment {
-                file,
-                entries: &entries[bound[0] as usize..bound[1] as usize],
-                digest: state.files[file].take().unwrap_or_default(),
-            })
-            .collect();
-        let new_buffers = || Buffers {
-            text: Vec::with_capacity(BLOCK * 2),
-            fillings: Vec::new(),
+        let run = Run {
+            packets,
+            groups: Groups::of(packets, self.options.rows.files())?,
+            kind,
         };
-        let (counts, keys) = rayon::join(
-            || -> Result<SubChunkCounts> {
-                segments
-                    .par_iter_mut()
-                    .map_init(new_buffers, |buffers, segment| {
-                        self.write_segment(packets, segment, buffers)
-                    })
-                    .try_reduce(SubChunkCounts::new, |into, more| Ok(add_up(into, more)))
+        let way = self.way(state, &run)?;
+        let State {
+            growing,
+            whole,
+            exchange,
+            sub_chunks,
+            key_index,
+            paid,
+        } = state;
+        let (rows, keys) = rayon::join(
+            || match way {
+                Finish::Memory => {
+                    (*whole, *sub_chunks) = self.write_whole(&run)?;
+                    Ok(())
+                }
+                Finish::Exchange => {
+                    let memory =
+                        |file: &Option<ExchangeFile>| file.as_ref().map_or(0, ExchangeFile::memory);
+                    let before = memory(exchange);
+                    self.spill(&run, exchange)?;
+                    let more = memory(exchange) - before;
+                    paid.absorb(self.options.gate.charge(more));
+                    Ok(())
+                }
+                Finish::Append | Finish::Auto => self.append_run(
+                    &run,
+                    &mut Growing {
+                        files: growing,
+                        sub_chunks,
+                        paid,
+                    },
+                ),
             },
-            || self.write_key_index(packets, &mut state.key_index),
+            || self.write_key_index(packets, key_index),
         );
-        for segment in segments {
-            state.files[segment.file] = Some(segment.digest);
-        }
-        keys?;
-        state.sub_chunks = add_up(std::mem::take(&mut state.sub_chunks), counts?);
-        Ok(())
+        rows.and(keys)
     }
 }
 
 impl ChunkSinkOptions {
-    fn file_name(&self, file: usize) -> String {
-        let suffix = if file % 2 == 1 { "_overlap" } else { "" };
-        format!("chunk_{}{suffix}.txt", self.chunk_numbers[file / 2])
+    // The box is how a growing file's digest is kept.
+    #[allow(clippy::boxed_local, reason = "digests of growing files live in boxes")]
+    fn summary(&self, file: usize, digest: Box<FileDigest>) -> FileSummary {
+        let (chunk, is_overlap) = self.rows.chunk_of(file);
+        let path = format!("{}{}", self.prefix, self.rows.file_name(file));
+        digest.finish(path, Some(chunk), is_overlap)
     }
-
-    fn fill_slots(&self, chunk: i32, sub_chunk: i32, fillings: &mut Vec<Vec<u8>>) {
-        fillings.resize_with(self.slots.len(), Vec::new);
-        for (slot, filling) in self.slots.iter().zip(fillings) {
-            filling.clear();
-            for part in slot {
-                let number = match part {
-                    SlotPart::Delimiter => {
-                        filling.push(self.delimiter);
-                        continue;
-                    }
-                    SlotPart::Chunk => chunk,
-                    SlotPart::SubChunk => sub_chunk,
-                };
-                filling.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-            }
-        }
-    }
-}
-
-fn add_up(mut into: SubChunkCounts, more: SubChunkCounts) -> SubChunkCounts {
-    if into.is_empty() {
-        return more;
-    }
-    for (key, count) in more {
-        let sum = into.entry(key).or_default();
-        sum.rows += count.rows;
-        sum.overlap_rows += count.overlap_rows;
-    }
-    into
-}
-
-/// Sorts the rows of a run by file, keeping their order; `bounds[f]..bounds[f + 1]` are file f's.
-fn group(packets: &[Packet], files: usize) -> Result<(Vec<Entry>, Vec<u32>)> {
-    let mut bounds = vec![0u32; files + 1];
-    let total: usize = packets
-        .iter()
-        .map(|p| p.chunks().len() + p.overlaps().len())
-        .sum();
-    if u32::try_from(total).is_err() {
-        return Err(Error::new(
-            ErrorKind::Internal,
-            format!("a run of {total} rows is too long"),
-        ));
-    }
-    for packet in packets {
-        for chunk in packet.chunks() {
-            bounds[*chunk as usize * 2 + 1] += 1;
-        }
-        for place in packet.overlaps() {
-            bounds[place.chunk as usize * 2 + 2] += 1;
-        }
-    }
-    for file in 0..files {
-        bounds[file + 1] += bounds[file];
-    }
-    let mut next = bounds.clone();
-    let mut entries = vec![Entry::default(); total];
-    let mut put = |file: usize, packet: usize, index: usize| {
-        entries[next[file] as usize] = Entry {
-            packet: packet as u32,
-            index: index as u32,
-        };
-        next[file] += 1;
-    };
-    for (number, packet) in packets.iter().enumerate() {
-        for (row, chunk) in packet.chunks().iter().enumerate() {
-            put(*chunk as usize * 2, number, row);
-        }
-        for (index, place) in packet.overlaps().iter().enumerate() {
-            put(place.chunk as usize * 2 + 1, number, index);
-        }
-    }
-    Ok((entries, bounds))
 }

@@ -11,8 +11,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::Sink;
 use super::packet::{Packet, PacketShape};
+use super::{RunKind, Sink};
 use crate::error::{Error, Result};
 use crate::resources::{Cancel, Lease, MemoryGate};
 
@@ -92,7 +92,7 @@ impl<'a> Collector<'a> {
         } = options;
         let one_each: u64 = shapes.iter().map(PacketShape::bytes).sum();
         Self {
-            headroom: (gate.limit() / 16).max(one_each),
+            headroom: (gate.room() / 16).max(one_each),
             gate,
             cancel,
             state: Mutex::new(State {
@@ -113,7 +113,8 @@ impl<'a> Collector<'a> {
     /// The limit is too small for this piece, with the figure that would do.
     pub fn lease_piece(&self, piece: u64, bytes: u64) -> Result<Lease, Stop> {
         let needed = bytes.saturating_add(self.headroom);
-        if needed > self.gate.limit() {
+        if needed > self.gate.room() {
+            let needed = needed + self.gate.limit() - self.gate.room();
             return Err(Stop::Failed(
                 Error::usage(format!(
                     "the memory limit of {} MiB is too small: this input needs {} MiB",
@@ -232,7 +233,7 @@ impl<'a> Collector<'a> {
             return Err(error);
         }
         for (output, sink) in state.outputs.iter().zip(&self.sinks) {
-            sink.write_run(&output.run)?;
+            sink.write_run(&output.run, RunKind::Last)?;
         }
         Ok(state.outputs.iter().map(|output| output.peak).collect())
     }
@@ -277,7 +278,7 @@ impl<'a> Collector<'a> {
         let least = if piece == state.oldest {
             1
         } else {
-            self.gate.limit() / 2
+            self.gate.room() / 2
         };
         let Some(number) = state.largest_run(least) else {
             return Ok(false);
@@ -311,7 +312,7 @@ impl<'a> Collector<'a> {
 
     /// Writes a run that was taken and recycles its packets; says whether it could be written.
     fn write_run(&self, number: usize, run: Vec<Packet>) -> bool {
-        let written = self.sinks[number].write_run(&run);
+        let written = self.sinks[number].write_run(&run, RunKind::Early);
         let is_written = written.is_ok();
         let mut state = self.lock();
         state.outputs[number].is_being_written = false;
@@ -426,7 +427,7 @@ mod tests {
     struct Kept(Mutex<(Vec<u8>, usize)>);
 
     impl Sink for Kept {
-        fn write_run(&self, packets: &[Packet]) -> Result<()> {
+        fn write_run(&self, packets: &[Packet], _: RunKind) -> Result<()> {
             let mut kept = self.0.lock().unwrap();
             for packet in packets {
                 kept.0.extend_from_slice(packet.text());

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 
 use super::digest::FileDigest;
-use super::{Packet, Sink};
+use super::{Packet, RunKind, Sink};
 use crate::error::{Error, Result};
 
 /// Writes packets to one stream, in the order they come.
@@ -67,7 +67,7 @@ impl Sink for StreamSink {
         true
     }
 
-    fn write_run(&self, packets: &[Packet]) -> Result<()> {
+    fn write_run(&self, packets: &[Packet], _: RunKind) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for packet in packets {
             let written = state.out.write_all(packet.text());

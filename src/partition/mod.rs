@@ -5,6 +5,6 @@ pub mod geometry;
 mod partitioning;
 mod router;
 
-pub use chunk_index::chunk_index_bytes;
+pub use chunk_index::{CHUNK_INDEX_RECORD, chunk_index_record};
 pub use partitioning::Partitioning;
 pub use router::{OverlapRule, RaRule, Router};

@@ -145,7 +145,7 @@ impl PassJob {
         let inputs = PreparedInputs::new(self.inputs, &targets)?;
         let mut sinks = Vec::with_capacity(self.tables.len());
         for (number, job) in self.tables.iter().enumerate() {
-            sinks.push(job.sink(inputs.columns(number), folder, &limits.gate)?);
+            sinks.push(job.sink(inputs.columns(number), folder, limits)?);
         }
         let as_sinks: Vec<&dyn Sink> = sinks.iter().map(TableSink::as_sink).collect();
         let pass = Pass {

@@ -11,10 +11,10 @@ use super::worker::Worker;
 use crate::convert::RowTarget;
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{Collector, CollectorOptions, PacketShape, Sink};
-use crate::resources::{Cancel, MemoryGate};
+use crate::exchange::{Collector, CollectorOptions, Finish, PacketShape, Sink};
+use crate::resources::{Cancel, MemoryGate, process_bytes};
 use crate::schema::row_steps;
-use crate::source::Input;
+use crate::source::{DecodeBudget, Input};
 use crate::values::RuleCounts;
 
 /// Told how a pass gets on.
@@ -64,6 +64,10 @@ pub struct PassLimits {
     pub spill_folder: Option<PathBuf>,
     /// Output files that may be open at once.
     pub max_open_files: usize,
+    /// How rows that come run by run get into one file per chunk.
+    pub finish: Finish,
+    /// Whether the memory is that of the whole process.
+    is_of_process: bool,
 }
 
 impl PassLimits {
@@ -78,14 +82,33 @@ impl PassLimits {
             cancel: Cancel::default(),
             spill_folder: None,
             max_open_files: Self::USUAL_OPEN_FILES,
+            finish: Finish::Auto,
+            is_of_process: false,
         }
+    }
+
+    /// Returns limits where the memory is that of the whole process, what it has taken so far
+    /// included.
+    pub fn of_process(threads: usize, memory: u64) -> Self {
+        let limits = Self {
+            is_of_process: true,
+            ..Self::new(threads, memory)
+        };
+        limits.afresh()
     }
 
     /// Returns the same limits for another pass, with a memory gate of its own.
     #[must_use]
     pub fn afresh(&self) -> Self {
+        let limit = self.gate.limit();
+        let gate = if self.is_of_process {
+            let base = process_bytes().unwrap_or(USUAL_PROCESS_BYTES);
+            MemoryGate::beside(base + self.threads as u64 * THREAD_BYTES, limit)
+        } else {
+            MemoryGate::new(limit)
+        };
         Self {
-            gate: MemoryGate::new(self.gate.limit()),
+            gate,
             ..self.clone()
         }
     }
@@ -101,6 +124,11 @@ pub struct TargetCounts {
     /// The most bytes that this target's packets held at once.
     pub memory_peak: u64,
 }
+
+/// What the program takes before it does anything, where the system does not tell.
+const USUAL_PROCESS_BYTES: u64 = 8 << 20;
+/// What a thread takes for itself.
+const THREAD_BYTES: u64 = 128 << 10;
 
 /// Inputs, targets and sinks of one pass; target, sink and column numbers agree.
 pub struct Pass<'a> {
@@ -122,7 +150,7 @@ impl Pass<'_> {
     /// # Errors
     /// The first failure in input order, whatever the number of threads.
     pub fn run(&self, limits: &PassLimits, events: &dyn Events) -> Result<Vec<TargetCounts>> {
-        let shapes = self.shapes(limits.gate.limit());
+        let shapes = self.shapes(limits.gate.room());
         let collector = Collector::new(CollectorOptions {
             gate: Arc::clone(&limits.gate),
             cancel: limits.cancel.clone(),
@@ -130,7 +158,13 @@ impl Pass<'_> {
             shapes,
         });
         let buffers = Mutex::default();
-        let pieces = Mutex::new(Pieces::new(self.inputs, &self.targets, &buffers));
+        let room = limits.gate.room();
+        let budget = DecodeBudget {
+            share: room / 2 / limits.threads.max(1) as u64,
+            most: room / 3 * 2,
+        };
+        let pieces = Pieces::new(self.inputs, &self.targets, budget, &buffers);
+        let pieces = Mutex::new(pieces);
         let mut totals = vec![TargetCounts::default(); self.targets.len()];
         let counted: Vec<_> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..limits.threads.max(1))
@@ -166,8 +200,8 @@ impl Pass<'_> {
         Ok(totals)
     }
 
-    fn shapes(&self, limit: u64) -> Vec<PacketShape> {
-        let share = limit / (64 * self.targets.len().max(1) as u64);
+    fn shapes(&self, room: u64) -> Vec<PacketShape> {
+        let share = room / (64 * self.targets.len().max(1) as u64);
         let text_bytes = share.clamp(LEAST_PACKET_BYTES, PACKET_BYTES);
         let shape = |(number, target): (usize, &&RowTarget)| PacketShape {
             text_bytes: text_bytes as usize,

@@ -7,7 +7,7 @@ use crate::convert::RowTarget;
 use crate::error::Result;
 use crate::exchange::{Collector, Stop};
 use crate::resources::Lease;
-use crate::source::{BLOCK_MEMORY, TextBlock};
+use crate::source::{BLOCK_MEMORY, DecodeBudget, RowGroup, TextBlock};
 
 /// A part of an input that one worker takes at a time.
 pub(super) struct Piece {
@@ -23,6 +23,7 @@ pub(super) enum Work {
     RowGroup {
         file: Arc<ParquetPlans>,
         number: usize,
+        group: Box<RowGroup>,
     },
     Block {
         input: Arc<TextPlans>,
@@ -37,6 +38,7 @@ pub(super) struct Pieces<'a> {
     next_input: usize,
     current: Option<Ready>,
     next_number: u64,
+    budget: DecodeBudget,
     /// Buffers of blocks that are done. They have a lock of their own: who waits for memory while
     /// holding the pieces must not keep the oldest piece from being finished.
     buffers: &'a Mutex<Vec<Vec<u8>>>,
@@ -46,6 +48,7 @@ impl<'a> Pieces<'a> {
     pub(super) fn new(
         inputs: &'a PreparedInputs,
         targets: &'a [&'a RowTarget],
+        budget: DecodeBudget,
         buffers: &'a Mutex<Vec<Vec<u8>>>,
     ) -> Self {
         Self {
@@ -54,6 +57,7 @@ impl<'a> Pieces<'a> {
             next_input: 0,
             current: None,
             next_number: 0,
+            budget,
             buffers,
         }
     }
@@ -91,12 +95,13 @@ impl<'a> Pieces<'a> {
                 Some(Ready::Parquet { file, next }) if *next < file.file.row_groups() => {
                     let group = *next;
                     *next += 1;
-                    let bytes = file.file.memory_estimate(group, &file.roots);
-                    let memory = collector.lease_piece(number, bytes)?;
+                    let planned = file.file.plan(group, &file.roots, self.budget)?;
+                    let memory = collector.lease_piece(number, planned.memory())?;
                     Some((
                         Work::RowGroup {
                             file: Arc::clone(file),
                             number: group,
+                            group: Box::new(planned),
                         },
                         memory,
                     ))

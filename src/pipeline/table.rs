@@ -1,18 +1,21 @@
 //! One output table: its sink, its files, and what is reported of it.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::pass::TargetCounts;
+use super::pass::{PassLimits, TargetCounts};
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{ChunkSink, ChunkSinkOptions, FileDigest, FileSummary, Sink, StreamSink};
-use crate::partition::{Partitioning, chunk_index_bytes};
+use crate::exchange::{
+    ChunkRows, ChunkSink, ChunkSinkOptions, FileDigest, FileSummary, Finish, Sink, StreamSink,
+};
+use crate::partition::{Partitioning, chunk_index_record};
 use crate::publish::{OutputFolder, TableIdentity, append};
-use crate::resources::MemoryGate;
 use crate::schema::{OutputColumn, TableKind, row_steps};
 
 /// Name of the director index among a table's files.
@@ -70,7 +73,7 @@ pub struct TableReport {
 
 /// Where the rows of a table go while it is being made.
 pub(super) enum TableSink {
-    Chunks(ChunkSink),
+    Chunks(Box<ChunkSink>),
     Stream { sink: StreamSink, path: String },
 }
 
@@ -92,7 +95,7 @@ impl TableJob {
         &self,
         columns: &[OutputColumn],
         folder: &OutputFolder,
-        gate: &Arc<MemoryGate>,
+        limits: &PassLimits,
     ) -> Result<TableSink> {
         let Some(routing) = &self.target.routing else {
             let path = format!("{}{}", self.prefix, self.file_name);
@@ -104,17 +107,31 @@ impl TableJob {
         // Any name will do: what counts is that the folder is there.
         let staged = folder.staged(&format!("{}{CHUNK_INDEX}", self.prefix))?;
         let staging = staged.parent().map_or_else(PathBuf::new, PathBuf::from);
-        Ok(TableSink::Chunks(ChunkSink::new(ChunkSinkOptions {
-            staging,
-            prefix: self.prefix.clone(),
-            chunk_numbers: routing.router.chunk_numbers(),
-            slots: row_steps(columns).1,
-            delimiter: self.target.dialect.delimiter(),
-            line_end: self.target.dialect.line_terminator().as_bytes(),
-            counts_sub_chunks: self.has_chunk_index,
-            key_index: routing.key.as_ref().map(|_| KEY_INDEX.to_owned()),
-            gate: Arc::clone(gate),
-        })))
+        let exchange = format!("{}.exchange", self.target.name);
+        let exchange_path = match &limits.spill_folder {
+            Some(spill) => spill.join(spill_name(folder.root(), &exchange)),
+            None => folder.staged(&format!(".{exchange}"))?,
+        };
+        Ok(TableSink::Chunks(Box::new(ChunkSink::new(
+            ChunkSinkOptions {
+                rows: ChunkRows {
+                    chunk_numbers: routing.router.chunk_numbers(),
+                    slots: row_steps(columns).1,
+                    delimiter: self.target.dialect.delimiter(),
+                    line_end: self.target.dialect.line_terminator().as_bytes(),
+                    counts_sub_chunks: self.has_chunk_index,
+                },
+                staging,
+                prefix: self.prefix.clone(),
+                key_index: routing.key.as_ref().map(|_| KEY_INDEX.to_owned()),
+                gate: Arc::clone(&limits.gate),
+                cancel: limits.cancel.clone(),
+                max_open_files: limits.max_open_files,
+                exchange_path,
+                finish: limits.finish,
+                small_segment: Finish::SMALL_SEGMENT,
+            },
+        ))))
     }
 
     /// Finishes the files and checks that the books balance.
@@ -131,12 +148,11 @@ impl TableJob {
         let files = match sink {
             TableSink::Stream { sink, path } => vec![sink.finish()?.finish(path, None, false)],
             TableSink::Chunks(sink) => {
-                let (mut files, sub_chunks) = sink.finish();
-                if self.has_chunk_index && !sub_chunks.is_empty() {
-                    let path = format!("{}{CHUNK_INDEX}", self.prefix);
-                    let bytes = chunk_index_bytes(&sub_chunks);
-                    files.push(write_whole(folder, path, &bytes)?);
-                }
+                let path = format!("{}{CHUNK_INDEX}", self.prefix);
+                let mut index = StagedFile::new(folder, path)?;
+                let mut files =
+                    sink.finish(&mut |key, count| index.write(&chunk_index_record(key, count)))?;
+                files.extend(index.finish()?);
                 files
             }
         };
@@ -187,20 +203,54 @@ impl TableReport {
 impl TableSink {
     pub(super) fn as_sink(&self) -> &dyn Sink {
         match self {
-            Self::Chunks(sink) => sink,
+            Self::Chunks(sink) => sink.as_ref(),
             Self::Stream { sink, .. } => sink,
         }
     }
 }
 
-/// Stages a small file as a whole.
-fn write_whole(folder: &OutputFolder, path: String, bytes: &[u8]) -> Result<FileSummary> {
-    use std::io::Write;
-    let staged = folder.staged(&path)?;
-    append(&staged)?
-        .write_all(bytes)
-        .map_err(|error| Error::writing(&staged, error))?;
-    let mut digest = FileDigest::default();
-    digest.update(bytes);
-    Ok(digest.finish(path, None, false))
+/// A staged file that is written record by record; without any record there is no file.
+struct StagedFile {
+    path: String,
+    staged: PathBuf,
+    file: Option<BufWriter<File>>,
+    digest: FileDigest,
+}
+
+impl StagedFile {
+    fn new(folder: &OutputFolder, path: String) -> Result<Self> {
+        Ok(Self {
+            staged: folder.staged(&path)?,
+            path,
+            file: None,
+            digest: FileDigest::default(),
+        })
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(BufWriter::new(append(&self.staged)?)),
+        };
+        file.write_all(bytes)
+            .map_err(|error| Error::writing(&self.staged, error))?;
+        self.digest.update(bytes);
+        Ok(())
+    }
+
+    fn finish(self) -> Result<Option<FileSummary>> {
+        let Some(mut file) = self.file else {
+            return Ok(None);
+        };
+        file.flush()
+            .map_err(|error| Error::writing(&self.staged, error))?;
+        Ok(Some(self.digest.finish(self.path, None, false)))
+    }
+}
+
+/// Returns the name of an exchange file in a folder that many runs share.
+fn spill_name(root: &Path, name: &str) -> String {
+    let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+    let id = xxhash_rust::xxh3::xxh3_64(root.as_os_str().as_encoded_bytes());
+    format!("skyprep-{id:016x}-{name}")
 }

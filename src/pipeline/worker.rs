@@ -8,7 +8,7 @@ use super::pieces::{Piece, Pieces, Work};
 use super::prepared::{ParquetPlans, TextPlans};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{Collector, Packet, Stop};
-use crate::source::TextBlock;
+use crate::source::{RowGroup, TextBlock};
 
 /// One of the threads of a pass.
 pub(super) struct Worker<'a> {
@@ -60,8 +60,12 @@ impl Worker<'_> {
     fn work_on(&mut self, piece: Piece) -> Result<(), Stop> {
         let mut emitter = Emitter::new(self.collector, piece.number, self.counts.len());
         match piece.work {
-            Work::RowGroup { file, number } => {
-                self.convert_row_group(&file, number, &mut emitter)?;
+            Work::RowGroup {
+                file,
+                number,
+                group,
+            } => {
+                self.convert_row_group(&file, number, &group, &mut emitter)?;
                 self.events
                     .advance(file.file.compressed_bytes(number), file.file.rows(number));
             }
@@ -82,13 +86,14 @@ impl Worker<'_> {
         &mut self,
         input: &ParquetPlans,
         number: usize,
+        group: &RowGroup,
         emitter: &mut Emitter<'_>,
     ) -> Result<(), Stop> {
         let place = Place {
             row_group: Some(number),
             ..Place::file(input.file.name())
         };
-        let mut reader = input.file.read(number, &input.roots)?;
+        let mut reader = group.read()?;
         let mut rows_before = input.rows_before.get(number).copied().unwrap_or(0);
         while let Some(batch) = reader.next_batch()? {
             for (target, plan) in &input.plans {

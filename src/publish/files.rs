@@ -24,6 +24,20 @@ pub fn append(path: &Path) -> Result<File> {
         .map_err(|error| Error::writing(path, error))
 }
 
+/// Makes a file for reading back what memory can't hold; what stood there is forgotten.
+///
+/// # Errors
+/// The place may not be written.
+pub fn create_spill(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .create(true)
+        .read(true)
+        .write(true)
+        .truncate(true)
+        .open(path)
+        .map_err(|error| Error::writing(path, error))
+}
+
 /// Makes a folder and those above it.
 ///
 /// # Errors

@@ -12,7 +12,8 @@ mod lock;
 mod record;
 
 pub use files::{
-    AtomicFile, append, create_folders, read_optional, remove_optional, write_atomically,
+    AtomicFile, append, create_folders, create_spill, read_optional, remove_optional,
+    write_atomically,
 };
 
 pub use folder::{OutputFolder, Publication, STATE_FOLDER, SetState};

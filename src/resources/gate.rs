@@ -10,11 +10,12 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 #[derive(Debug)]
 pub struct MemoryGate {
     limit: u64,
+    base: u64,
     state: Mutex<State>,
     changed: Condvar,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     used: u64,
     peak: u64,
@@ -25,9 +26,20 @@ struct State {
 impl MemoryGate {
     /// Makes a gate for `limit` bytes.
     pub fn new(limit: u64) -> Arc<Self> {
+        Self::beside(0, limit)
+    }
+
+    /// Makes a gate for `limit` bytes, of which `base` are in use already: by the program itself.
+    pub fn beside(base: u64, limit: u64) -> Arc<Self> {
+        let state = State {
+            used: base,
+            peak: base,
+            version: 0,
+        };
         Arc::new(Self {
             limit,
-            state: Mutex::default(),
+            base,
+            state: Mutex::new(state),
             changed: Condvar::new(),
         })
     }
@@ -35,6 +47,11 @@ impl MemoryGate {
     /// Returns the limit in bytes.
     pub fn limit(&self) -> u64 {
         self.limit
+    }
+
+    /// Returns the bytes that there are to be had at most.
+    pub fn room(&self) -> u64 {
+        self.limit.saturating_sub(self.base)
     }
 
     /// Returns the bytes that are free now.

@@ -6,4 +6,6 @@ mod limits;
 
 pub use cancel::Cancel;
 pub use gate::{Lease, MemoryGate};
-pub use limits::{ByteSize, available_memory, available_threads, process_peak_bytes};
+pub use limits::{
+    ByteSize, available_memory, available_threads, process_bytes, process_peak_bytes,
+};

@@ -6,9 +6,12 @@
 
 mod inputs;
 mod parquet;
+mod parquet_decode;
+mod parquet_pages;
 mod text;
 
 pub use inputs::{Input, InputFormat, InputList, InputName};
-pub use parquet::{ParquetFile, RowGroupReader, is_decoding};
+pub use parquet::{ParquetFile, RowGroup, RowGroupReader, is_decoding};
+pub use parquet_decode::DecodeBudget;
 pub(crate) use text::BLOCK_MEMORY;
 pub use text::{TextBlock, TextFile};

@@ -1,7 +1,8 @@
 //! Parquet files, read by row group, a batch at a time.
 //!
-//! Foreign bytes are not trusted: every read is checked against the file's size, and a panic of
-//! the decoder becomes an error that names file and row group.
+//! Foreign bytes are not trusted: every read is checked against the file's size, page headers are
+//! checked before anything is allocated for them, and a panic of the decoder becomes an error that
+//! names file and row group.
 
 use std::cell::Cell;
 use std::fs::File;
@@ -11,24 +12,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
-    ParquetRecordBatchReaderBuilder,
+    ParquetRecordBatchReaderBuilder, RowSelection, RowSelector,
 };
 use parquet::errors::ParquetError;
-use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::file::metadata::ParquetMetaDataBuilder;
+use parquet::file::metadata::page_index::PageIndexBuilder;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::parquet_decode::{ColumnCost, DecodeBudget, DecodePlan};
+use super::parquet_pages::ColumnPages;
 use crate::error::{Error, ErrorKind, Place, Result};
-
-/// Largest data page and dictionary that writers make by default; for the memory estimate.
-const USUAL_PAGE: u64 = 1 << 20;
-
-/// Bytes of a batch, about.
-const BATCH_BYTES: u64 = 4 << 20;
 
 thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
@@ -87,139 +85,217 @@ impl ParquetFile {
         u64::try_from(self.metadata.metadata().row_group(number).compressed_size()).unwrap_or(0)
     }
 
-    /// Estimates the memory that decoding the given root columns of a row group takes, in bytes.
-    pub fn memory_estimate(&self, number: usize, roots: &[usize]) -> u64 {
-        let mut bytes = 0u64;
-        for column in self.leaves(number, &self.mask(roots)) {
-            let plain = u64::try_from(column.uncompressed_size()).unwrap_or(0);
-            let packed = u64::try_from(column.compressed_size()).unwrap_or(0);
-            let dictionary = if column.dictionary_page_offset().is_some() {
-                2
-            } else {
-                1
-            };
-            bytes += plain.min(USUAL_PAGE * dictionary) + packed.min(USUAL_PAGE);
-        }
-        let (rows, row_bytes) = self.batch_shape(number, roots);
-        bytes.saturating_add(row_bytes.saturating_mul(rows as u64))
-    }
-
     fn mask(&self, roots: &[usize]) -> ProjectionMask {
         ProjectionMask::roots(self.metadata.parquet_schema(), roots.iter().copied())
     }
 
-    /// Returns the metadata of the wanted leaf columns of a row group.
-    fn leaves<'f>(
-        &'f self,
-        number: usize,
-        mask: &'f ProjectionMask,
-    ) -> impl Iterator<Item = &'f ColumnChunkMetaData> {
-        let columns = self
-            .metadata
-            .metadata()
-            .row_group(number)
-            .columns()
-            .iter()
-            .enumerate();
-        columns
-            .filter(|(leaf, _)| mask.leaf_included(*leaf))
-            .map(|(_, column)| column)
-    }
-
-    /// Returns the rows of a batch and the bytes that a row takes in it.
-    ///
-    /// Wide tables and long values get short batches, so that a batch stays in the cache.
-    fn batch_shape(&self, number: usize, roots: &[usize]) -> (usize, u64) {
-        let mask = self.mask(roots);
-        let value_bytes: u64 = self
-            .leaves(number, &mask)
-            .map(|column| {
-                let plain = column.uncompressed_size();
-                // A dictionary stores a long value once, the batch holds it in every row.
-                let unpacked = column.unencoded_byte_array_data_bytes().unwrap_or(0);
-                u64::try_from(plain.max(unpacked)).unwrap_or(0)
-            })
-            .fold(0, u64::saturating_add);
-        let columns = roots.len().max(1);
-        let row_bytes = (value_bytes / self.rows(number).max(1)).max(16 * columns as u64);
-        let by_columns = (BATCH_BYTES / (16 * columns as u64)).clamp(256, 8192);
-        let by_bytes = (BATCH_BYTES / row_bytes).max(1);
-        (
-            usize::try_from(by_columns.min(by_bytes)).unwrap_or(1),
-            row_bytes,
-        )
-    }
-
-    /// Starts reading the given root columns (ascending) of row group `number`.
+    /// Looks at the pages of the given root columns (ascending) of row group `number` and plans how
+    /// to decode them within `budget`, or with as little memory as possible.
     ///
     /// # Errors
     /// The row group's metadata are damaged.
-    pub fn read(&self, number: usize, roots: &[usize]) -> Result<RowGroupReader> {
+    pub fn plan(&self, number: usize, roots: &[usize], budget: DecodeBudget) -> Result<RowGroup> {
+        let place = self.place(number);
+        let rows = self.rows(number);
         let mask = self.mask(roots);
-        let (batch_rows, _) = self.batch_shape(number, roots);
-        let place = Place {
+        let mut costs = vec![ColumnCost::default(); roots.len()];
+        let descriptor = self.metadata.parquet_schema();
+        let columns = self.metadata.metadata().row_group(number).columns();
+        let mut index = PageIndexBuilder::new(1, columns.len());
+        index.allocate_offset_indexes(1, columns.len());
+        for (leaf, column) in columns.iter().enumerate() {
+            let root = roots.binary_search(&descriptor.get_column_root_idx(leaf));
+            let Some(at) = root.ok().filter(|_| mask.leaf_included(leaf)) else {
+                continue;
+            };
+            let open = |offset| self.ranges.from(offset);
+            let pages = ColumnPages::walk(column, rows, open).map_err(|message| {
+                corrupt(message).at(Place {
+                    column: Some(column.column_path().string()),
+                    ..place.clone()
+                })
+            })?;
+            costs[at].add(column, &pages, rows);
+            if let Some(pages) = pages.index {
+                index.put_offset_index(pages, 0, leaf);
+            }
+        }
+        let plan = DecodePlan::new(&costs, rows, budget);
+        let metadata = if plan.groups.is_empty() {
+            None
+        } else {
+            // Only this row group, with where its pages are: windows need not unpack those before.
+            let file = self.metadata.metadata();
+            let group = ParquetMetaDataBuilder::new(file.file_metadata().clone())
+                .add_row_group(file.row_group(number).clone())
+                .set_page_index(Some(Arc::new(index.build())))
+                .build();
+            let options = ArrowReaderOptions::new();
+            let metadata = guarded(|| ArrowReaderMetadata::try_new(Arc::new(group), options));
+            Some(metadata.map_err(|message| corrupt(message).at(place.clone()))?)
+        };
+        Ok(RowGroup {
+            file: self.clone(),
+            number,
+            roots: roots.to_vec(),
+            plan,
+            metadata,
+        })
+    }
+
+    fn place(&self, number: usize) -> Place {
+        Place {
             row_group: Some(number),
             ..Place::file(self.name())
+        }
+    }
+}
+
+/// A row group, with a plan how to decode it.
+#[derive(Debug)]
+pub struct RowGroup {
+    file: ParquetFile,
+    number: usize,
+    roots: Vec<usize>,
+    plan: DecodePlan,
+    /// For windows: this row group alone, with its page index.
+    metadata: Option<ArrowReaderMetadata>,
+}
+
+impl RowGroup {
+    /// Returns the bytes of memory that decoding takes.
+    pub fn memory(&self) -> u64 {
+        self.plan.memory
+    }
+
+    /// Starts reading.
+    ///
+    /// # Errors
+    /// The row group's metadata are damaged.
+    pub fn read(&self) -> Result<RowGroupReader<'_>> {
+        let kept = if self.plan.kept.is_empty() {
+            None
+        } else {
+            let roots = self.plan.kept.iter().map(|at| self.roots[*at]);
+            let mask = ProjectionMask::roots(self.file.metadata.parquet_schema(), roots);
+            let reader = guarded(|| {
+                ParquetRecordBatchReaderBuilder::new_with_metadata(
+                    self.file.ranges.clone(),
+                    self.file.metadata.clone(),
+                )
+                .with_row_groups(vec![self.number])
+                .with_projection(mask)
+                .with_batch_size(self.plan.rows)
+                .build()
+            });
+            Some(reader.map_err(|message| self.corrupt(message))?)
         };
-        let reader = guarded(|| {
-            ParquetRecordBatchReaderBuilder::new_with_metadata(
-                self.ranges.clone(),
-                self.metadata.clone(),
-            )
-            .with_row_groups(vec![number])
-            .with_projection(mask)
-            .with_batch_size(batch_rows)
-            .build()
-        })
-        .map_err(|message| corrupt(message).at(place.clone()))?;
         Ok(RowGroupReader {
-            reader: Some(reader),
-            place,
-            expected: self.rows(number),
+            group: self,
+            kept,
             rows: 0,
+            is_done: false,
         })
+    }
+
+    fn corrupt(&self, message: impl std::fmt::Display) -> Error {
+        corrupt(message).at(self.file.place(self.number))
     }
 }
 
 /// Reads one row group, batch by batch.
-pub struct RowGroupReader {
-    reader: Option<ParquetRecordBatchReader>,
-    place: Place,
-    expected: u64,
+pub struct RowGroupReader<'g> {
+    group: &'g RowGroup,
+    kept: Option<ParquetRecordBatchReader>,
     rows: u64,
+    is_done: bool,
 }
 
-impl RowGroupReader {
-    /// Returns the next batch; nothing after the last.
+impl RowGroupReader<'_> {
+    /// Returns the next batch, whose columns are the wanted ones in their order; nothing after the
+    /// last.
     ///
     /// # Errors
     /// The row group is damaged or shorter than the footer says.
     pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        let Some(reader) = self.reader.as_mut() else {
+        if self.is_done {
             return Ok(None);
-        };
-        let next = guarded(|| reader.next().transpose());
+        }
+        let next = self.decode();
         match next {
             Ok(Some(batch)) => {
                 self.rows += batch.num_rows() as u64;
                 Ok(Some(batch))
             }
             Ok(None) => {
-                self.reader = None;
-                if self.rows != self.expected {
-                    let message = format!(
-                        "found {} rows, the footer says {}",
-                        self.rows, self.expected
-                    );
-                    return Err(corrupt(message).at(self.place.clone()));
+                self.is_done = true;
+                let expected = self.group.file.rows(self.group.number);
+                if self.rows != expected {
+                    let message = format!("found {} rows, the footer says {expected}", self.rows);
+                    return Err(self.group.corrupt(message));
                 }
                 Ok(None)
             }
             Err(message) => {
-                self.reader = None;
-                Err(corrupt(message).at(self.place.clone()))
+                self.is_done = true;
+                Err(self.group.corrupt(message))
             }
         }
+    }
+
+    fn decode(&mut self) -> std::result::Result<Option<RecordBatch>, String> {
+        let plan = &self.group.plan;
+        let kept = match &mut self.kept {
+            Some(reader) => guarded(|| reader.next().transpose())?,
+            None => None,
+        };
+        let Some(metadata) = &self.group.metadata else {
+            return Ok(kept);
+        };
+        let left = self.group.file.rows(self.group.number) - self.rows;
+        let rows = usize::try_from(left).map_or(plan.rows, |left| left.min(plan.rows));
+        if rows == 0 {
+            return Ok(kept);
+        }
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; self.group.roots.len()];
+        let mut fields: Vec<Option<FieldRef>> = vec![None; self.group.roots.len()];
+        let mut place = |at: &[usize], batch: &RecordBatch| {
+            for (number, at) in at.iter().enumerate() {
+                columns[*at] = batch.columns().get(number).cloned();
+                fields[*at] = batch.schema().fields().get(number).cloned();
+            }
+        };
+        if let Some(kept) = &kept {
+            place(&plan.kept, kept);
+        }
+        for group in &plan.groups {
+            let roots = group.iter().map(|at| self.group.roots[*at]);
+            let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
+            let before = usize::try_from(self.rows).map_err(|_| "too many rows".to_owned())?;
+            let selection =
+                RowSelection::from(vec![RowSelector::skip(before), RowSelector::select(rows)]);
+            let batch = guarded(|| {
+                let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
+                    self.group.file.ranges.clone(),
+                    metadata.clone(),
+                )
+                .with_projection(mask)
+                .with_row_selection(selection)
+                .with_batch_size(rows)
+                .build()?;
+                reader.next().transpose().map_err(ParquetError::from)
+            })?;
+            place(group, &batch.ok_or("a column ends early")?);
+        }
+        let columns: Option<Vec<ArrayRef>> = columns.into_iter().collect();
+        let fields: Option<Vec<FieldRef>> = fields.into_iter().collect();
+        let (Some(columns), Some(fields)) = (columns, fields) else {
+            return Err("a column is missing".to_owned());
+        };
+        // Columns of different lengths are refused here.
+        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+            .map(Some)
+            .map_err(|error| error.to_string())
     }
 }
 
@@ -270,6 +346,13 @@ impl FileRanges {
             len,
         })
     }
+
+    fn from(&self, position: u64) -> RangeReader {
+        RangeReader {
+            file: Arc::clone(&self.file),
+            position,
+        }
+    }
 }
 
 impl Length for FileRanges {
@@ -283,13 +366,7 @@ impl ChunkReader for FileRanges {
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
         // Used for page headers, which are short.
-        Ok(BufReader::with_capacity(
-            512,
-            RangeReader {
-                file: Arc::clone(&self.file),
-                position: start,
-            },
-        ))
+        Ok(BufReader::with_capacity(512, self.from(start)))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<bytes::Bytes> {

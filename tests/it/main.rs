@@ -9,6 +9,7 @@
 )]
 
 mod dialect;
+mod finishes;
 mod geometry;
 mod golden;
 mod harness;

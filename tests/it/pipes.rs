@@ -214,7 +214,7 @@ fn long_rows_pass_through_a_small_memory_in_order() {
         .collect();
     bench.write("x.txt", &text);
     for threads in [1, 2, 32] {
-        let args = format!("sanitize x.txt -o - --memory-limit 8MiB --threads {threads}");
+        let args = format!("sanitize x.txt -o - --memory-limit 24MiB --threads {threads}");
         assert!(
             bench.run(words(&args)).ok().stdout == text.as_bytes(),
             "{threads} threads"

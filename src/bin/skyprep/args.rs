@@ -44,6 +44,9 @@ pub struct GlobalArgs {
     /// Memory to use, such as 512MiB or 50% [default: 80 % of what there is, at most 2GiB]
     #[arg(long, global = true, value_name = "SIZE", env = "SKYPREP_MEMORY_LIMIT")]
     pub memory_limit: Option<String>,
+    /// How rows get into one file per chunk; auto measures what is quickest
+    #[arg(long, global = true, value_name = "WAY", default_value = "auto")]
+    pub finish: FinishArg,
     /// How to show progress, on stderr
     #[arg(long, global = true, value_name = "FORM", default_value = "auto")]
     pub progress: ProgressForm,
@@ -53,6 +56,18 @@ pub struct GlobalArgs {
     /// Print the limits in force and more
     #[arg(short, long, global = true)]
     pub verbose: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FinishArg {
+    /// What suits the rows that come
+    Auto,
+    /// All rows are kept in memory, or it is an error
+    Memory,
+    /// What memory can't hold is appended to the files
+    Append,
+    /// What memory can't hold goes into one sorted file, which is merged at the end
+    Exchange,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

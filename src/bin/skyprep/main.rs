@@ -5,6 +5,7 @@
     reason = "nothing of a binary is reachable; pub marks what modules share"
 )]
 
+mod allocator;
 mod args;
 mod commands;
 mod printer;
@@ -20,6 +21,7 @@ use crate::printer::Printer;
 use crate::settings::Session;
 
 fn main() -> ExitCode {
+    allocator::share_heap();
     quiet_decoder_panics();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

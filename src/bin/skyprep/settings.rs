@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use skyprep::convert::RowTarget;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::{Error, Place};
+use skyprep::exchange::Finish;
 use skyprep::pipeline::{PassLimits, Replace, TextInput, TextNames};
 use skyprep::resources::{ByteSize, available_memory, available_threads};
 use skyprep::schema::{CHUNK_COLUMN, SUB_CHUNK_COLUMN, TableSchema};
@@ -18,8 +19,8 @@ use skyprep::values::{
 };
 
 use crate::args::{
-    ColumnArgs, GlobalArgs, InferArgs, InputArgs, ProgressForm, StreamOutArgs, TextInArgs,
-    TextOutArgs, ValueArgs,
+    ColumnArgs, FinishArg, GlobalArgs, InferArgs, InputArgs, ProgressForm, StreamOutArgs,
+    TextInArgs, TextOutArgs, ValueArgs,
 };
 use crate::printer::{Printer, grouped};
 
@@ -52,6 +53,7 @@ impl Session {
 pub struct Resources {
     pub threads: usize,
     pub memory: u64,
+    pub finish: Finish,
 }
 
 impl Resources {
@@ -85,12 +87,29 @@ impl Resources {
             .num_threads(threads)
             .build_global();
         pool.context("starting threads")?;
-        Ok(Self { threads, memory })
+        Ok(Self {
+            threads,
+            memory,
+            finish: global.finish.into(),
+        })
     }
 
     /// Returns the limits of one pass.
     pub fn pass_limits(self) -> PassLimits {
-        PassLimits::new(self.threads, self.memory)
+        let mut limits = PassLimits::of_process(self.threads, self.memory);
+        limits.finish = self.finish;
+        limits
+    }
+}
+
+impl From<FinishArg> for Finish {
+    fn from(way: FinishArg) -> Self {
+        match way {
+            FinishArg::Auto => Self::Auto,
+            FinishArg::Memory => Self::Memory,
+            FinishArg::Append => Self::Append,
+            FinishArg::Exchange => Self::Exchange,
+        }
     }
 }
 

@@ -1,0 +1,202 @@
+//! The rows of a chunk as text: packets' rows with chunk and sub-chunk filled in.
+
+use super::grouping::Entry;
+use super::packet::{Packet, SlotPart, SlotText};
+use crate::error::Result;
+
+/// How the rows of a partitioned table are finished.
+#[derive(Debug, Clone)]
+pub struct ChunkRows {
+    /// Chunk number of each dense index.
+    pub chunk_numbers: Vec<i32>,
+    /// What is filled in at each slot of a row.
+    pub slots: Vec<SlotText>,
+    /// Delimiter of the text.
+    pub delimiter: u8,
+    /// What ends a row.
+    pub line_end: &'static [u8],
+    /// Whether rows per sub-chunk are counted, for `chunk_index.bin`.
+    pub counts_sub_chunks: bool,
+}
+
+/// Rows of one sub-chunk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SubChunkCount {
+    /// Own rows.
+    pub rows: u64,
+    /// Overlap rows.
+    pub overlap_rows: u64,
+}
+
+impl SubChunkCount {
+    /// Adds rows of one kind.
+    pub(super) fn add(&mut self, rows: u64, is_overlap: bool) {
+        if is_overlap {
+            self.overlap_rows += rows;
+        } else {
+            self.rows += rows;
+        }
+    }
+}
+
+/// Rows per (chunk, sub-chunk), where those of one chunk come together.
+///
+/// A sorted list instead of a map: there may be millions, at 24 bytes each.
+#[derive(Debug, Default)]
+pub(super) struct ChunkCounts(Vec<((i32, i32), SubChunkCount)>);
+
+impl ChunkCounts {
+    /// Adds rows of one kind.
+    pub(super) fn add(&mut self, key: (i32, i32), rows: u64, is_overlap: bool) {
+        // Chunks come in order, so the place lies near the end.
+        let mut from = self.0.len();
+        while from > 0 && self.0[from - 1].0 > key {
+            from -= 1;
+        }
+        match from.checked_sub(1).filter(|at| self.0[*at].0 == key) {
+            Some(at) => self.0[at].1.add(rows, is_overlap),
+            None => {
+                let mut count = SubChunkCount::default();
+                count.add(rows, is_overlap);
+                self.0.insert(from, (key, count));
+            }
+        }
+    }
+
+    /// Returns the counts in order of chunk and sub-chunk.
+    pub(super) fn into_sorted(self) -> Vec<((i32, i32), SubChunkCount)> {
+        self.0
+    }
+
+    /// Returns the bytes of memory that the counts take.
+    pub(super) fn memory(&self) -> u64 {
+        (self.0.capacity() * size_of::<((i32, i32), SubChunkCount)>()) as u64
+    }
+
+    /// Puts lists behind each other whose chunks come in order and where only the last chunk of one
+    /// may be the first of the next.
+    pub(super) fn joined(parts: Vec<Self>) -> Self {
+        let mut all = Self(Vec::with_capacity(
+            parts.iter().map(|part| part.0.len()).sum(),
+        ));
+        for (key, count) in parts.into_iter().flat_map(|part| part.0) {
+            all.add(key, count.rows, false);
+            all.add(key, count.overlap_rows, true);
+        }
+        all
+    }
+
+    /// Adds all counts of another list.
+    pub(super) fn merge(&mut self, other: Self) {
+        if self.0.is_empty() {
+            *self = other;
+            return;
+        }
+        let mine = std::mem::take(&mut self.0);
+        self.0.reserve_exact(mine.len() + other.0.len());
+        let (mut a, mut b) = (mine.into_iter().peekable(), other.0.into_iter().peekable());
+        loop {
+            let next = match (a.peek(), b.peek()) {
+                (Some(x), Some(y)) if x.0 <= y.0 => a.next(),
+                (_, Some(_)) => b.next(),
+                (_, None) => a.next(),
+            };
+            let Some((key, count)) = next else { break };
+            match self.0.last_mut() {
+                Some((last, sum)) if *last == key => {
+                    sum.rows += count.rows;
+                    sum.overlap_rows += count.overlap_rows;
+                }
+                _ => self.0.push((key, count)),
+            }
+        }
+        self.0.shrink_to_fit();
+    }
+}
+
+/// Sub-chunk and rows, sorted by sub-chunk.
+pub(super) type RowsPerSubChunk = Vec<(i32, u32)>;
+
+/// What one thread needs to gather text.
+#[derive(Default)]
+pub(super) struct Buffers {
+    pub(super) text: Vec<u8>,
+    pub(super) counts: RowsPerSubChunk,
+    fillings: Vec<Vec<u8>>,
+}
+
+impl ChunkRows {
+    /// Returns the number of files there may be: two per chunk.
+    pub(super) fn files(&self) -> usize {
+        self.chunk_numbers.len() * 2
+    }
+
+    /// Returns chunk number and kind of file number `file`.
+    pub(super) fn chunk_of(&self, file: usize) -> (i32, bool) {
+        (self.chunk_numbers[file / 2], file % 2 == 1)
+    }
+
+    /// Returns the name of file number `file`.
+    pub(super) fn file_name(&self, file: usize) -> String {
+        let (chunk, is_overlap) = self.chunk_of(file);
+        let suffix = if is_overlap { "_overlap" } else { "" };
+        format!("chunk_{chunk}{suffix}.txt")
+    }
+
+    /// Appends the rows `entries` of file number `file` to `buffers.text` and counts them in
+    /// `buffers.counts`; calls `flush` whenever there are `block` bytes of text.
+    pub(super) fn write(
+        &self,
+        packets: &[Packet],
+        (file, entries): (usize, &[Entry]),
+        block: usize,
+        buffers: &mut Buffers,
+        mut flush: impl FnMut(&mut Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        let (chunk, is_overlap) = self.chunk_of(file);
+        let mut filled_for = None;
+        for entry in entries {
+            let packet = &packets[entry.packet as usize];
+            let index = entry.index as usize;
+            let (row, sub_chunk) = if is_overlap {
+                let place = packet.overlaps()[index];
+                (place.row as usize, place.sub_chunk)
+            } else {
+                (index, packet.sub_chunks()[index])
+            };
+            if filled_for != Some(sub_chunk) {
+                self.fill_slots(chunk, sub_chunk, &mut buffers.fillings);
+                filled_for = Some(sub_chunk);
+            }
+            packet.write_row(row, &buffers.fillings, self.line_end, &mut buffers.text);
+            if self.counts_sub_chunks {
+                match buffers.counts.binary_search_by_key(&sub_chunk, |c| c.0) {
+                    Ok(at) => buffers.counts[at].1 += 1,
+                    Err(at) => buffers.counts.insert(at, (sub_chunk, 1)),
+                }
+            }
+            if buffers.text.len() >= block {
+                flush(&mut buffers.text)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn fill_slots(&self, chunk: i32, sub_chunk: i32, fillings: &mut Vec<Vec<u8>>) {
+        fillings.resize_with(self.slots.len(), Vec::new);
+        for (slot, filling) in self.slots.iter().zip(fillings) {
+            filling.clear();
+            for part in slot {
+                let number = match part {
+                    SlotPart::Delimiter => {
+                        filling.push(self.delimiter);
+                        continue;
+                    }
+                    SlotPart::Chunk => chunk,
+                    SlotPart::SubChunk => sub_chunk,
+                };
+                filling.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            }
+        }
+    }
+}

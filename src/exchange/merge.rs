@@ -1,0 +1,224 @@
+//! Merges the runs of an exchange file into one file per chunk.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::io::Write;
+use std::ops::Range;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::chunk_rows::{ChunkCounts, ChunkRows, SubChunkCount};
+use super::digest::{FileDigest, FileSummary};
+use super::exchange_file::{ExchangeFile, RunReader, SegmentHeader};
+use crate::error::{Error, Result};
+use crate::publish::append;
+use crate::resources::Cancel;
+
+/// Gets the rows of each sub-chunk, in order of chunk and sub-chunk numbers.
+pub type CountSink<'a> = dyn FnMut((i32, i32), SubChunkCount) -> Result<()> + 'a;
+
+/// A read shorter than this costs more than the bytes it brings.
+const LEAST_READ: u64 = 4 << 10;
+const MOST_READ: u64 = 256 << 10;
+
+/// What a merge works with.
+pub(super) struct Merge<'a> {
+    pub(super) exchange: &'a ExchangeFile,
+    pub(super) rows: &'a ChunkRows,
+    /// Staging folder of the files.
+    pub(super) staging: &'a Path,
+    /// Path of the files relative to the output folder; empty or ended by `/`.
+    pub(super) prefix: &'a str,
+    /// Bytes of memory for buffers.
+    pub(super) memory: u64,
+    pub(super) cancel: &'a Cancel,
+}
+
+/// What one window gave.
+#[derive(Default)]
+struct Window {
+    files: Vec<FileSummary>,
+    counts: ChunkCounts,
+}
+
+impl Merge<'_> {
+    /// Writes every file, behind what `begun` says that it holds already, and returns the files
+    /// in order.
+    ///
+    /// # Errors
+    /// The exchange file is damaged, or a file can't be written.
+    pub(super) fn run(
+        &self,
+        begun: &mut [Option<Box<FileDigest>>],
+        counts: &mut CountSink<'_>,
+    ) -> Result<Vec<FileSummary>> {
+        let threads = rayon::current_num_threads();
+        // Counts and digests of a window are kept until it is done, and threads wait for each
+        // other after each batch of windows: neither many nor few.
+        let bytes = self.memory.clamp(4 << 20, 64 << 20);
+        let windows = self.exchange.windows(self.rows.files(), bytes);
+        let mut files = Vec::new();
+        let mut rest = begun;
+        for batch in windows.chunks(threads) {
+            let mut parts = Vec::with_capacity(batch.len());
+            for range in batch {
+                let (own, others) = rest.split_at_mut(range.len().min(rest.len()));
+                rest = others;
+                parts.push((range.clone(), own));
+            }
+            let done: Result<Vec<Window>> = parts
+                .into_par_iter()
+                .map(|(range, begun)| self.window(range, begun, threads))
+                .collect();
+            for window in done? {
+                files.extend(window.files);
+                for (key, count) in window.counts.into_sorted() {
+                    counts(key, count)?;
+                }
+            }
+        }
+        Ok(files)
+    }
+
+    fn window(
+        &self,
+        range: Range<usize>,
+        begun: &mut [Option<Box<FileDigest>>],
+        threads: usize,
+    ) -> Result<Window> {
+        let mut window = Window::default();
+        let runs = self.exchange.runs();
+        let share = self.memory / (threads as u64 * (runs as u64 + 1));
+        let buffer = share.clamp(LEAST_READ, MOST_READ) as usize;
+        let mut readers: Vec<RunReader<'_>> = (0..runs)
+            .map(|run| self.exchange.reader(run, range.start, buffer))
+            .collect();
+        // The smallest file comes first, and of several runs the earliest: that is input order.
+        let mut next = BinaryHeap::with_capacity(runs);
+        for (run, reader) in readers.iter_mut().enumerate() {
+            while let Some(header) = reader.peek()? {
+                if header.file as usize >= range.start {
+                    next.push(Reverse((header.file, run)));
+                    break;
+                }
+                reader.skip(&header)?;
+            }
+        }
+        let mut out = Vec::with_capacity(buffer);
+        let mut file = range.start;
+        while file < range.end {
+            let of_run = next
+                .peek()
+                .map_or(range.end, |Reverse((file, _))| *file as usize);
+            let of_begun = begun
+                .iter()
+                .skip(file - range.start)
+                .position(Option::is_some)
+                .map_or(range.end, |ahead| file + ahead);
+            file = of_run.min(of_begun);
+            if file >= range.end {
+                break;
+            }
+            self.cancel.check()?;
+            let digest = begun.get_mut(file - range.start).and_then(Option::take);
+            let mut target = Target {
+                path: self.staging.join(self.rows.file_name(file)),
+                file: None,
+                digest: digest.unwrap_or_default(),
+                buffered: &mut out,
+                most: buffer,
+            };
+            while let Some(Reverse((next_file, run))) = next.peek().copied()
+                && next_file as usize == file
+            {
+                next.pop();
+                let following = self.copy_all(&mut readers[run], file, &mut target, &mut window)?;
+                if let Some(header) = following {
+                    next.push(Reverse((header.file, run)));
+                }
+            }
+            let digest = target.close()?;
+            let (chunk, is_overlap) = self.rows.chunk_of(file);
+            let path = format!("{}{}", self.prefix, self.rows.file_name(file));
+            window
+                .files
+                .push(digest.finish(path, Some(chunk), is_overlap));
+            file += 1;
+        }
+        Ok(window)
+    }
+
+    /// Copies all segments of `file` that come next in a run; returns the header after them.
+    fn copy_all(
+        &self,
+        reader: &mut RunReader<'_>,
+        file: usize,
+        target: &mut Target<'_>,
+        window: &mut Window,
+    ) -> Result<Option<SegmentHeader>> {
+        let (chunk, is_overlap) = self.rows.chunk_of(file);
+        loop {
+            let header = match reader.peek()? {
+                Some(header) if header.file as usize == file => header,
+                other => return Ok(other),
+            };
+            let counts = reader.copy(&header, |part| target.write(part))?;
+            target.digest.add_rows(u64::from(header.rows));
+            for (sub_chunk, rows) in counts {
+                window
+                    .counts
+                    .add((chunk, sub_chunk), u64::from(rows), is_overlap);
+            }
+        }
+    }
+}
+
+/// The file being written; it is opened when there is something to write.
+struct Target<'b> {
+    path: std::path::PathBuf,
+    file: Option<std::fs::File>,
+    digest: Box<FileDigest>,
+    buffered: &'b mut Vec<u8>,
+    most: usize,
+}
+
+impl Target<'_> {
+    fn write(&mut self, part: &[u8]) -> Result<()> {
+        if self.buffered.len() + part.len() > self.most {
+            self.flush()?;
+        }
+        if part.len() >= self.most {
+            return self.put(part);
+        }
+        self.buffered.extend_from_slice(part);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let bytes = std::mem::take(self.buffered);
+        let put = self.put(&bytes);
+        *self.buffered = bytes;
+        self.buffered.clear();
+        put
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            None => self.file.insert(append(&self.path)?),
+        };
+        file.write_all(bytes)
+            .map_err(|error| Error::writing(&self.path, error))?;
+        self.digest.update(bytes);
+        Ok(())
+    }
+
+    fn close(mut self) -> Result<Box<FileDigest>> {
+        self.flush()?;
+        Ok(self.digest)
+    }
+}

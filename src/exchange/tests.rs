@@ -1,0 +1,178 @@
+//! All finishes of the exchange give the files that a naive program gives.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::resources::{Cancel, MemoryGate};
+
+/// A row: its text, chunk, sub-chunk and overlap places.
+#[derive(Debug, Clone)]
+struct Row {
+    text: String,
+    chunk: u32,
+    sub_chunk: i32,
+    overlaps: Vec<(u32, i32)>,
+}
+
+const CHUNKS: u32 = 9;
+
+fn row() -> impl Strategy<Value = Row> {
+    let place = || (0..CHUNKS, 0..4i32);
+    let overlaps = proptest::collection::vec(place(), 0..3);
+    ("[a-z]{0,40}", place(), overlaps).prop_map(|(text, (chunk, sub_chunk), overlaps)| Row {
+        text,
+        chunk,
+        sub_chunk,
+        overlaps,
+    })
+}
+
+type Files = BTreeMap<String, String>;
+type Counts = BTreeMap<(i32, i32), SubChunkCount>;
+
+fn naive(pieces: &[Vec<Row>]) -> (Files, Counts) {
+    let (mut files, mut counts) = (Files::new(), Counts::new());
+    for row in pieces.iter().flatten() {
+        let number = |chunk: u32| 100 + chunk.cast_signed();
+        let key = (number(row.chunk), row.sub_chunk);
+        let text = format!("{}\t{}\t{}\n", row.text, key.0, key.1);
+        *files.entry(format!("chunk_{}.txt", key.0)).or_default() += &text;
+        counts.entry(key).or_default().rows += 1;
+        *files.entry("index.txt".into()).or_default() += &text;
+        for (chunk, sub_chunk) in &row.overlaps {
+            let key = (number(*chunk), *sub_chunk);
+            let text = format!("{}\t{}\t{}\n", row.text, key.0, key.1);
+            *files
+                .entry(format!("chunk_{}_overlap.txt", key.0))
+                .or_default() += &text;
+            counts.entry(key).or_default().overlap_rows += 1;
+        }
+    }
+    (files, counts)
+}
+
+fn exchanged(
+    pieces: &[Vec<Row>],
+    finish: Finish,
+    (packets, open, small_segment): (u64, usize, usize),
+) -> (Files, Counts) {
+    let folder = tempfile::tempdir().unwrap();
+    let shape = PacketShape {
+        text_bytes: 128,
+        rows: 8,
+        slots: 1,
+        is_routed: true,
+        has_keys: true,
+    };
+    let gate = MemoryGate::new(match finish {
+        Finish::Memory => 1 << 30,
+        _ => shape.bytes() * packets,
+    });
+    let slot = vec![
+        SlotPart::Delimiter,
+        SlotPart::Chunk,
+        SlotPart::Delimiter,
+        SlotPart::SubChunk,
+    ];
+    let sink = ChunkSink::new(ChunkSinkOptions {
+        rows: ChunkRows {
+            chunk_numbers: (100..100 + CHUNKS.cast_signed()).collect(),
+            slots: vec![slot],
+            delimiter: b'\t',
+            line_end: b"\n",
+            counts_sub_chunks: true,
+        },
+        staging: folder.path().to_owned(),
+        prefix: String::new(),
+        key_index: Some("index.txt".into()),
+        gate: Arc::clone(&gate),
+        cancel: Cancel::default(),
+        max_open_files: open,
+        exchange_path: folder.path().join("exchange"),
+        finish,
+        small_segment,
+    });
+    let collector = Collector::new(CollectorOptions {
+        gate,
+        cancel: Cancel::default(),
+        sinks: vec![&sink],
+        shapes: vec![shape],
+    });
+    for (number, rows) in pieces.iter().enumerate() {
+        let number = number as u64;
+        let mut packet: Option<Packet> = None;
+        for row in rows {
+            if packet.as_ref().is_some_and(Packet::is_full) {
+                collector.submit(number, 0, packet.take().unwrap());
+            }
+            let current = packet.get_or_insert_with(|| collector.packet(number, 0).unwrap());
+            current.text_mut().extend(row.text.as_bytes());
+            current.mark_slot();
+            current.end_row();
+            current.key_mut().extend(row.text.as_bytes());
+            current.end_key();
+            for (chunk, sub_chunk) in &row.overlaps {
+                current.route_overlap(*chunk, *sub_chunk);
+            }
+            current.route(row.chunk, row.sub_chunk);
+        }
+        if let Some(packet) = packet {
+            collector.submit(number, 0, packet);
+        }
+        collector.finish(number);
+    }
+    collector.complete().unwrap();
+    let mut counts = Vec::new();
+    let summaries = sink
+        .finish(&mut |key, count| {
+            counts.push((key, count));
+            Ok(())
+        })
+        .unwrap();
+    assert!(
+        counts.is_sorted_by_key(|(key, _)| *key),
+        "counts come in order"
+    );
+    let mut files = Files::new();
+    for entry in std::fs::read_dir(folder.path()).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        files.insert(name, std::fs::read_to_string(entry.path()).unwrap());
+    }
+    for summary in &summaries {
+        let text = &files[&summary.path];
+        assert_eq!(summary.rows, text.lines().count() as u64);
+        let mut digest = FileDigest::default();
+        digest.add_rows(summary.rows);
+        digest.update(text.as_bytes());
+        let expected = digest.finish(summary.path.clone(), summary.chunk, summary.is_overlap);
+        assert_eq!(*summary, expected);
+    }
+    assert_eq!(
+        summaries.len(),
+        files.len(),
+        "every file is told of, no other is left"
+    );
+    (files, counts.into_iter().collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+    #[test]
+    fn every_finish_gives_the_same_files(
+        pieces in proptest::collection::vec(proptest::collection::vec(row(), 0..60), 0..12),
+        packets in 3u64..30,
+        open in 0usize..8,
+        // Small enough for runs to be appended first and to go into the exchange file later.
+        small_segment in 0usize..200,
+    ) {
+        let expected = naive(&pieces);
+        for finish in [Finish::Memory, Finish::Append, Finish::Exchange, Finish::Auto] {
+            let found = exchanged(&pieces, finish, (packets, open, small_segment));
+            prop_assert_eq!(&found, &expected, "{:?}", finish);
+        }
+    }
+}
