@@ -74,7 +74,7 @@ pub struct TableReport {
 /// Where the rows of a table go while it is being made.
 pub(super) enum TableSink {
     Chunks(Box<ChunkSink>),
-    Stream { sink: StreamSink, path: String },
+    Stream { sink: Box<StreamSink>, path: String },
 }
 
 impl TableJob {
@@ -101,7 +101,7 @@ impl TableJob {
             let path = format!("{}{}", self.prefix, self.file_name);
             let staged = folder.staged(&path)?;
             let file = append(&staged)?;
-            let sink = StreamSink::new(folder.root().join(&path), Box::new(file));
+            let sink = Box::new(StreamSink::new(folder.root().join(&path), Box::new(file)));
             return Ok(TableSink::Stream { sink, path });
         };
         // Any name will do: what counts is that the folder is there.
@@ -204,7 +204,7 @@ impl TableSink {
     pub(super) fn as_sink(&self) -> &dyn Sink {
         match self {
             Self::Chunks(sink) => sink.as_ref(),
-            Self::Stream { sink, .. } => sink,
+            Self::Stream { sink, .. } => sink.as_ref(),
         }
     }
 }
