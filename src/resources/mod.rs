@@ -6,4 +6,7 @@ mod limits;
 
 pub use cancel::Cancel;
 pub use gate::{Lease, MemoryGate};
-pub use limits::{ByteSize, available_memory, available_threads, process_peak_bytes};
+pub use limits::{
+    ByteSize, available_memory, available_threads, is_in_memory, open_files_limit,
+    process_peak_bytes,
+};

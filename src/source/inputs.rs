@@ -38,7 +38,7 @@ impl InputName {
 }
 
 /// One input whose format is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Input {
     /// Where it comes from.
     pub name: InputName,

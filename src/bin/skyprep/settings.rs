@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use skyprep::convert::RowTarget;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::{Error, Place};
-use skyprep::pipeline::{PassLimits, Replace, TextInput, TextNames};
-use skyprep::resources::{ByteSize, available_memory, available_threads};
+use skyprep::pipeline::{Replace, TextInput, TextNames};
+use skyprep::report::add_digests;
 use skyprep::schema::{CHUNK_COLUMN, SUB_CHUNK_COLUMN, TableSchema};
 use skyprep::source::{Input, InputList, InputName};
 use skyprep::values::{
@@ -18,105 +18,23 @@ use skyprep::values::{
 };
 
 use crate::args::{
-    ColumnArgs, GlobalArgs, InferArgs, InputArgs, ProgressForm, StreamOutArgs, TextInArgs,
-    TextOutArgs, ValueArgs,
+    ColumnArgs, DigestArgs, InferArgs, InputArgs, StreamOutArgs, TextInArgs, TextOutArgs, ValueArgs,
 };
-use crate::printer::{Printer, grouped};
+use crate::session::Session;
 
-/// More threads than this can only be a slip, and would take all memory for their stacks.
-const MOST_THREADS: usize = 1024;
-const MOST_MEMORY_UNASKED: u64 = 2 << 30;
-
-/// What every command works with.
-#[derive(Debug, Clone, Copy)]
-pub struct Session {
-    pub printer: Printer,
-    pub resources: Resources,
-    pub progress: ProgressForm,
-}
-
-impl Session {
-    /// Finds the limits; call it once, before any other work.
-    pub fn open(global: &GlobalArgs, printer: Printer) -> Result<Self> {
-        let resources = Resources::of(global, &printer)?;
-        Ok(Self {
-            printer,
-            resources,
-            progress: global.progress,
-        })
+/// Returns the inputs with their digests, if those were asked for.
+pub fn digested(
+    mut inputs: Vec<Input>,
+    args: &DigestArgs,
+    session: &Session,
+) -> Result<Vec<Input>> {
+    if args.checksum_inputs {
+        add_digests(&mut inputs, &session.interruption.cancel)?;
     }
-}
-
-/// Threads and bytes of memory that are in force.
-#[derive(Debug, Clone, Copy)]
-pub struct Resources {
-    pub threads: usize,
-    pub memory: u64,
-}
-
-impl Resources {
-    /// Finds the limits, and tells where each came from.
-    fn of(global: &GlobalArgs, printer: &Printer) -> Result<Self> {
-        let slurm_threads = slurm("SLURM_CPUS_PER_TASK");
-        let (threads, from) = match (global.threads, slurm_threads) {
-            (Some(threads), _) if !(1..=MOST_THREADS).contains(&threads) => {
-                let message = format!("--threads {threads}: expected 1 to {MOST_THREADS}");
-                return Err(Error::usage(message).into());
-            }
-            (Some(threads), _) => (threads, "--threads"),
-            (None, Some(threads)) => (threads as usize, "SLURM_CPUS_PER_TASK"),
-            (None, None) => (available_threads(), "cpuset and cgroup"),
-        };
-        printer.detail(&format!("threads: {threads} (from {from})"));
-        let (available, source) = memory_at_hand(threads as u64);
-        let (memory, from) = match &global.memory_limit {
-            Some(text) => {
-                let size: ByteSize = text
-                    .parse()
-                    .map_err(|message: String| Error::usage(message))
-                    .context("--memory-limit")?;
-                (size.of(available), "--memory-limit")
-            }
-            None => ((available / 5 * 4).min(MOST_MEMORY_UNASKED), source),
-        };
-        printer.detail(&format!("memory: {} bytes (from {from})", grouped(memory)));
-        // Files of a run are written by rayon's own threads.
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global();
-        pool.context("starting threads")?;
-        Ok(Self { threads, memory })
+    if inputs.iter().any(|input| input.stamp.is_none()) {
+        session.interruption.may_wait_for_pipes();
     }
-
-    /// Returns the limits of one pass.
-    pub fn pass_limits(self) -> PassLimits {
-        PassLimits::new(self.threads, self.memory)
-    }
-}
-
-fn slurm(name: &str) -> Option<u64> {
-    std::env::var(name)
-        .ok()?
-        .parse()
-        .ok()
-        .filter(|number| *number > 0)
-}
-
-/// Returns the memory that cgroup, machine and Slurm leave, in bytes; Slurm counts in MiB.
-fn memory_at_hand(threads: u64) -> (u64, &'static str) {
-    let mut least = (
-        available_memory().unwrap_or(MOST_MEMORY_UNASKED),
-        "cgroup and machine",
-    );
-    let per_node = slurm("SLURM_MEM_PER_NODE").map(|mib| (mib << 20, "SLURM_MEM_PER_NODE"));
-    let per_cpu =
-        slurm("SLURM_MEM_PER_CPU").map(|mib| ((mib << 20) * threads, "SLURM_MEM_PER_CPU"));
-    for limit in [per_node, per_cpu].into_iter().flatten() {
-        if limit.0 < least.0 {
-            least = limit;
-        }
-    }
-    least
+    Ok(inputs)
 }
 
 /// Collects the inputs; with none named, stdin where that makes sense.
