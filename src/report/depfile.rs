@@ -19,19 +19,27 @@ pub fn depfile(targets: &[String], inputs: &[String]) -> Result<String> {
     }
     for (number, target) in targets.iter().enumerate() {
         text.push_str(if number > 0 { " " } else { "" });
-        escape(target, &mut text)?;
+        escape(target, Role::Target, &mut text)?;
     }
     text.push(':');
     for input in inputs {
         text.push_str(" \\\n  ");
-        escape(input, &mut text)?;
+        escape(input, Role::Input, &mut text)?;
     }
     text.push('\n');
     Ok(text)
 }
 
-/// Writes a name so that make reads it as it is.
-fn escape(name: &str, text: &mut String) -> Result<()> {
+/// On which side of the colon a name stands; make treats the two differently.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    Target,
+    Input,
+}
+
+/// Writes a name so that GNU make reads it as it is; found out by trying, for it is documented for
+/// few characters only.
+fn escape(name: &str, role: Role, text: &mut String) -> Result<()> {
     if name.contains(['\n', '\r']) {
         let shown = name.escape_debug();
         return Err(Error::usage(format!(
@@ -43,14 +51,23 @@ fn escape(name: &str, text: &mut String) -> Result<()> {
     }
     let mut backslashes = 0;
     for letter in name.chars() {
+        // Backslashes count only before a character that is escaped by one.
+        let before = std::iter::repeat_n('\\', backslashes);
         match letter {
             '$' => text.push_str("$$"),
             '=' => {
                 let _ = write!(text, "$({EQUALS})");
             }
-            ' ' | '\t' | '#' | ':' | '%' | ';' | '|' | '*' | '?' | '[' | ']' => {
-                // Backslashes count only before such a character.
-                text.extend(std::iter::repeat_n('\\', backslashes + 1));
+            // Semicolons are looked for twice, before and after variables are replaced.
+            ';' => {
+                text.extend(before);
+                text.push_str("\\\\\\;");
+            }
+            '%' if role == Role::Input => text.push(letter),
+            '|' if role == Role::Target => text.push(letter),
+            ' ' | '\t' | '#' | ':' | '%' | '|' | '*' | '?' | '[' => {
+                text.extend(before);
+                text.push('\\');
                 text.push(letter);
             }
             other => text.push(other),

@@ -62,6 +62,8 @@ pub struct Report {
     pub process_peak: Option<u64>,
     #[serde(skip)]
     start: Instant,
+    #[serde(skip)]
+    is_finished: bool,
 }
 
 /// An input as it was.
@@ -113,6 +115,7 @@ impl Report {
             seconds: 0.0,
             process_peak: None,
             start: Instant::now(),
+            is_finished: false,
         }
     }
 
@@ -146,8 +149,11 @@ impl Report {
         });
     }
 
-    /// Stops the clock and looks at the process.
+    /// Stops the clock and looks at the process; once, so that all copies say the same.
     pub fn finish(&mut self) {
+        if std::mem::replace(&mut self.is_finished, true) {
+            return;
+        }
         self.seconds = self.start.elapsed().as_secs_f64();
         self.process_peak = process_peak_bytes();
     }

@@ -179,6 +179,16 @@ pub struct InputArgs {
     /// Names in the list end with NUL instead of LF
     #[arg(short = '0', long = "null-separated", requires = "files_from")]
     pub null_separated: bool,
+    /// Format of the inputs [default: found from content; what is no Parquet is text]
+    #[arg(long, value_name = "FORMAT")]
+    pub input_format: Option<InputFormatArg>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InputFormatArg {
+    Parquet,
+    /// In the dialect that the options say, maybe compressed with gzip or zstd
+    Text,
 }
 
 impl InputArgs {
@@ -308,10 +318,6 @@ pub struct ColumnArgs {
 pub struct ConvertArgs {
     #[command(flatten)]
     pub input: InputArgs,
-    #[command(flatten)]
-    pub books: BookArgs,
-    #[command(flatten)]
-    pub digests: DigestArgs,
     /// File, folder (one that is there, or ends with /: one output per input), or - for stdout
     #[arg(short, long, value_name = "OUT")]
     pub output: String,
@@ -330,16 +336,16 @@ pub struct ConvertArgs {
     pub text_in: TextInArgs,
     #[command(flatten)]
     pub infer: InferArgs,
+    #[command(flatten)]
+    pub books: BookArgs,
+    #[command(flatten)]
+    pub digests: DigestArgs,
 }
 
 #[derive(Debug, Args)]
 pub struct SanitizeArgs {
     #[command(flatten)]
     pub input: InputArgs,
-    #[command(flatten)]
-    pub books: BookArgs,
-    #[command(flatten)]
-    pub digests: DigestArgs,
     /// File, folder (one that is there, or ends with /: one output per input), or - for stdout
     #[arg(short, long, value_name = "OUT", default_value = "-")]
     pub output: String,
@@ -356,6 +362,10 @@ pub struct SanitizeArgs {
     pub text_out: TextOutArgs,
     #[command(flatten)]
     pub stream_out: StreamOutArgs,
+    #[command(flatten)]
+    pub books: BookArgs,
+    #[command(flatten)]
+    pub digests: DigestArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -372,10 +382,6 @@ pub enum KindArg {
 pub struct PartitionArgs {
     #[command(flatten)]
     pub input: InputArgs,
-    #[command(flatten)]
-    pub books: BookArgs,
-    #[command(flatten)]
-    pub digests: DigestArgs,
     /// Folder of the chunk files
     #[arg(short, long, value_name = "DIR")]
     pub output: PathBuf,
@@ -444,12 +450,14 @@ pub struct PartitionArgs {
     pub text_in: TextInArgs,
     #[command(flatten)]
     pub infer: InferArgs,
+    #[command(flatten)]
+    pub books: BookArgs,
+    #[command(flatten)]
+    pub digests: DigestArgs,
 }
 
 #[derive(Debug, Args)]
 pub struct StageArgs {
-    #[command(flatten)]
-    pub books: BookArgs,
     /// Output folders of partition and run, other folders or files; last the destination folder
     #[arg(value_names = ["SRC", "DEST"], num_args = 2.., required = true)]
     pub paths: Vec<PathBuf>,
@@ -471,20 +479,22 @@ pub struct StageArgs {
     /// Encoding of files without a record [default: latin1]
     #[arg(long, value_name = "NAME", value_parser = ["latin1", "utf8mb4", "binary"])]
     pub charset: Option<String>,
+    #[command(flatten)]
+    pub books: BookArgs,
 }
 
 #[derive(Debug, Args)]
 pub struct RunArgs {
-    #[command(flatten)]
-    pub books: BookArgs,
-    #[command(flatten)]
-    pub digests: DigestArgs,
     /// Pipeline file
     #[arg(value_name = "PIPELINE.toml")]
     pub pipeline: PathBuf,
     /// Replace tables that other options or inputs have made
     #[arg(short, long)]
     pub force: bool,
+    #[command(flatten)]
+    pub books: BookArgs,
+    #[command(flatten)]
+    pub digests: DigestArgs,
 }
 
 #[derive(Debug, Args)]

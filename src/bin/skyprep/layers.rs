@@ -226,7 +226,11 @@ impl Stack<'_> {
                     Setting::Flag(times)
                 }
             };
-            layer.push((long.to_owned(), setting, format!("{name} (environment)")));
+            layer.push((
+                long.to_owned(),
+                setting,
+                format!("environment variable {name}"),
+            ));
         }
         self.add_layer(layer);
         Ok(())
@@ -239,7 +243,7 @@ impl Stack<'_> {
             at_file(Error::usage(format!("not a configuration file:\n{error}")))
         })?;
         let own = settings_of(&table, name, self.command).map_err(at_file)?;
-        let origin = format!("{} (configuration file)", path.display());
+        let origin = format!("configuration file {}", path.display());
         let layer = own.into_iter();
         let layer = layer.map(|(long, setting)| (long, setting, origin.clone()));
         self.add_layer(layer.collect());

@@ -12,13 +12,14 @@ use skyprep::error::{Error, Place};
 use skyprep::pipeline::{Replace, TextInput, TextNames};
 use skyprep::report::add_digests;
 use skyprep::schema::{CHUNK_COLUMN, SUB_CHUNK_COLUMN, TableSchema};
-use skyprep::source::{Input, InputList, InputName};
+use skyprep::source::{Input, InputFormat, InputList, InputName};
 use skyprep::values::{
     BoolPolicy, Charset, FloatWidth, InfPolicy, Inference, NanPolicy, ValuePolicy,
 };
 
 use crate::args::{
-    ColumnArgs, DigestArgs, InferArgs, InputArgs, StreamOutArgs, TextInArgs, TextOutArgs, ValueArgs,
+    ColumnArgs, DigestArgs, InferArgs, InputArgs, InputFormatArg, StreamOutArgs, TextInArgs,
+    TextOutArgs, ValueArgs,
 };
 use crate::session::Session;
 
@@ -40,6 +41,12 @@ pub fn digested(
 /// Collects the inputs; with none named, stdin where that makes sense.
 pub fn inputs(args: &InputArgs, or_stdin: bool) -> Result<Vec<Input>> {
     let mut list = InputList::default();
+    if let Some(format) = args.input_format {
+        list.force_format(match format {
+            InputFormatArg::Parquet => InputFormat::Parquet,
+            InputFormatArg::Text => InputFormat::Text,
+        });
+    }
     for name in &args.inputs {
         list.add(name)?;
     }
