@@ -135,7 +135,7 @@ pub struct BookArgs {
     #[arg(long, value_name = "FILE")]
     pub depfile: Option<PathBuf>,
     /// Say what would be done, and touch nothing
-    #[arg(short = 'n', long, conflicts_with = "json")]
+    #[arg(short = 'n', long, conflicts_with_all = ["json", "report", "depfile"])]
     pub dry_run: bool,
 }
 

@@ -39,7 +39,7 @@ pub fn digested(
 }
 
 /// Collects the inputs; with none named, stdin where that makes sense.
-pub fn inputs(args: &InputArgs, or_stdin: bool) -> Result<Vec<Input>> {
+pub fn inputs(args: &InputArgs, or_stdin: bool, session: &Session) -> Result<Vec<Input>> {
     let mut list = InputList::default();
     if let Some(format) = args.input_format {
         list.force_format(match format {
@@ -51,6 +51,7 @@ pub fn inputs(args: &InputArgs, or_stdin: bool) -> Result<Vec<Input>> {
         list.add(name)?;
     }
     if let Some(name) = &args.files_from {
+        session.interruption.may_wait_for_pipes();
         let separator = if args.null_separated { 0 } else { b'\n' };
         list.add_list(&read_or_stdin(name)?, separator)?;
     } else if args.inputs.is_empty() && or_stdin {

@@ -22,7 +22,7 @@ pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
         columns,
         schema,
     )?;
-    let inputs = settings::inputs(&args.input, false)?;
+    let inputs = settings::inputs(&args.input, false, session)?;
     let inputs = settings::digested(inputs, &args.digests, session)?;
     let command = StreamCommand {
         inputs,

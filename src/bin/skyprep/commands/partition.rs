@@ -125,7 +125,7 @@ fn plan(
         "target": target.fingerprint(),
         "text": text.as_ref(),
     });
-    let inputs = settings::inputs(&args.input, false)?;
+    let inputs = settings::inputs(&args.input, false, session)?;
     let inputs = settings::digested(inputs, &args.digests, session)?;
     let output = args.output.canonicalize().ok();
     settings::refuse_overwriting(&inputs, |input| input.parent() == output.as_deref())?;

@@ -16,7 +16,7 @@ pub fn run(args: &SanitizeArgs, session: &Session) -> Result<()> {
     let text = settings::text_input(&args.text_in, schema.as_ref(), settings::chunk_columns())?;
     let dialect = settings::output_dialect(&args.text_out, Some(&args.stream_out))?;
     let target = settings::target("sanitize", dialect, &args.values, &args.infer, None, schema)?;
-    let inputs = settings::inputs(&args.input, true)?;
+    let inputs = settings::inputs(&args.input, true, session)?;
     let inputs = settings::digested(inputs, &args.digests, session)?;
     if let Some(table) = inputs
         .iter()

@@ -69,6 +69,7 @@ pub fn run_streams(command: StreamCommand<'_>, session: &Session) -> Result<()> 
 }
 
 /// What takes rows as they come.
+#[derive(Clone, Copy)]
 enum Destination<'a> {
     Stdout,
     /// A pipe or a device.
