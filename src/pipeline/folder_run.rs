@@ -181,6 +181,8 @@ impl PassJob {
             reports.push(report);
         }
         check_unchanged(&sets)?;
+        // Writing the last run takes time, in which somebody may have asked for an end.
+        limits.cancel.check()?;
         folder.publish(Publication {
             sets,
             outdated: self.outdated,

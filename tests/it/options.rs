@@ -482,6 +482,9 @@ fn a_signal_ends_a_stream_and_leaves_nothing() {
         signal(&child, which);
         let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(128 + number));
+        let said = String::from_utf8(output.stderr).unwrap();
+        let expected = format!("error: interrupted by signal {number}\n");
+        assert!(said.contains(&expected), "{said}");
         drop(stdin);
         assert_eq!(
             files(bench.root()).keys().collect::<Vec<_>>(),
@@ -515,6 +518,48 @@ fn a_signal_ends_a_flowing_pipe_in_good_order() {
     assert!(files(&bench.path("out")).is_empty());
     assert!(!bench.path("out/.skyprep/staging").exists());
     bench.run(words(PARTITION)).ok();
+}
+
+#[test]
+fn a_reader_that_takes_nothing_does_not_keep_a_signal_away() {
+    let bench = bench(200_000);
+    let mut child = start(
+        &bench,
+        "convert x.txt -o - --progress json --progress-interval 10ms",
+    );
+    // The pipes to this test fill up.
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(child.try_wait().unwrap().is_none());
+    signal(&child, rustix::process::Signal::TERM);
+    let start = Instant::now();
+    assert_eq!(child.wait().unwrap().code(), Some(143));
+    assert!(start.elapsed() < Duration::from_secs(4));
+}
+
+#[test]
+fn a_signal_ends_a_run_of_many_tables() {
+    let bench = bench(1);
+    bench.shell("mkfifo pipe").ok();
+    bench.write("prep.toml", DATABASE.replace("x.txt", "pipe"));
+    let child = start(&bench, "run prep.toml");
+    wait_until(|| bench.path("out/.skyprep/lock").exists());
+    let mut pipe = fs::OpenOptions::new()
+        .write(true)
+        .open(bench.path("pipe"))
+        .unwrap();
+    let feeder = std::thread::spawn(move || {
+        let rows = text(10_000);
+        while pipe.write_all(rows.as_bytes()).is_ok() {}
+    });
+    std::thread::sleep(Duration::from_millis(200));
+    signal(&child, rustix::process::Signal::INT);
+    let output = child.wait_with_output().unwrap();
+    feeder.join().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(files(&bench.path("out")).is_empty());
+    assert!(!bench.path("out/.skyprep/staging").exists());
+    bench.write("prep.toml", DATABASE);
+    bench.run(words("run prep.toml")).ok();
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub fn digested(
         add_digests(&mut inputs, &session.interruption.cancel)?;
     }
     if inputs.iter().any(|input| input.stamp.is_none()) {
-        session.interruption.may_wait_for_pipes();
+        session.interruption.may_not_look();
     }
     Ok(inputs)
 }
@@ -51,7 +51,7 @@ pub fn inputs(args: &InputArgs, or_stdin: bool, session: &Session) -> Result<Vec
         list.add(name)?;
     }
     if let Some(name) = &args.files_from {
-        session.interruption.may_wait_for_pipes();
+        session.interruption.may_not_look();
         let separator = if args.null_separated { 0 } else { b'\n' };
         list.add_list(&read_or_stdin(name)?, separator)?;
     } else if args.inputs.is_empty() && or_stdin {

@@ -12,14 +12,14 @@ use skyprep::resources::Cancel;
 /// Time that the work gets to end by itself; reading a large row group is not interrupted.
 const GRACE: Duration = Duration::from_secs(5);
 /// The same where the work may be waiting for a pipe that gives or takes nothing.
-const GRACE_OF_PIPES: Duration = Duration::from_millis(500);
+const SHORT_GRACE: Duration = Duration::from_millis(500);
 
 /// What the signals' thread shares with the work.
 #[derive(Debug, Clone, Default)]
 pub struct Interruption {
     /// Asks the work to end.
     pub cancel: Cancel,
-    has_pipes: Arc<AtomicBool>,
+    may_not_look: Arc<AtomicBool>,
     unfinished: Arc<Mutex<Option<PathBuf>>>,
 }
 
@@ -46,9 +46,9 @@ impl Interruption {
         Ok(shared)
     }
 
-    /// Says that the work may wait for a pipe without end.
-    pub fn may_wait_for_pipes(&self) {
-        self.has_pipes.store(true, Ordering::Relaxed);
+    /// Says that the work may not see a signal soon: it may wait for a pipe without end.
+    pub fn may_not_look(&self) {
+        self.may_not_look.store(true, Ordering::Relaxed);
     }
 
     /// Names the hidden file that goes if the process ends early.
@@ -65,13 +65,14 @@ impl Interruption {
             self.end(signal);
         }
         self.cancel.cancel(number);
-        let grace = match self.has_pipes.load(Ordering::Relaxed) {
-            true => GRACE_OF_PIPES,
+        let grace = match self.may_not_look.load(Ordering::Relaxed) {
+            true => SHORT_GRACE,
             false => GRACE,
         };
         let own = self.clone();
         let watch = move || {
             std::thread::sleep(grace);
+            tell_or_pass_over(signal);
             own.end(signal);
         };
         if std::thread::Builder::new().spawn(watch).is_err() {
@@ -88,6 +89,20 @@ impl Interruption {
             let _ = std::fs::remove_file(path);
         }
         signal_hook::low_level::exit(128 + signal);
+    }
+}
+
+/// Tells that the process ends early; not for long, because stderr may be a pipe that nobody reads.
+fn tell_or_pass_over(signal: i32) {
+    let teller = std::thread::spawn(move || {
+        tracing::error!("interrupted by signal {signal}");
+        tracing::error!(label = "hint", "run the same command again to go on");
+    });
+    for _ in 0..20 {
+        if teller.is_finished() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

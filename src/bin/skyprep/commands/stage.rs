@@ -47,6 +47,8 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
     if args.books.dry_run {
         return books::foretell(session, dest, foresee(&options)?);
     }
+    // Copies go on until they are done; an early end is as safe as a kill.
+    session.interruption.may_not_look();
     let mut report = session.begin_report();
     let progress = Progress::new(session);
     progress.start(&session.command, 0);

@@ -124,7 +124,7 @@ fn to_stream(
     if command.books.dry_run {
         return foretell(&command, session, OutputState::Absent);
     }
-    session.interruption.may_wait_for_pipes();
+    session.interruption.may_not_look();
     let bytes = total_bytes(&command.inputs);
     progress.start_beside_data(&session.command, bytes);
     let (name, out): (_, Box<dyn Write + Send>) = match destination {
