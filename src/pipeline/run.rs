@@ -141,10 +141,9 @@ pub fn run(
         report.add_table(table.clone(), !old.contains(&table.table));
     }
     report.unchanged = is_unchanged && stands && report_path.exists();
-    report.finish();
+    report.keep_in(&root)?;
     if !report.unchanged {
         report.write(&report_path)?;
-        report.keep_in(&root)?;
         write_atomically(&manifest_path, &bytes)?;
     }
     Ok(RunOutcome {

@@ -177,11 +177,23 @@ impl Report {
         write_atomically(path, &self.to_bytes()?)
     }
 
-    /// Keeps the report in the state folder of the output folder `root`.
+    /// Keeps the report in the state folder of the output folder `root`, finished.
+    ///
+    /// Where nothing was done nothing is touched, unless an interrupted command left no report.
     ///
     /// # Errors
     /// The file can't be written.
-    pub fn keep_in(&self, root: &Path) -> Result<()> {
-        self.write(&root.join(STATE_FOLDER).join(REPORT_FILE))
+    pub fn keep_in(&mut self, root: &Path) -> Result<()> {
+        self.finish();
+        let state = root.join(STATE_FOLDER);
+        let path = state.join(REPORT_FILE);
+        if !self.unchanged {
+            return self.write(&path);
+        }
+        if !path.exists() || state.join(format!(".{REPORT_FILE}.partial")).exists() {
+            // A complete folder need not be writable.
+            let _ = self.write(&path);
+        }
+        Ok(())
     }
 }

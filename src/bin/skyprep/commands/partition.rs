@@ -46,8 +46,6 @@ pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
             for table in &reports {
                 report.add_table(table.clone(), true);
             }
-            report.finish();
-            report.keep_in(root)?;
             reports
         }
         (reports, _) => {
@@ -61,6 +59,7 @@ pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
             reports
         }
     };
+    report.keep_in(root)?;
     if !report.unchanged && reports.iter().all(|table| table.rows_in == 0) {
         session.printer.warn("no rows came in");
     }

@@ -68,10 +68,7 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
     report.files = outcome.files;
     report.bytes = outcome.bytes;
     report.unchanged = outcome.is_unchanged;
-    if !report.unchanged {
-        report.finish();
-        report.keep_in(dest)?;
-    }
+    report.keep_in(dest)?;
     let manifests = outcome.manifests.iter();
     let names: String = manifests
         .map(|path| format!("{}\n", path.display()))

@@ -307,9 +307,8 @@ fn to_folder(
             }
         }
         progress.end();
-        report.finish();
-        report.keep_in(&root)?;
     }
+    report.keep_in(&root)?;
     session.printer.note(&match made {
         0 => format!(
             "{}: all {all} files are there; nothing to do",
