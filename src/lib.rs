@@ -5,7 +5,7 @@
 //! [`partition`] (positions to chunks), [`exchange`] (packets to files, in input order),
 //! [`publish`] (files under their final names), [`stage`] and [`manifest`] (to where Qserv fetches
 //! them). [`pipeline`] puts them together; [`schema`] knows the target tables, [`resources`] the
-//! limits. The library never prints, exits or reads the environment.
+//! limits, [`report`] what was done. The library never prints, exits or reads the environment.
 //!
 //! # Examples
 //! A text becomes one that MariaDB loads unchanged:
@@ -49,6 +49,7 @@ pub mod manifest;
 pub mod partition;
 pub mod pipeline;
 pub mod publish;
+pub mod report;
 pub mod resources;
 pub mod sanitize;
 pub mod schema;

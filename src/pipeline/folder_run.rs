@@ -72,7 +72,7 @@ pub enum Replace {
 
 impl PassJob {
     /// Returns the reports of the tables if all of them stand complete in `record`.
-    fn already_done(
+    pub(super) fn already_done(
         &self,
         root: &Path,
         record: &Record,
@@ -181,6 +181,8 @@ impl PassJob {
             reports.push(report);
         }
         check_unchanged(&sets)?;
+        // Writing the last run takes time, in which somebody may have asked for an end.
+        limits.cancel.check()?;
         folder.publish(Publication {
             sets,
             outdated: self.outdated,
@@ -199,6 +201,16 @@ impl PassJob {
             .filter(|name| self.is_sole && !is_own(name))
             .cloned()
             .collect()
+    }
+
+    /// Says how table number `table` stands in `record`; what came from stdin can't be compared.
+    pub(super) fn state_of(&self, table: usize, root: &Path, record: &Record) -> SetState {
+        let name = &self.tables[table].target.name;
+        match self.stamps(table) {
+            Some(stamps) => record.state_of(root, name, &self.options[table], &stamps),
+            None if record.sets.contains_key(name) => SetState::Different,
+            None => SetState::Absent,
+        }
     }
 
     /// Returns the stamps of the inputs of table number `table`; nothing if one is stdin.

@@ -7,6 +7,7 @@
 mod components;
 mod file;
 mod folder_run;
+mod outlook;
 mod pass;
 mod pieces;
 mod prepared;
@@ -17,8 +18,11 @@ mod worker;
 
 pub use file::PipelineFile;
 pub use folder_run::{PassJob, Replace, Standing, standing};
+pub use outlook::{
+    Outlook, OutputState, PassOutlook, TableOutlook, check_writable, columns_of, outlook,
+};
 pub use pass::{Events, NoEvents, Pass, PassInput, PassLimits, TargetCounts, TextInput};
 pub use prepared::{PreparedInputs, TextNames};
-pub use run::{REPORT_FILE, RunEvents, RunOptions, RunOutcome, check_director, run};
+pub use run::{RunEvents, RunOptions, RunOutcome, check_director, foresee, run};
 pub use stream::{StreamOutcome, stream};
 pub use table::{TableJob, TableReport};

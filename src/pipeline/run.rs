@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::components::{Component, components};
 use super::file::{PipelineFile, TableSection};
 use super::folder_run::{PassJob, Replace, Standing, standing};
+use super::outlook::{Outlook, outlook};
 use super::pass::{Events, PassInput, PassLimits, TextInput};
 use super::prepared::TextNames;
 use super::table::{TableJob, TableReport};
@@ -19,13 +19,10 @@ use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::partition::geometry::Chunker;
 use crate::partition::{OverlapRule, Partitioning, RaRule};
 use crate::publish::{OutputFolder, Record, read_optional, write_atomically};
-use crate::resources::process_peak_bytes;
+use crate::report::{REPORT_FILE, Report, add_digests};
 use crate::schema::{
     CHUNK_COLUMN, SUB_CHUNK_COLUMN, Severity, TableKind, TableSchema, check_director_columns,
 };
-
-/// Name of the report file in a database's folder.
-pub const REPORT_FILE: &str = "report.json";
 
 /// What a run may use and how it treats what is there.
 #[derive(Debug, Clone)]
@@ -34,6 +31,10 @@ pub struct RunOptions {
     pub limits: PassLimits,
     /// What to do with tables that other options or inputs have made.
     pub replace: Replace,
+    /// Whether digests of the inputs are recorded, and decide in place of their times.
+    pub has_digests: bool,
+    /// The report, begun with command and options.
+    pub report: Report,
 }
 
 /// Told how a run gets on.
@@ -57,18 +58,8 @@ pub struct RunOutcome {
     pub manifest: PathBuf,
     /// Contributions that the manifest names.
     pub contributions: usize,
-}
-
-#[derive(Serialize)]
-struct Report<'a> {
-    format: &'static str,
-    version: u32,
-    skyprep: &'static str,
-    database: &'a str,
-    threads: usize,
-    memory_limit: u64,
-    process_peak: Option<u64>,
-    tables: &'a [TableReport],
+    /// What was done, finished.
+    pub report: Report,
 }
 
 /// The division of the sky, laid out.
@@ -95,15 +86,13 @@ pub fn run(
     options: &RunOptions,
     events: &dyn RunEvents,
 ) -> Result<RunOutcome> {
-    let tables = plan_tables(file, events)?;
-    let sky = match partitioning_of(file, &tables)? {
-        Some(partitioning) => Some(Sky {
-            partitioning,
-            chunker: partitioning.chunker()?,
-        }),
-        None => None,
-    };
-    let jobs = plan_passes(file, &tables, sky.as_ref())?;
+    let (tables, jobs) = plan(file, options, events)?;
+    let mut report = options.report.clone();
+    report.database = Some(file.database.name.clone());
+    report.add_inputs(
+        jobs.iter()
+            .flat_map(|job| job.inputs.iter().map(|fed| &fed.input)),
+    );
     let root = file.destination();
     let Standing { done, folder } = standing(&root, &jobs, options.replace)?;
     let is_unchanged = folder.is_none();
@@ -119,7 +108,9 @@ pub fn run(
         );
     };
     let mut left = Vec::new();
+    let mut old = BTreeSet::new();
     for (job, done) in jobs.into_iter().zip(done) {
+        old.extend(done.iter().flatten().map(|table| table.table.clone()));
         match done {
             Some(made) => keep(made),
             None => left.push(job),
@@ -127,6 +118,10 @@ pub fn run(
     }
     if let Some(mut folder) = folder {
         for job in left {
+            if let Err(error) = options.limits.cancel.check() {
+                failures.add(Vec::new(), error);
+                break;
+            }
             match run_pass(job, file, &mut folder, options, events, &failures) {
                 Ok(made) => keep(made),
                 Err((names, error)) => failures.add(names, error),
@@ -142,8 +137,13 @@ pub fn run(
     let manifest = manifest_of(file, &tables, &record, &root)?;
     let bytes = manifest.to_bytes()?;
     let stands = read_optional(&manifest_path)?.as_deref() == Some(&bytes);
-    if !(is_unchanged && stands && report_path.exists()) {
-        write_report(file, options, &tables, &report_path)?;
+    for table in &tables {
+        report.add_table(table.clone(), !old.contains(&table.table));
+    }
+    report.unchanged = is_unchanged && stands && report_path.exists();
+    report.keep_in(&root)?;
+    if !report.unchanged {
+        report.write(&report_path)?;
         write_atomically(&manifest_path, &bytes)?;
     }
     Ok(RunOutcome {
@@ -151,7 +151,43 @@ pub fn run(
         is_unchanged,
         contributions: manifest.contributions().len(),
         manifest: manifest_path,
+        report,
     })
+}
+
+/// Says what [`run`] would do, and touches nothing.
+///
+/// # Errors
+/// As [`run`], for what can be known.
+pub fn foresee(
+    file: &PipelineFile,
+    options: &RunOptions,
+    events: &dyn RunEvents,
+) -> Result<Outlook> {
+    let (_, jobs) = plan(file, options, events)?;
+    outlook(&file.destination(), &jobs, options.replace)
+}
+
+/// Returns the tables, directors first, and the passes that make them.
+fn plan<'f>(
+    file: &'f PipelineFile,
+    options: &RunOptions,
+    events: &dyn RunEvents,
+) -> Result<(Vec<PlannedTable<'f>>, Vec<PassJob>)> {
+    let tables = plan_tables(file, events)?;
+    let sky = match partitioning_of(file, &tables)? {
+        Some(partitioning) => Some(Sky {
+            partitioning,
+            chunker: partitioning.chunker()?,
+        }),
+        None => None,
+    };
+    let mut jobs = plan_passes(file, &tables, sky.as_ref())?;
+    if options.has_digests {
+        let fed = jobs.iter_mut().flat_map(|job| &mut job.inputs);
+        add_digests(fed.map(|fed| &mut fed.input), &options.limits.cancel)?;
+    }
+    Ok((tables, jobs))
 }
 
 /// Failures so far, and the tables that they took down.
@@ -448,26 +484,4 @@ fn manifest_of(
         }
     }
     Ok(manifest)
-}
-
-fn write_report(
-    file: &PipelineFile,
-    options: &RunOptions,
-    tables: &[TableReport],
-    path: &Path,
-) -> Result<()> {
-    let report = Report {
-        format: "skyprep-report",
-        version: 1,
-        skyprep: env!("CARGO_PKG_VERSION"),
-        database: &file.database.name,
-        threads: options.limits.threads,
-        memory_limit: options.limits.gate.limit(),
-        process_peak: process_peak_bytes(),
-        tables,
-    };
-    let mut bytes = serde_json::to_vec_pretty(&report)
-        .map_err(|error| Error::new(ErrorKind::Internal, format!("report: {error}")))?;
-    bytes.push(b'\n');
-    write_atomically(path, &bytes)
 }

@@ -5,9 +5,11 @@ use std::path::PathBuf;
 
 use super::pass::{Events, Pass, PassInput, PassLimits, TargetCounts};
 use super::prepared::PreparedInputs;
+use super::table::TableReport;
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{FileDigest, StreamSink};
+use crate::schema::TableKind;
 
 /// What went through a stream.
 #[derive(Debug)]
@@ -18,6 +20,26 @@ pub struct StreamOutcome {
     pub counts: TargetCounts,
     /// Rows, bytes and digests of the stream.
     pub written: FileDigest,
+}
+
+impl StreamOutcome {
+    /// Returns what is reported of the stream, as of a table called `name`.
+    pub fn report(&self, name: &str, seconds: f64) -> TableReport {
+        TableReport {
+            table: name.to_owned(),
+            kind: TableKind::Regular,
+            columns: self.columns.clone(),
+            rows_in: self.counts.rows_in,
+            rows_out: self.written.rows(),
+            overlap_rows: 0,
+            rejected: 0,
+            files: 1,
+            bytes: self.written.bytes(),
+            seconds,
+            memory_peak: self.counts.memory_peak,
+            changes: self.counts.changes.named(&self.columns),
+        }
+    }
 }
 
 /// Writes the rows of `inputs`, all of which feed target 0, to `out`; messages call it `name`.

@@ -63,8 +63,8 @@ pub struct SetRecord {
     pub report: serde_json::Value,
 }
 
-/// What tells an unchanged input: size and time of last change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What tells an unchanged input: size and time of last change, or size and digest.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InputStamp {
     /// Absolute path.
     pub path: String,
@@ -72,6 +72,20 @@ pub struct InputStamp {
     pub bytes: u64,
     /// Nanoseconds since 1970.
     pub modified_ns: u64,
+    /// SHA-256, where it was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<String>,
+}
+
+/// Where both sides have a digest it decides and times don't count; else times do.
+impl PartialEq for InputStamp {
+    fn eq(&self, other: &Self) -> bool {
+        let is_same = match (&self.sha256, &other.sha256) {
+            (Some(own), Some(others)) => own == others,
+            _ => self.modified_ns == other.modified_ns,
+        };
+        is_same && self.bytes == other.bytes && self.path == other.path
+    }
 }
 
 impl InputStamp {
@@ -90,6 +104,7 @@ impl InputStamp {
             path: absolute.display().to_string(),
             bytes: metadata.len(),
             modified_ns: modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
+            sha256: None,
         })
     }
 }

@@ -3,6 +3,7 @@
 //! The library reads no environment: what Slurm says is handed in by the command line.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 /// A size: an absolute number of bytes or a share of the memory at hand.
@@ -89,19 +90,49 @@ pub fn process_bytes() -> Option<u64> {
     kib_field(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
 }
 
+/// Returns how many files this process may have open at once; nothing if any number.
+pub fn open_files_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+/// Says whether what is written below `path` stays in memory (tmpfs, ramfs).
+pub fn is_in_memory(path: &Path) -> bool {
+    const TMPFS: u64 = 0x0102_1994;
+    const RAMFS: u64 = 0x8584_58f6;
+    // The type of the field differs between systems; the magic numbers have 32 bits.
+    rustix::fs::statfs(path).is_ok_and(|found| {
+        let kind = found.f_type as u64 & 0xffff_ffff;
+        kind == TMPFS || kind == RAMFS
+    })
+}
+
 fn machine_memory() -> Option<u64> {
     kib_field(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
 }
 
-/// Reads the smallest `memory.max` from this process's cgroup up to the root (cgroup v2).
+/// Returns the smallest limit of this process's cgroup and those above it.
 fn cgroup_memory() -> Option<u64> {
     let own = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-    let mut folder = std::path::PathBuf::from("/sys/fs/cgroup");
+    let v2 = own.lines().find_map(|line| line.strip_prefix("0::"));
+    let v1 = own.lines().find_map(|line| {
+        let (_, rest) = line.split_once(':')?;
+        let (controllers, path) = rest.split_once(':')?;
+        let is_memory = controllers.split(',').any(|name| name == "memory");
+        is_memory.then_some(path)
+    });
+    let v2 = v2.and_then(|path| smallest_limit("/sys/fs/cgroup", path, "memory.max"));
+    let v1 =
+        v1.and_then(|path| smallest_limit("/sys/fs/cgroup/memory", path, "memory.limit_in_bytes"));
+    v1.into_iter().chain(v2).min()
+}
+
+/// Reads the smallest limit in the files `name` from the cgroup `path` up to `root`.
+fn smallest_limit(root: &str, path: &str, name: &str) -> Option<u64> {
+    let mut folder = PathBuf::from(root);
     folder.push(path.trim_start_matches('/'));
     let mut smallest: Option<u64> = None;
-    while folder.starts_with("/sys/fs/cgroup") {
-        let limit = fs::read_to_string(folder.join("memory.max"))
+    while folder.starts_with(root) {
+        let limit = fs::read_to_string(folder.join(name))
             .ok()
             .and_then(|text| text.trim().parse::<u64>().ok());
         smallest = match (smallest, limit) {

@@ -7,5 +7,6 @@ mod limits;
 pub use cancel::Cancel;
 pub use gate::{Lease, MemoryGate};
 pub use limits::{
-    ByteSize, available_memory, available_threads, process_bytes, process_peak_bytes,
+    ByteSize, available_memory, available_threads, is_in_memory, open_files_limit, process_bytes,
+    process_peak_bytes,
 };

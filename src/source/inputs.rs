@@ -38,7 +38,7 @@ impl InputName {
 }
 
 /// One input whose format is known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Input {
     /// Where it comes from.
     pub name: InputName,
@@ -58,9 +58,15 @@ const KNOWN_ENDINGS: [&str; 11] = [
 #[derive(Debug, Default)]
 pub struct InputList {
     names: Vec<InputName>,
+    format: Option<InputFormat>,
 }
 
 impl InputList {
+    /// Takes all inputs for this format, whatever they look like.
+    pub fn force_format(&mut self, format: InputFormat) {
+        self.format = Some(format);
+    }
+
     /// Adds a file, a folder (searched recursively for known endings), a glob, or `-`.
     ///
     /// Files of a folder or glob come in the order of their names, byte by byte.
@@ -72,14 +78,8 @@ impl InputList {
             self.names.push(InputName::Stdin);
             return Ok(());
         }
-        if let Some((scheme, _)) = name.split_once("://") {
-            let Some(path) = name.strip_prefix("file://") else {
-                return Err(
-                    Error::usage(format!("{name}: inputs from {scheme}:// are not read"))
-                        .hint("fetch the file first, or name one on a mounted file system"),
-                );
-            };
-            return self.add_path(Path::new(path));
+        if name.contains("://") {
+            return self.add_url(name);
         }
         let path = Path::new(name);
         if fs::symlink_metadata(path).is_ok() || !name.contains(['*', '?', '[']) {
@@ -119,9 +119,32 @@ impl InputList {
             let name = std::str::from_utf8(name).map_err(|_| {
                 Error::usage(format!("{} is not UTF-8", crate::error::quote_value(name)))
             })?;
-            self.add_path(Path::new(name))?;
+            // Names in a list are no patterns: who made the list has found them already.
+            match name.contains("://") {
+                true => self.add_url(name)?,
+                false => self.add_path(Path::new(name))?,
+            }
         }
         Ok(())
+    }
+
+    /// Adds the file of a `file://` URL.
+    fn add_url(&mut self, url: &str) -> Result<()> {
+        let Some(rest) = url.strip_prefix("file://") else {
+            let scheme = url.split("://").next().unwrap_or_default();
+            return Err(
+                Error::usage(format!("{url}: inputs from {scheme}:// are not read"))
+                    .hint("fetch the file first, or name one on a mounted file system"),
+            );
+        };
+        let path = rest.strip_prefix("localhost").unwrap_or(rest);
+        if !path.starts_with('/') {
+            return Err(
+                Error::usage(format!("{url}: expected a path that starts with /"))
+                    .hint("write file:///data/x.parquet, or just the path"),
+            );
+        }
+        self.add_path(&percent_decoded(path))
     }
 
     /// Looks at every input and returns them with format and stamp.
@@ -142,7 +165,8 @@ impl InputList {
             return Err(Error::usage("stdin can be read only once"));
         }
         // Thousands of files on a network file system: look at them in parallel.
-        self.names.into_par_iter().map(look_at).collect()
+        let look = |name| look_at(name, self.format);
+        self.names.into_par_iter().map(look).collect()
     }
 
     fn add_path(&mut self, path: &Path) -> Result<()> {
@@ -163,6 +187,28 @@ impl InputList {
         self.names.extend(found.into_iter().map(InputName::File));
         Ok(())
     }
+}
+
+/// Undoes the escapes of a URL; a `%` that is none stands for itself.
+fn percent_decoded(path: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = path.as_bytes();
+    let digit = |at: usize| char::from(*bytes.get(at)?).to_digit(16);
+    let mut decoded = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match (byte, digit(at + 1), digit(at + 2)) {
+            (b'%', Some(high), Some(low)) => {
+                decoded.push((high * 16 + low) as u8);
+                at += 3;
+            }
+            _ => {
+                decoded.push(*byte);
+                at += 1;
+            }
+        }
+    }
+    std::ffi::OsString::from_vec(decoded).into()
 }
 
 fn missing(name: &str, message: &str) -> Error {
@@ -189,7 +235,7 @@ fn search(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-fn look_at(name: InputName) -> Result<Input> {
+fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
     let InputName::File(path) = &name else {
         return Ok(Input {
             name,
@@ -207,6 +253,14 @@ fn look_at(name: InputName) -> Result<Input> {
         });
     }
     let stamp = InputStamp::of(path)?;
+    if let Some(format) = format {
+        let stamp = Some(stamp);
+        return Ok(Input {
+            name,
+            format,
+            stamp,
+        });
+    }
     let mut head = Vec::with_capacity(16);
     File::open(path)
         .and_then(|file| file.take(16).read_to_end(&mut head))
@@ -287,6 +341,14 @@ mod tests {
         assert_eq!(code(&path("none.csv")), ErrorKind::InputMissing);
         assert_eq!(code(&path("*.csv")), ErrorKind::InputMissing);
         assert_eq!(code("s3://bucket/x.csv"), ErrorKind::Usage);
+        fs::write(path("a b%.csv"), "1\n").unwrap();
+        let url = format!("file://{}", path("a%20b%.csv"));
+        let mut list = InputList::default();
+        list.add(&url).unwrap();
+        list.add_list(url.replacen("//", "//localhost", 1).as_bytes(), b'\n')
+            .unwrap();
+        assert_eq!(names(&list), [path("a b%.csv"), path("a b%.csv")]);
+        assert_eq!(code("file://host/x.csv"), ErrorKind::Usage);
         fs::write(path("x.fits"), "SIMPLE  =                    T").unwrap();
         let mut list = InputList::default();
         list.add(&path("x.fits")).unwrap();
@@ -303,7 +365,7 @@ mod tests {
         let look = |name: &str, bytes: &[u8]| {
             let path = place.path().join(name);
             fs::write(&path, bytes).unwrap();
-            look_at(InputName::File(path)).unwrap().format
+            look_at(InputName::File(path), None).unwrap().format
         };
         assert_eq!(look("x.txt", b"PAR1...."), InputFormat::Parquet);
         assert_eq!(look("x.parquet", b""), InputFormat::Parquet);

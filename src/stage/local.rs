@@ -13,12 +13,13 @@ use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{FileDigest, FileSummary};
 use crate::manifest::{MANIFEST_FILE, Manifest};
-use crate::pipeline::{Events, Replace};
+use crate::pipeline::{Events, Outlook, PassOutlook, Replace, TableOutlook, check_writable};
 use crate::publish::{
     InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, append, read_optional,
     write_atomically,
 };
 use crate::schema::TableKind;
+use crate::source::{Input, InputFormat, InputName};
 use crate::values::Charset;
 
 const COPY_BYTES: usize = 1 << 20;
@@ -62,6 +63,8 @@ pub struct StageOutcome {
     pub is_unchanged: bool,
     /// The manifests, one per database.
     pub manifests: Vec<PathBuf>,
+    /// The files that were or had been copied.
+    pub inputs: Vec<Input>,
 }
 
 /// Stages files into a folder; each is digested while it is copied and compared with its record.
@@ -70,17 +73,11 @@ pub struct StageOutcome {
 /// A source is missing, differs from its record, or the folder may not be written; nothing is
 /// published then.
 pub fn stage(options: &StageOptions, events: &dyn Events) -> Result<StageOutcome> {
-    refuse_own_folder(options)?;
-    let tables = collect(options)?;
-    let mut stamps = BTreeMap::new();
-    for (name, table) in &tables {
-        let of_table: Result<Vec<InputStamp>> = table
-            .files
-            .par_iter()
-            .map(|file| InputStamp::of(&file.path))
-            .collect();
-        stamps.insert(name.clone(), of_table?);
-    }
+    let (tables, mut stamps) = look_at_sources(options)?;
+    let inputs = tables
+        .keys()
+        .flat_map(|name| inputs_of(&tables, &stamps, name))
+        .collect();
     let mut record = OutputFolder::peek(&options.dest)?;
     let mut missing = missing_tables(options, &tables, &stamps, record.as_ref())?;
     let is_unchanged = missing.is_empty();
@@ -117,7 +114,69 @@ pub fn stage(options: &StageOptions, events: &dyn Events) -> Result<StageOutcome
         bytes: staged.iter().map(|file| file.bytes).sum(),
         is_unchanged,
         manifests,
+        inputs,
     })
+}
+
+type Tables = BTreeMap<String, SourceTable>;
+type Stamps = BTreeMap<String, Vec<InputStamp>>;
+
+/// Finds the tables in the sources, and size and time of their files.
+fn look_at_sources(options: &StageOptions) -> Result<(Tables, Stamps)> {
+    refuse_own_folder(options)?;
+    let tables = collect(options)?;
+    let mut stamps = BTreeMap::new();
+    for (name, table) in &tables {
+        let of_table: Result<Vec<InputStamp>> = table
+            .files
+            .par_iter()
+            .map(|file| InputStamp::of(&file.path))
+            .collect();
+        stamps.insert(name.clone(), of_table?);
+    }
+    Ok((tables, stamps))
+}
+
+fn inputs_of(tables: &Tables, stamps: &Stamps, name: &str) -> Vec<Input> {
+    let files = tables.get(name).into_iter().flat_map(|table| &table.files);
+    let stamps = stamps.get(name).into_iter().flatten();
+    let input = |(file, stamp): (&SourceFile, &InputStamp)| Input {
+        name: InputName::File(file.path.clone()),
+        format: InputFormat::Text,
+        stamp: Some(stamp.clone()),
+    };
+    files.zip(stamps).map(input).collect()
+}
+
+/// Says what [`stage`] would do, and touches nothing.
+///
+/// # Errors
+/// A source is missing or is no table.
+pub fn foresee(options: &StageOptions) -> Result<Outlook> {
+    let (tables, stamps) = look_at_sources(options)?;
+    let record = OutputFolder::peek(&options.dest)?.unwrap_or_default();
+    let missing = missing_tables(options, &tables, &stamps, Some(&record));
+    let passes = tables.iter().map(|(name, table)| {
+        let set = set_name(table);
+        let own = stamps.get(name).map(Vec::as_slice).unwrap_or_default();
+        let state = record.state_of(&options.dest, &set, &options_of(table), own);
+        let table = TableOutlook {
+            table: set,
+            state: state.into(),
+            columns: Vec::new(),
+        };
+        PassOutlook {
+            inputs: inputs_of(&tables, &stamps, name),
+            tables: vec![table],
+        }
+    });
+    let passes = passes.collect();
+    let refusal = match missing {
+        Ok(missing) if missing.is_empty() => None,
+        Ok(_) => check_writable(&options.dest).err(),
+        Err(error) => Some(error),
+    };
+    Ok(Outlook { passes, refusal })
 }
 
 /// Refuses to stage a folder into itself.

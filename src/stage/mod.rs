@@ -3,4 +3,4 @@
 mod collect;
 mod local;
 
-pub use local::{StageOptions, StageOutcome, TableHints, stage};
+pub use local::{StageOptions, StageOutcome, TableHints, foresee, stage};

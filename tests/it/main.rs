@@ -16,6 +16,7 @@ mod harness;
 mod load;
 mod naive_chunker;
 mod naive_tokenizer;
+mod options;
 mod pipes;
 mod refusals;
 mod regressions;

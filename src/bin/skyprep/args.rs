@@ -4,15 +4,24 @@
     reason = "the texts are shown as they are, without Markdown"
 )]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use skyprep::exchange::Finish;
 
 /// Gets astronomical catalogues ready for Qserv.
 ///
 /// Each step works alone and in a pipe; `run` does all of them in one pass per product.
 #[derive(Debug, Parser)]
-#[command(name = "skyprep", version, max_term_width = 100)]
+#[command(
+    name = "skyprep",
+    version,
+    max_term_width = 100,
+    after_help = "Every option with a long name can also be set by an environment variable, such as \
+                  SKYPREP_MEMORY_LIMIT for --memory-limit, or in the file that --config names. \
+                  What the command line says counts most, then the environment, then the file."
+)]
 pub struct Arguments {
     #[command(subcommand)]
     pub command: Command,
@@ -32,6 +41,10 @@ pub enum Command {
     Stage(StageArgs),
     /// Do all steps for all tables of a pipeline file
     Run(RunArgs),
+    /// Print the completions of a shell
+    Completions(CompletionsArgs),
+    /// Print the manual page, or write one page per command into a folder
+    Man(ManArgs),
 }
 
 /// Options of every command.
@@ -39,23 +52,47 @@ pub enum Command {
 #[command(next_help_heading = "General options")]
 pub struct GlobalArgs {
     /// Threads [default: what cpuset, cgroup or SLURM_CPUS_PER_TASK allow]
-    #[arg(long, global = true, value_name = "N", env = "SKYPREP_THREADS")]
+    #[arg(long, global = true, value_name = "N")]
     pub threads: Option<usize>,
-    /// Memory to use, such as 512MiB or 50% [default: 80 % of what there is, at most 2GiB]
-    #[arg(long, global = true, value_name = "SIZE", env = "SKYPREP_MEMORY_LIMIT")]
+    /// Memory to use, such as 512MiB or 50% [default: 80 % of what cgroup, machine and Slurm
+    /// allow, at most 2GiB]
+    #[arg(long, global = true, value_name = "SIZE")]
     pub memory_limit: Option<String>,
     /// How rows get into one file per chunk; auto measures what is quickest
     #[arg(long, global = true, value_name = "WAY", default_value = "auto")]
     pub finish: FinishArg,
+    /// Where rows wait that memory can't hold [default: SLURM_TMPDIR, TMPDIR, else beside the
+    /// output]; a folder in memory (tmpfs) is passed over
+    #[arg(long, global = true, value_name = "DIR")]
+    pub tmpdir: Option<PathBuf>,
+    /// Output files open at once, at least 8 [default: what ulimit -n leaves, at most 256]
+    #[arg(long, global = true, value_name = "N")]
+    pub max_open_files: Option<u64>,
     /// How to show progress, on stderr
     #[arg(long, global = true, value_name = "FORM", default_value = "auto")]
     pub progress: ProgressForm,
+    /// Time between two lines of progress, such as 500ms, 10s or 2m
+    #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    pub progress_interval: Duration,
+    /// File that sets options: their long names as TOML keys, at the top for all commands, in a
+    /// section such as [convert] for one
+    #[arg(short, long, global = true, value_name = "FILE.toml")]
+    pub config: Option<PathBuf>,
     /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Print the limits in force and more
-    #[arg(short, long, global = true)]
-    pub verbose: bool,
+    /// Print the limits in force and more; twice: even more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub verbose: u8,
+    /// What to print, instead of -q and -v [default: info]
+    #[arg(long, global = true, value_name = "LEVEL", conflicts_with_all = ["quiet", "verbose"])]
+    pub log_level: Option<LogLevel>,
+    /// Append what is printed to this file too, with the time
+    #[arg(long, global = true, value_name = "FILE")]
+    pub log_file: Option<PathBuf>,
+    /// Colours of messages and help; auto looks at the terminal, NO_COLOR and CLICOLOR_FORCE
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
+    pub color: ColorWhen,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -70,6 +107,17 @@ pub enum FinishArg {
     Exchange,
 }
 
+impl From<FinishArg> for Finish {
+    fn from(way: FinishArg) -> Self {
+        match way {
+            FinishArg::Auto => Self::Auto,
+            FinishArg::Memory => Self::Memory,
+            FinishArg::Append => Self::Append,
+            FinishArg::Exchange => Self::Exchange,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum ProgressForm {
     /// A bar on a terminal, lines elsewhere
@@ -78,8 +126,73 @@ pub enum ProgressForm {
     Bar,
     /// A line now and then
     Plain,
+    /// A JSON object a line, the last one at the end
+    Json,
     /// Nothing
     None,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogLevel {
+    Error,
+    Warn,
+    Info,
+    Debug,
+    Trace,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ColorWhen {
+    Auto,
+    Always,
+    Never,
+}
+
+/// What is told when the work is done.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Books")]
+pub struct BookArgs {
+    /// Write a JSON report of what was done
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Print the report on stdout instead of the table
+    #[arg(long)]
+    pub json: bool,
+    /// Write a dependency file for make
+    #[arg(long, value_name = "FILE")]
+    pub depfile: Option<PathBuf>,
+    /// Say what would be done, and touch nothing
+    #[arg(short = 'n', long, conflicts_with_all = ["json", "report", "depfile"])]
+    pub dry_run: bool,
+}
+
+/// How inputs are told apart from changed ones.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Books")]
+pub struct DigestArgs {
+    /// Read the inputs first for their SHA-256; it then tells changed inputs, not their time
+    #[arg(long)]
+    pub checksum_inputs: bool,
+}
+
+/// Reads a stretch of time: a number and ms, s, m or h.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let wrong = || format!("'{text}' is not a time; write for example 500ms, 10s or 2m");
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
+    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
+    let number: f64 = number.parse().map_err(|_| wrong())?;
+    let seconds = match unit.trim() {
+        "ms" => number / 1e3,
+        "s" | "" => number,
+        "m" | "min" => number * 60.0,
+        "h" => number * 3600.0,
+        _ => return Err(wrong()),
+    };
+    if (0.01..1e6).contains(&seconds) {
+        Ok(Duration::from_secs_f64(seconds))
+    } else {
+        Err(format!("{text} is out of range: expected 10ms to 250h"))
+    }
 }
 
 #[derive(Debug, Args)]
@@ -93,6 +206,24 @@ pub struct InputArgs {
     /// Names in the list end with NUL instead of LF
     #[arg(short = '0', long = "null-separated", requires = "files_from")]
     pub null_separated: bool,
+    /// Format of the inputs [default: found from content; what is no Parquet is text]
+    #[arg(long, value_name = "FORMAT")]
+    pub input_format: Option<InputFormatArg>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum InputFormatArg {
+    Parquet,
+    /// In the dialect that the options say, maybe compressed with gzip or zstd
+    Text,
+}
+
+impl InputArgs {
+    /// Returns the list of inputs, if it is a file.
+    pub fn list_file(&self) -> Option<&Path> {
+        let list = self.files_from.as_deref().filter(|name| *name != "-");
+        list.map(Path::new)
+    }
 }
 
 #[derive(Debug, Args)]
@@ -232,6 +363,10 @@ pub struct ConvertArgs {
     pub text_in: TextInArgs,
     #[command(flatten)]
     pub infer: InferArgs,
+    #[command(flatten)]
+    pub books: BookArgs,
+    #[command(flatten)]
+    pub digests: DigestArgs,
 }
 
 #[derive(Debug, Args)]
@@ -254,6 +389,10 @@ pub struct SanitizeArgs {
     pub text_out: TextOutArgs,
     #[command(flatten)]
     pub stream_out: StreamOutArgs,
+    #[command(flatten)]
+    pub books: BookArgs,
+    #[command(flatten)]
+    pub digests: DigestArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -338,6 +477,10 @@ pub struct PartitionArgs {
     pub text_in: TextInArgs,
     #[command(flatten)]
     pub infer: InferArgs,
+    #[command(flatten)]
+    pub books: BookArgs,
+    #[command(flatten)]
+    pub digests: DigestArgs,
 }
 
 #[derive(Debug, Args)]
@@ -363,6 +506,8 @@ pub struct StageArgs {
     /// Encoding of files without a record [default: latin1]
     #[arg(long, value_name = "NAME", value_parser = ["latin1", "utf8mb4", "binary"])]
     pub charset: Option<String>,
+    #[command(flatten)]
+    pub books: BookArgs,
 }
 
 #[derive(Debug, Args)]
@@ -373,4 +518,22 @@ pub struct RunArgs {
     /// Replace tables that other options or inputs have made
     #[arg(short, long)]
     pub force: bool,
+    #[command(flatten)]
+    pub books: BookArgs,
+    #[command(flatten)]
+    pub digests: DigestArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Folder for one page per command; without it, the main page goes to stdout
+    #[arg(value_name = "DIR")]
+    pub folder: Option<PathBuf>,
 }

@@ -7,40 +7,61 @@
 
 mod allocator;
 mod args;
+mod books;
 mod commands;
+mod layers;
+mod logging;
 mod printer;
 mod progress;
+mod session;
 mod settings;
+mod signals;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 
-use clap::Parser;
+use anyhow::Context;
 
-use crate::args::{Arguments, Command};
+use crate::args::Command;
+use crate::layers::{Refusal, Resolved};
 use crate::printer::Printer;
-use crate::settings::Session;
+use crate::session::Session;
+use crate::signals::Interruption;
 
 fn main() -> ExitCode {
     allocator::share_heap();
     quiet_decoder_panics();
-    let arguments = match Arguments::try_parse() {
-        Ok(arguments) => arguments,
-        Err(message) => return printer::print_usage(&message),
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let resolved = match layers::resolve(&arguments) {
+        Ok(resolved) => resolved,
+        Err(Refusal::Usage(message, notes)) => return printer::print_usage(&message, &notes),
+        Err(Refusal::Layer(error)) => return printer::early_failure(&error),
     };
-    let printer = Printer::new(&arguments.global);
-    match Session::open(&arguments.global, printer).and_then(|s| run(&arguments.command, &s)) {
+    if let Err(error) = logging::start(&resolved.arguments.global) {
+        return printer::early_failure(&error);
+    }
+    match run(&resolved) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => printer.failure(&error),
+        Err(error) => printer::failure(&error),
     }
 }
 
-fn run(command: &Command, session: &Session) -> anyhow::Result<()> {
-    match command {
-        Command::Convert(args) => commands::convert::run(args, session),
-        Command::Sanitize(args) => commands::sanitize::run(args, session),
-        Command::Partition(args) => commands::partition::run(args, session),
-        Command::Stage(args) => commands::stage::run(args, session),
-        Command::Run(args) => commands::run::run(args, session),
+fn run(resolved: &Resolved) -> anyhow::Result<()> {
+    let printer = Printer::new(&resolved.arguments.global);
+    match &resolved.arguments.command {
+        Command::Completions(args) => return commands::pages::completions(args, printer),
+        Command::Man(args) => return commands::pages::manual(args, printer),
+        _ => {}
+    }
+    let interruption = Interruption::listen().context("listening for signals")?;
+    let session = Session::open(resolved, printer, interruption)?;
+    match &resolved.arguments.command {
+        Command::Convert(args) => commands::convert::run(args, &session),
+        Command::Sanitize(args) => commands::sanitize::run(args, &session),
+        Command::Partition(args) => commands::partition::run(args, &session),
+        Command::Stage(args) => commands::stage::run(args, &session),
+        Command::Run(args) => commands::run::run(args, &session),
+        Command::Completions(_) | Command::Man(_) => Ok(()),
     }
 }
 

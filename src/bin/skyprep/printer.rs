@@ -1,9 +1,4 @@
-//! The one place that prints: results to stdout, everything else to stderr.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "this file owns printing"
-)]
+//! Results to stdout; everything else becomes a message with a level.
 
 use std::io::{IsTerminal, Write};
 use std::process::ExitCode;
@@ -11,7 +6,10 @@ use std::process::ExitCode;
 use skyprep::error::{Error, ErrorKind};
 use skyprep::pipeline::TableReport;
 
+use tracing::level_filters::LevelFilter;
+
 use crate::args::GlobalArgs;
+use crate::logging;
 
 /// Exit code of a process whose reader has gone: 128 and the number of SIGPIPE.
 const CLOSED_PIPE: u8 = 141;
@@ -20,7 +18,6 @@ const CLOSED_PIPE: u8 = 141;
 #[derive(Debug, Clone, Copy)]
 pub struct Printer {
     is_quiet: bool,
-    is_verbose: bool,
     is_terminal: bool,
 }
 
@@ -28,13 +25,12 @@ impl Printer {
     /// Makes a printer as the options say.
     pub fn new(global: &GlobalArgs) -> Self {
         Self {
-            is_quiet: global.quiet,
-            is_verbose: global.verbose,
+            is_quiet: logging::level_of(global) < LevelFilter::INFO,
             is_terminal: std::io::stderr().is_terminal(),
         }
     }
 
-    /// Says whether only errors are printed.
+    /// Says whether results for people are left out.
     pub fn is_quiet(&self) -> bool {
         self.is_quiet
     }
@@ -46,26 +42,20 @@ impl Printer {
 
     /// Prints a line for people, on stderr.
     pub fn note(&self, message: &str) {
-        if !self.is_quiet {
-            say(message);
-        }
+        tracing::info!("{message}");
     }
 
     /// Prints a line for the curious, on stderr.
     pub fn detail(&self, message: &str) {
-        if self.is_verbose {
-            say(message);
-        }
+        tracing::debug!("{message}");
     }
 
     /// Prints a warning, on stderr.
     pub fn warn(&self, message: &str) {
-        if !self.is_quiet {
-            say(&format!("warning: {message}"));
-        }
+        tracing::warn!("{message}");
     }
 
-    /// Prints a result, on stdout.
+    /// Prints a result for people, on stdout.
     ///
     /// # Errors
     /// stdout is closed or full.
@@ -73,34 +63,49 @@ impl Printer {
         if self.is_quiet {
             return Ok(());
         }
+        self.data(text.as_bytes())
+    }
+
+    /// Prints what was asked for, on stdout, however quiet.
+    ///
+    /// # Errors
+    /// stdout is closed or full.
+    pub fn data(&self, bytes: &[u8]) -> anyhow::Result<()> {
         let mut out = std::io::stdout().lock();
-        let written = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        let written = out.write_all(bytes).and_then(|()| out.flush());
         written.map_err(|error| Error::writing(std::path::Path::new("stdout"), error).into())
     }
+}
 
-    /// Prints an error and returns its exit code.
-    pub fn failure(&self, error: &anyhow::Error) -> ExitCode {
-        let known = error.downcast_ref::<Error>();
-        if known.is_some_and(Error::is_broken_pipe) {
-            return ExitCode::from(CLOSED_PIPE);
-        }
-        say(&format!("error: {error:#}"));
-        if let Some(hint) = known.and_then(Error::hint_text) {
-            say(&format!("hint: {hint}"));
-        }
-        ExitCode::from(known.map_or(ErrorKind::Internal, Error::kind).exit_code())
+/// Prints an error and returns its exit code.
+pub fn failure(error: &anyhow::Error) -> ExitCode {
+    let known = error.downcast_ref::<Error>();
+    if known.is_some_and(Error::is_broken_pipe) {
+        return ExitCode::from(CLOSED_PIPE);
     }
+    tracing::error!("{error:#}");
+    if let Some(hint) = known.and_then(Error::hint_text) {
+        tracing::error!(label = "hint", "{hint}");
+    }
+    ExitCode::from(known.map_or(ErrorKind::Internal, Error::kind).exit_code())
 }
 
-/// Writes a line to stderr; one that is closed or full can't be told so.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
+/// Prints an error before messages are passed on.
+pub fn early_failure(error: &Error) -> ExitCode {
+    logging::line_to_stderr(&format!("error: {error}"));
+    if let Some(hint) = error.hint_text() {
+        logging::line_to_stderr(&format!("hint: {hint}"));
+    }
+    ExitCode::from(error.kind().exit_code())
 }
 
-/// Prints clap's message; help and version are no errors.
-pub fn print_usage(message: &clap::Error) -> ExitCode {
+/// Prints clap's message, with notes; help and version are no errors.
+pub fn print_usage(message: &clap::Error, notes: &[String]) -> ExitCode {
     // A closed stdout can't be told anything more.
     let _ = message.print();
+    for note in notes {
+        logging::line_to_stderr(&format!("note: {note}"));
+    }
     ExitCode::from(if message.use_stderr() {
         ErrorKind::Usage.exit_code()
     } else {

@@ -9,142 +9,49 @@ use anyhow::{Context, Result};
 use skyprep::convert::RowTarget;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::{Error, Place};
-use skyprep::exchange::Finish;
-use skyprep::pipeline::{PassLimits, Replace, TextInput, TextNames};
-use skyprep::resources::{ByteSize, available_memory, available_threads};
+use skyprep::pipeline::{Replace, TextInput, TextNames};
+use skyprep::report::add_digests;
 use skyprep::schema::{CHUNK_COLUMN, SUB_CHUNK_COLUMN, TableSchema};
-use skyprep::source::{Input, InputList, InputName};
+use skyprep::source::{Input, InputFormat, InputList, InputName};
 use skyprep::values::{
     BoolPolicy, Charset, FloatWidth, InfPolicy, Inference, NanPolicy, ValuePolicy,
 };
 
 use crate::args::{
-    ColumnArgs, FinishArg, GlobalArgs, InferArgs, InputArgs, ProgressForm, StreamOutArgs,
-    TextInArgs, TextOutArgs, ValueArgs,
+    ColumnArgs, DigestArgs, InferArgs, InputArgs, InputFormatArg, StreamOutArgs, TextInArgs,
+    TextOutArgs, ValueArgs,
 };
-use crate::printer::{Printer, grouped};
+use crate::session::Session;
 
-/// More threads than this can only be a slip, and would take all memory for their stacks.
-const MOST_THREADS: usize = 1024;
-const MOST_MEMORY_UNASKED: u64 = 2 << 30;
-
-/// What every command works with.
-#[derive(Debug, Clone, Copy)]
-pub struct Session {
-    pub printer: Printer,
-    pub resources: Resources,
-    pub progress: ProgressForm,
-}
-
-impl Session {
-    /// Finds the limits; call it once, before any other work.
-    pub fn open(global: &GlobalArgs, printer: Printer) -> Result<Self> {
-        let resources = Resources::of(global, &printer)?;
-        Ok(Self {
-            printer,
-            resources,
-            progress: global.progress,
-        })
+/// Returns the inputs with their digests, if those were asked for.
+pub fn digested(
+    mut inputs: Vec<Input>,
+    args: &DigestArgs,
+    session: &Session,
+) -> Result<Vec<Input>> {
+    if args.checksum_inputs {
+        add_digests(&mut inputs, &session.interruption.cancel)?;
     }
-}
-
-/// Threads and bytes of memory that are in force.
-#[derive(Debug, Clone, Copy)]
-pub struct Resources {
-    pub threads: usize,
-    pub memory: u64,
-    pub finish: Finish,
-}
-
-impl Resources {
-    /// Finds the limits, and tells where each came from.
-    fn of(global: &GlobalArgs, printer: &Printer) -> Result<Self> {
-        let slurm_threads = slurm("SLURM_CPUS_PER_TASK");
-        let (threads, from) = match (global.threads, slurm_threads) {
-            (Some(threads), _) if !(1..=MOST_THREADS).contains(&threads) => {
-                let message = format!("--threads {threads}: expected 1 to {MOST_THREADS}");
-                return Err(Error::usage(message).into());
-            }
-            (Some(threads), _) => (threads, "--threads"),
-            (None, Some(threads)) => (threads as usize, "SLURM_CPUS_PER_TASK"),
-            (None, None) => (available_threads(), "cpuset and cgroup"),
-        };
-        printer.detail(&format!("threads: {threads} (from {from})"));
-        let (available, source) = memory_at_hand(threads as u64);
-        let (memory, from) = match &global.memory_limit {
-            Some(text) => {
-                let size: ByteSize = text
-                    .parse()
-                    .map_err(|message: String| Error::usage(message))
-                    .context("--memory-limit")?;
-                (size.of(available), "--memory-limit")
-            }
-            None => ((available / 5 * 4).min(MOST_MEMORY_UNASKED), source),
-        };
-        printer.detail(&format!("memory: {} bytes (from {from})", grouped(memory)));
-        // Files of a run are written by rayon's own threads.
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build_global();
-        pool.context("starting threads")?;
-        Ok(Self {
-            threads,
-            memory,
-            finish: global.finish.into(),
-        })
+    if inputs.iter().any(|input| input.stamp.is_none()) {
+        session.interruption.may_not_look();
     }
-
-    /// Returns the limits of one pass.
-    pub fn pass_limits(self) -> PassLimits {
-        let mut limits = PassLimits::of_process(self.threads, self.memory);
-        limits.finish = self.finish;
-        limits
-    }
-}
-
-impl From<FinishArg> for Finish {
-    fn from(way: FinishArg) -> Self {
-        match way {
-            FinishArg::Auto => Self::Auto,
-            FinishArg::Memory => Self::Memory,
-            FinishArg::Append => Self::Append,
-            FinishArg::Exchange => Self::Exchange,
-        }
-    }
-}
-
-fn slurm(name: &str) -> Option<u64> {
-    std::env::var(name)
-        .ok()?
-        .parse()
-        .ok()
-        .filter(|number| *number > 0)
-}
-
-/// Returns the memory that cgroup, machine and Slurm leave, in bytes; Slurm counts in MiB.
-fn memory_at_hand(threads: u64) -> (u64, &'static str) {
-    let mut least = (
-        available_memory().unwrap_or(MOST_MEMORY_UNASKED),
-        "cgroup and machine",
-    );
-    let per_node = slurm("SLURM_MEM_PER_NODE").map(|mib| (mib << 20, "SLURM_MEM_PER_NODE"));
-    let per_cpu =
-        slurm("SLURM_MEM_PER_CPU").map(|mib| ((mib << 20) * threads, "SLURM_MEM_PER_CPU"));
-    for limit in [per_node, per_cpu].into_iter().flatten() {
-        if limit.0 < least.0 {
-            least = limit;
-        }
-    }
-    least
+    Ok(inputs)
 }
 
 /// Collects the inputs; with none named, stdin where that makes sense.
-pub fn inputs(args: &InputArgs, or_stdin: bool) -> Result<Vec<Input>> {
+pub fn inputs(args: &InputArgs, or_stdin: bool, session: &Session) -> Result<Vec<Input>> {
     let mut list = InputList::default();
+    if let Some(format) = args.input_format {
+        list.force_format(match format {
+            InputFormatArg::Parquet => InputFormat::Parquet,
+            InputFormatArg::Text => InputFormat::Text,
+        });
+    }
     for name in &args.inputs {
         list.add(name)?;
     }
     if let Some(name) = &args.files_from {
+        session.interruption.may_not_look();
         let separator = if args.null_separated { 0 } else { b'\n' };
         list.add_list(&read_or_stdin(name)?, separator)?;
     } else if args.inputs.is_empty() && or_stdin {

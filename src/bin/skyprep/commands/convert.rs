@@ -4,7 +4,9 @@ use anyhow::Result;
 
 use super::streams::{StreamCommand, run_streams};
 use crate::args::ConvertArgs;
-use crate::settings::{self, Session};
+use crate::books;
+use crate::session::Session;
+use crate::settings;
 
 /// Converts table files to text.
 pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
@@ -20,14 +22,24 @@ pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
         columns,
         schema,
     )?;
-    let inputs = settings::inputs(&args.input, false)?;
+    let inputs = settings::inputs(&args.input, false, session)?;
+    let inputs = settings::digested(inputs, &args.digests, session)?;
     let command = StreamCommand {
-        name: "convert",
         inputs,
         text,
         target,
         output: &args.output,
         is_forced: args.force,
+        books: &args.books,
+        sources: books::sources(
+            [
+                args.columns.columns_file.as_deref(),
+                args.values.schema.as_deref(),
+                args.text_in.fields_file.as_deref(),
+                args.input.list_file(),
+            ],
+            session,
+        ),
     };
     run_streams(command, session)
 }

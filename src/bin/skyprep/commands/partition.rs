@@ -7,49 +7,86 @@ use serde_json::json;
 use skyprep::convert::{Routing, RoutingOptions};
 use skyprep::error::Error;
 use skyprep::partition::{OverlapRule, Partitioning, RaRule};
-use skyprep::pipeline::{PassInput, PassJob, Standing, TableJob, check_director, standing};
+use skyprep::pipeline::{
+    PassInput, PassJob, Standing, TableJob, check_director, outlook, standing,
+};
 use skyprep::schema::{TableKind, TableSchema, check_name};
+use skyprep::source::Input;
 
 use crate::args::{KindArg, PartitionArgs};
+use crate::books::{self, DataTo};
 use crate::printer::format_tables;
 use crate::progress::Progress;
-use crate::settings::{self, Session};
+use crate::session::Session;
+use crate::settings;
 
 /// Sorts rows into chunk files.
 pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
     let progress = Progress::new(session);
-    let (job, name) = plan(args, &progress)?;
+    let (job, name) = plan(args, session, &progress)?;
+    let inputs: Vec<Input> = job.inputs.iter().map(|fed| fed.input.clone()).collect();
+    books::check(&args.books, DataTo::Files, &inputs)?;
+    let mut report = session.begin_report();
+    report.add_inputs(&inputs);
     let replace = settings::replace(args.force);
     let jobs = [job];
-    let Standing { done, folder } = standing(&args.output, &jobs, replace)?;
+    let root = &args.output;
+    if args.books.dry_run {
+        return books::foretell(session, root, outlook(root, &jobs, replace)?);
+    }
+    let Standing { done, folder } = standing(root, &jobs, replace)?;
     let [job] = jobs;
-    let mut folder = match (done.into_iter().flatten().next(), folder) {
-        (None, Some(folder)) => folder,
+    let reports = match (done.into_iter().flatten().next(), folder) {
+        (None, Some(mut folder)) => {
+            let stamps = inputs.iter().filter_map(|input| input.stamp.as_ref());
+            progress.start(&name, stamps.map(|stamp| stamp.bytes).sum());
+            let outcome = job.run(&mut folder, &session.pass_limits(), &progress);
+            progress.end();
+            let reports = outcome?;
+            for table in &reports {
+                report.add_table(table.clone(), true);
+            }
+            reports
+        }
         (reports, _) => {
-            let root = args.output.display();
-            session
-                .printer
-                .note(&format!("{root}: all is there; nothing to do"));
-            return session
-                .printer
-                .result(&format_tables(&reports.unwrap_or_default()));
+            let message = format!("{}: all is there; nothing to do", root.display());
+            session.printer.note(&message);
+            let reports = reports.unwrap_or_default();
+            for table in &reports {
+                report.add_table(table.clone(), false);
+            }
+            report.unchanged = true;
+            reports
         }
     };
-    let stamps = job
-        .inputs
-        .iter()
-        .filter_map(|input| input.input.stamp.as_ref());
-    progress.start(&name, stamps.map(|stamp| stamp.bytes).sum());
-    let outcome = job.run(&mut folder, &session.resources.pass_limits(), &progress);
-    progress.end();
-    let reports = outcome?;
-    if reports.iter().all(|report| report.rows_in == 0) {
+    report.keep_in(root)?;
+    if !report.unchanged && reports.iter().all(|table| table.rows_in == 0) {
         session.printer.warn("no rows came in");
     }
-    session.printer.result(&format_tables(&reports))
+    let sources = books::sources(
+        [
+            args.columns.columns_file.as_deref(),
+            args.values.schema.as_deref(),
+            args.text_in.fields_file.as_deref(),
+            args.input.list_file(),
+        ],
+        session,
+    );
+    books::close(
+        &args.books,
+        session,
+        &mut report,
+        &[&books::record_of(root)],
+        &sources,
+        Some(&format_tables(&reports)),
+    )
 }
 
-fn plan(args: &PartitionArgs, progress: &Progress<'_>) -> Result<(PassJob, String)> {
+fn plan(
+    args: &PartitionArgs,
+    session: &Session,
+    progress: &Progress<'_>,
+) -> Result<(PassJob, String)> {
     let schema = settings::schema(&args.values)?;
     let kind = kind_of(args, schema.as_ref())?;
     if let (TableKind::Director, Some(schema)) = (kind, &schema) {
@@ -87,7 +124,8 @@ fn plan(args: &PartitionArgs, progress: &Progress<'_>) -> Result<(PassJob, Strin
         "target": target.fingerprint(),
         "text": text.as_ref(),
     });
-    let inputs = settings::inputs(&args.input, false)?;
+    let inputs = settings::inputs(&args.input, false, session)?;
+    let inputs = settings::digested(inputs, &args.digests, session)?;
     let output = args.output.canonicalize().ok();
     settings::refuse_overwriting(&inputs, |input| input.parent() == output.as_deref())?;
     let inputs = inputs

@@ -1,25 +1,42 @@
 //! `skyprep run`
 
 use anyhow::Result;
-use skyprep::pipeline::{PipelineFile, RunOptions};
+use skyprep::pipeline::{PipelineFile, RunOptions, foresee};
 
 use crate::args::RunArgs;
+use crate::books::{self, DataTo};
 use crate::printer::{format_tables, grouped};
 use crate::progress::Progress;
-use crate::settings::{self, Session};
+use crate::session::Session;
+use crate::settings;
 
 /// Does all steps for all tables of a pipeline file.
 pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
     let file = PipelineFile::read(&args.pipeline)?;
     let options = RunOptions {
-        limits: session.resources.pass_limits(),
+        limits: session.pass_limits(),
         replace: settings::replace(args.force),
+        has_digests: args.digests.checksum_inputs,
+        report: session.begin_report(),
     };
     let progress = Progress::new(session);
+    books::check(&args.books, DataTo::Files, &[])?;
+    if args.books.dry_run {
+        let outlook = foresee(&file, &options, &progress)?;
+        return books::foretell(session, &file.destination(), outlook);
+    }
     let outcome = skyprep::pipeline::run(&file, &options, &progress);
     progress.end();
-    let outcome = outcome?;
-    session.printer.result(&format_tables(&outcome.tables))?;
+    let mut outcome = outcome?;
+    let sources = books::sources([Some(args.pipeline.as_path())], session);
+    books::close(
+        &args.books,
+        session,
+        &mut outcome.report,
+        &[&outcome.manifest],
+        &sources,
+        Some(&format_tables(&outcome.tables)),
+    )?;
     for table in outcome.tables.iter().filter(|table| table.rows_in == 0) {
         session
             .printer

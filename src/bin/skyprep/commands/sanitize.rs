@@ -6,7 +6,9 @@ use skyprep::source::InputFormat;
 
 use super::streams::{StreamCommand, run_streams};
 use crate::args::SanitizeArgs;
-use crate::settings::{self, Session};
+use crate::books;
+use crate::session::Session;
+use crate::settings;
 
 /// Cleans text.
 pub fn run(args: &SanitizeArgs, session: &Session) -> Result<()> {
@@ -14,7 +16,8 @@ pub fn run(args: &SanitizeArgs, session: &Session) -> Result<()> {
     let text = settings::text_input(&args.text_in, schema.as_ref(), settings::chunk_columns())?;
     let dialect = settings::output_dialect(&args.text_out, Some(&args.stream_out))?;
     let target = settings::target("sanitize", dialect, &args.values, &args.infer, None, schema)?;
-    let inputs = settings::inputs(&args.input, true)?;
+    let inputs = settings::inputs(&args.input, true, session)?;
+    let inputs = settings::digested(inputs, &args.digests, session)?;
     if let Some(table) = inputs
         .iter()
         .find(|input| input.format == InputFormat::Parquet)
@@ -32,12 +35,20 @@ pub fn run(args: &SanitizeArgs, session: &Session) -> Result<()> {
             .detail("no --schema and no --infer: only the dialect is looked after");
     }
     let command = StreamCommand {
-        name: "sanitize",
         inputs,
         text,
         target,
         output: &args.output,
         is_forced: args.force,
+        books: &args.books,
+        sources: books::sources(
+            [
+                args.values.schema.as_deref(),
+                args.text_in.fields_file.as_deref(),
+                args.input.list_file(),
+            ],
+            session,
+        ),
     };
     run_streams(command, session)
 }

@@ -1,14 +1,18 @@
 //! `skyprep stage`
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::Error;
-use skyprep::stage::{StageOptions, TableHints, stage};
+use skyprep::stage::{StageOptions, TableHints, foresee, stage};
 
 use crate::args::StageArgs;
+use crate::books::{self, DataTo};
 use crate::printer::grouped;
 use crate::progress::Progress;
-use crate::settings::{self, Session};
+use crate::session::Session;
+use crate::settings;
 
 /// Copies prepared files to where Qserv fetches them.
 pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
@@ -39,7 +43,15 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
         },
         replace: settings::replace(args.force),
     };
+    books::check(&args.books, DataTo::Files, &[])?;
+    if args.books.dry_run {
+        return books::foretell(session, dest, foresee(&options)?);
+    }
+    // Copies go on until they are done; an early end is as safe as a kill.
+    session.interruption.may_not_look();
+    let mut report = session.begin_report();
     let progress = Progress::new(session);
+    progress.start(&session.command, 0);
     let outcome = stage(&options, &progress);
     progress.end();
     let outcome = outcome?;
@@ -52,10 +64,17 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
         true => format!("{}: all {files} are there; nothing to do", dest.display()),
         false => format!("{}: {files} staged", dest.display()),
     });
-    for manifest in &outcome.manifests {
-        session
-            .printer
-            .result(&format!("{}\n", manifest.display()))?;
-    }
-    Ok(())
+    report.add_inputs(&outcome.inputs);
+    report.files = outcome.files;
+    report.bytes = outcome.bytes;
+    report.unchanged = outcome.is_unchanged;
+    report.keep_in(dest)?;
+    let manifests = outcome.manifests.iter();
+    let names: String = manifests
+        .map(|path| format!("{}\n", path.display()))
+        .collect();
+    let targets: Vec<&Path> = outcome.manifests.iter().map(PathBuf::as_path).collect();
+    let sources = books::sources([], session);
+    let table = Some(names.as_str());
+    books::close(&args.books, session, &mut report, &targets, &sources, table)
 }

@@ -4,46 +4,76 @@ use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::json;
 use skyprep::convert::RowTarget;
 use skyprep::error::{Error, ErrorKind, Place};
 use skyprep::pipeline::{
-    PassInput, PassJob, Standing, StreamOutcome, TableJob, TextInput, standing, stream,
+    OutputState, PassInput, PassJob, Standing, StreamOutcome, TableJob, TextInput, check_writable,
+    columns_of, outlook, standing, stream,
 };
 use skyprep::publish::{AtomicFile, append};
+use skyprep::report::Report;
 use skyprep::schema::TableKind;
 use skyprep::source::{Input, InputName};
 
+use crate::args::BookArgs;
+use crate::books::{self, DataTo};
 use crate::printer::grouped;
 use crate::progress::Progress;
-use crate::settings::{self, Session};
+use crate::session::Session;
+use crate::settings;
 
 /// A command that writes rows as they come.
 pub struct StreamCommand<'a> {
-    pub name: &'static str,
     pub inputs: Vec<Input>,
     pub text: Arc<TextInput>,
     pub target: RowTarget,
     pub output: &'a str,
     pub is_forced: bool,
+    pub books: &'a BookArgs,
+    /// Files that the output depends on besides the inputs.
+    pub sources: Vec<String>,
 }
 
 /// Runs a command that writes rows as they come.
 pub fn run_streams(command: StreamCommand<'_>, session: &Session) -> Result<()> {
-    let progress = Progress::new(session);
     let path = Path::new(command.output);
-    if command.output == "-" {
-        return to_stdout(command, session, &progress);
-    }
-    let outcome = if path.is_dir() || command.output.ends_with('/') {
-        to_folder(command, session, &progress)
-    } else {
-        to_file(command, path, session, &progress)
+    let to = match command.output {
+        "-" => DataTo::Stdout,
+        _ => DataTo::Files,
     };
-    progress.end();
-    outcome
+    books::check(command.books, to, &command.inputs)?;
+    let mut report = session.begin_report();
+    report.add_inputs(&command.inputs);
+    let progress = Progress::new(session);
+    if to == DataTo::Stdout {
+        return to_stream(command, Destination::Stdout, session, &progress, report);
+    }
+    if path.is_dir() || command.output.ends_with('/') {
+        return to_folder(command, session, &progress, report);
+    }
+    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
+        // A pipe or a device takes the rows as they come; it must not be replaced by a file.
+        return to_stream(
+            command,
+            Destination::Special(path),
+            session,
+            &progress,
+            report,
+        );
+    }
+    to_file(command, path, session, &progress, report)
+}
+
+/// What takes rows as they come.
+#[derive(Clone, Copy)]
+enum Destination<'a> {
+    Stdout,
+    /// A pipe or a device.
+    Special(&'a Path),
 }
 
 fn fed(inputs: Vec<Input>, text: &Arc<TextInput>) -> Vec<PassInput> {
@@ -64,28 +94,71 @@ fn total_bytes(inputs: &[Input]) -> u64 {
 
 /// Writes the rows of all inputs to `out`, which messages call `name`.
 fn write_rows(
-    command: StreamCommand<'_>,
-    name: &Path,
-    out: Box<dyn Write + Send>,
+    inputs: Vec<Input>,
+    text: &Arc<TextInput>,
+    target: &RowTarget,
+    (name, out): (&Path, Box<dyn Write + Send>),
     session: &Session,
     progress: &Progress<'_>,
 ) -> Result<StreamOutcome> {
-    let inputs = fed(command.inputs, &command.text);
-    let limits = session.resources.pass_limits();
-    let name = name.to_owned();
-    Ok(stream(
-        inputs,
-        &command.target,
-        name,
+    let limits = session.pass_limits();
+    let outcome = stream(
+        fed(inputs, text),
+        target,
+        name.to_owned(),
         out,
         &limits,
         progress,
-    )?)
+    );
+    progress.end();
+    Ok(outcome?)
 }
 
-fn to_stdout(command: StreamCommand<'_>, session: &Session, progress: &Progress<'_>) -> Result<()> {
-    let out = Box::new(BufWriter::with_capacity(1 << 16, std::io::stdout()));
-    write_rows(command, Path::new("stdout"), out, session, progress).map(drop)
+fn to_stream(
+    command: StreamCommand<'_>,
+    destination: Destination<'_>,
+    session: &Session,
+    progress: &Progress<'_>,
+    mut report: Report,
+) -> Result<()> {
+    if command.books.dry_run {
+        return foretell(&command, session, OutputState::Absent);
+    }
+    session.interruption.may_not_look();
+    let bytes = total_bytes(&command.inputs);
+    progress.start_beside_data(&session.command, bytes);
+    let (name, out): (_, Box<dyn Write + Send>) = match destination {
+        Destination::Stdout => {
+            let out = BufWriter::with_capacity(1 << 16, std::io::stdout());
+            (Path::new("stdout"), Box::new(out))
+        }
+        Destination::Special(path) => (path, Box::new(append(path)?)),
+    };
+    let StreamCommand {
+        inputs,
+        text,
+        target,
+        ..
+    } = command;
+    let outcome = write_rows(inputs, &text, &target, (name, out), session, progress)?;
+    report.add_table(outcome.report(command.output, 0.0), true);
+    let (books, target) = (command.books, Path::new(command.output));
+    books::close(
+        books,
+        session,
+        &mut report,
+        &[target],
+        &command.sources,
+        None,
+    )
+}
+
+/// Says what would become of a stream or a file.
+fn foretell(command: &StreamCommand<'_>, session: &Session, state: OutputState) -> Result<()> {
+    let inputs = fed(command.inputs.clone(), &command.text);
+    let columns = columns_of(&inputs, &[&command.target])?;
+    let columns = columns.into_iter().flatten().collect();
+    books::foretell_file(session, &command.inputs, command.output, state, columns)
 }
 
 fn to_file(
@@ -93,30 +166,68 @@ fn to_file(
     path: &Path,
     session: &Session,
     progress: &Progress<'_>,
+    mut report: Report,
 ) -> Result<()> {
-    if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
-        // A pipe or a device takes the rows as they come; it must not be replaced by a file.
-        let out = Box::new(append(path)?);
-        return write_rows(command, path, out, session, progress).map(drop);
+    let stands = path.symlink_metadata().is_ok();
+    // A link stays a link: what it points to is replaced.
+    let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    settings::refuse_overwriting(&command.inputs, |input| input == resolved)?;
+    if command.books.dry_run {
+        let state = match stands {
+            true => OutputState::Different,
+            false => OutputState::Absent,
+        };
+        foretell(&command, session, state)?;
     }
-    if path.symlink_metadata().is_ok() && !command.is_forced {
+    if stands && !command.is_forced {
         return Err(Error::new(ErrorKind::OutputRefused, "exists already")
             .at(Place::file(command.output))
             .hint("choose another name, or replace it with --force")
             .into());
     }
-    // A link stays a link: what it points to is replaced.
-    let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    settings::refuse_overwriting(&command.inputs, |input| input == resolved)?;
-    progress.start(command.name, total_bytes(&command.inputs));
+    if command.books.dry_run {
+        return Ok(check_writable(folder_of(&resolved))?);
+    }
+    progress.start(&session.command, total_bytes(&command.inputs));
     let file = AtomicFile::create(&resolved)?;
+    session
+        .interruption
+        .set_unfinished(Some(hidden_name(&resolved)));
+    let start = Instant::now();
     let out = Box::new(file.writer()?);
-    let output = command.output;
-    let outcome = write_rows(command, path, out, session, progress)?;
+    let StreamCommand {
+        inputs,
+        text,
+        target,
+        ..
+    } = command;
+    let outcome = write_rows(inputs, &text, &target, (path, out), session, progress)?;
     file.commit()?;
-    progress.end();
-    session.printer.note(&summary(output, &outcome));
-    Ok(())
+    session.interruption.set_unfinished(None);
+    session.printer.note(&summary(command.output, &outcome));
+    let seconds = start.elapsed().as_secs_f64();
+    report.add_table(outcome.report(command.output, seconds), true);
+    books::close(
+        command.books,
+        session,
+        &mut report,
+        &[path],
+        &command.sources,
+        None,
+    )
+}
+
+/// Returns the name under which an [`AtomicFile`] grows.
+fn hidden_name(path: &Path) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    path.with_file_name(format!(".{name}.partial"))
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    }
 }
 
 fn summary(output: &str, outcome: &StreamOutcome) -> String {
@@ -137,7 +248,12 @@ fn summary(output: &str, outcome: &StreamOutcome) -> String {
 }
 
 /// Writes one output per input; those that stand already are not made again.
-fn to_folder(command: StreamCommand<'_>, session: &Session, progress: &Progress<'_>) -> Result<()> {
+fn to_folder(
+    command: StreamCommand<'_>,
+    session: &Session,
+    progress: &Progress<'_>,
+    mut report: Report,
+) -> Result<()> {
     let root = PathBuf::from(command.output);
     let replace = settings::replace(command.is_forced);
     let names = output_names(&command)?;
@@ -148,7 +264,7 @@ fn to_folder(command: StreamCommand<'_>, session: &Session, progress: &Progress<
         let mut own = target.clone();
         own.name.clone_from(name);
         let options = json!({
-            "command": command.name,
+            "command": session.command,
             "target": own.fingerprint(),
             "text": command.text.as_ref(),
         });
@@ -168,21 +284,31 @@ fn to_folder(command: StreamCommand<'_>, session: &Session, progress: &Progress<
             is_sole: false,
         });
     }
+    if command.books.dry_run {
+        return books::foretell(session, &root, outlook(&root, &jobs, replace)?);
+    }
     let Standing { done, folder } = standing(&root, &jobs, replace)?;
-    let left: Vec<PassJob> = jobs
-        .into_iter()
-        .zip(done)
-        .filter(|(_, done)| done.is_none())
-        .map(|(job, _)| job)
-        .collect();
+    let mut left = Vec::with_capacity(jobs.len());
+    for (job, done) in jobs.into_iter().zip(done) {
+        match done {
+            None => left.push(job),
+            Some(tables) => tables
+                .into_iter()
+                .for_each(|table| report.add_table(table, false)),
+        }
+    }
     let (all, made) = (names.len(), left.len());
+    report.unchanged = left.is_empty();
     if let Some(mut folder) = folder {
-        progress.start(command.name, bytes);
+        progress.start(&session.command, bytes);
         for job in left {
-            job.run(&mut folder, &session.resources.pass_limits(), progress)?;
+            for table in job.run(&mut folder, &session.pass_limits(), progress)? {
+                report.add_table(table, true);
+            }
         }
         progress.end();
     }
+    report.keep_in(&root)?;
     session.printer.note(&match made {
         0 => format!(
             "{}: all {all} files are there; nothing to do",
@@ -190,7 +316,9 @@ fn to_folder(command: StreamCommand<'_>, session: &Session, progress: &Progress<
         ),
         _ => format!("{}: {made} of {all} files made", root.display()),
     });
-    Ok(())
+    let target = books::record_of(&root);
+    let (books, sources) = (command.books, &command.sources);
+    books::close(books, session, &mut report, &[&target], sources, None)
 }
 
 /// Returns the name of each input's output; two inputs of one name can't share a folder.

@@ -1,0 +1,189 @@
+//! What is told besides the data: reports, dependency files, and what would be done.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use skyprep::error::Error;
+use skyprep::pipeline::{Outlook, OutputState, TableOutlook};
+use skyprep::publish::{read_optional, write_atomically};
+use skyprep::report::{Report, depfile};
+use skyprep::source::Input;
+
+use crate::args::BookArgs;
+use crate::printer::grouped;
+use crate::session::Session;
+use crate::settings;
+
+/// Inputs of so many names are listed one by one.
+const LISTED: usize = 20;
+
+/// The output of a command, as far as books are concerned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DataTo {
+    /// The data go to stdout, so nothing else may.
+    Stdout,
+    /// The data go elsewhere.
+    Files,
+}
+
+/// Refuses books that can't be kept; call it before the work.
+pub fn check(args: &BookArgs, data: DataTo, inputs: &[Input]) -> Result<()> {
+    if data == DataTo::Stdout && args.json {
+        return Err(Error::usage("--json prints on stdout, where the data go")
+            .hint("write the report into a file with --report, or name an output")
+            .into());
+    }
+    if data == DataTo::Stdout && args.depfile.is_some() {
+        let message = "--depfile needs an output file, the data go to stdout";
+        return Err(Error::usage(message).into());
+    }
+    for path in [&args.report, &args.depfile].into_iter().flatten() {
+        let folder = match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        std::fs::metadata(folder).map_err(|error| Error::writing(path, error))?;
+        skyprep::pipeline::check_writable(folder)?;
+        let real = path.canonicalize().ok();
+        settings::refuse_overwriting(inputs, |input| Some(input) == real.as_deref())?;
+    }
+    Ok(())
+}
+
+/// What a command depends on besides its inputs: those of its options that name files.
+pub fn sources<'p>(
+    paths: impl IntoIterator<Item = Option<&'p Path>>,
+    session: &'p Session,
+) -> Vec<String> {
+    let all = paths.into_iter().chain([session.config.as_deref()]);
+    all.flatten()
+        .map(|path| path.display().to_string())
+        .collect()
+}
+
+/// Finishes the report and hands it out, with the dependency file; `table` is for people.
+pub fn close(
+    args: &BookArgs,
+    session: &Session,
+    report: &mut Report,
+    targets: &[&Path],
+    sources: &[String],
+    table: Option<&str>,
+) -> Result<()> {
+    report.finish();
+    if let Some(path) = &args.report {
+        report.write(path)?;
+    }
+    if let Some(path) = &args.depfile {
+        // Pipes have no size, and make can't tell whether they are new.
+        let files = report.inputs.iter().filter(|input| input.bytes.is_some());
+        let files = files.map(|input| &input.path).chain(sources);
+        let mut known = BTreeSet::new();
+        let inputs: Vec<String> = files.filter(|path| known.insert(*path)).cloned().collect();
+        let targets: Vec<String> = targets
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        let text = depfile(&targets, &inputs)?;
+        // An unchanged file keeps its time, or make would read it anew each time.
+        if read_optional(path)?.as_deref() != Some(text.as_bytes()) {
+            write_atomically(path, text.as_bytes())?;
+        }
+    }
+    match table {
+        _ if args.json => session.printer.data(&report.to_bytes()?),
+        Some(table) => session.printer.result(table),
+        None => Ok(()),
+    }
+}
+
+/// Tells what a command would do to an output folder; ends as the command would.
+pub fn foretell(session: &Session, root: &Path, outlook: Outlook) -> Result<()> {
+    let mut text = String::new();
+    for pass in &outlook.passes {
+        text.push_str(&inputs_in_words(&pass.inputs));
+        let has_pipe = has_pipe(&pass.inputs);
+        for table in &pass.tables {
+            text.push_str(&table_in_words(table, has_pipe));
+        }
+    }
+    let there = if root.is_dir() {
+        ""
+    } else {
+        " (would be made)"
+    };
+    text.push_str(&format!("output folder: {}{there}\n", root.display()));
+    say_outlook(session, &text)?;
+    outlook.refusal.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Tells what a command would do to a file or stdout.
+pub fn foretell_file(
+    session: &Session,
+    inputs: &[Input],
+    output: &str,
+    state: OutputState,
+    columns: Vec<String>,
+) -> Result<()> {
+    let text = inputs_in_words(inputs);
+    let table = TableOutlook {
+        table: output.to_owned(),
+        state,
+        columns,
+    };
+    say_outlook(session, &(text + &table_in_words(&table, has_pipe(inputs))))
+}
+
+fn say_outlook(session: &Session, text: &str) -> Result<()> {
+    let limits = session.limits_in_words();
+    session.printer.result(&format!(
+        "skyprep {} would read and write this:\n{text}limits: {limits}\nnothing was touched\n",
+        session.command
+    ))
+}
+
+fn inputs_in_words(inputs: &[Input]) -> String {
+    let bytes: u64 = inputs
+        .iter()
+        .filter_map(|input| Some(input.stamp.as_ref()?.bytes))
+        .sum();
+    let mut text = format!("inputs: {}, {} bytes\n", inputs.len(), grouped(bytes));
+    for input in inputs.iter().take(LISTED) {
+        let size = match &input.stamp {
+            Some(stamp) => format!("{} bytes", grouped(stamp.bytes)),
+            None => "a pipe".to_owned(),
+        };
+        text.push_str(&format!("  {}: {size}\n", input.name.shown()));
+    }
+    if inputs.len() > LISTED {
+        text.push_str(&format!("  and {} more\n", inputs.len() - LISTED));
+    }
+    text
+}
+
+fn has_pipe(inputs: &[Input]) -> bool {
+    inputs.iter().any(|input| input.stamp.is_none())
+}
+
+fn table_in_words(table: &TableOutlook, has_pipe: bool) -> String {
+    let then = match table.state {
+        OutputState::Complete => "nothing to do",
+        OutputState::Absent => "would be made",
+        OutputState::Partial => "would be made again",
+        OutputState::Different => "would be replaced, with --force only",
+    };
+    let columns = match table.columns.as_slice() {
+        [] if has_pipe => "  columns: known when the pipe is read\n".to_owned(),
+        [] => String::new(),
+        names => format!("  columns: {}\n", names.join(", ")),
+    };
+    let state = table.state.name();
+    format!("output {}: {state}, {then}\n{columns}", table.table)
+}
+
+/// Returns the folder's record, which depends on all that the folder is made of.
+pub fn record_of(root: &Path) -> PathBuf {
+    root.join(skyprep::publish::STATE_FOLDER)
+        .join("record.json")
+}
