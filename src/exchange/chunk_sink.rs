@@ -107,14 +107,14 @@ impl ChunkSink {
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
+        let prefix: Arc<str> = Arc::from(options.prefix.as_str());
         let mut files: Vec<FileSummary> = state
             .files
             .into_iter()
             .enumerate()
             .filter_map(|(file, digest)| {
-                let path = format!("{}{}", options.prefix, options.file_name(file));
                 let chunk = options.chunk_numbers[file / 2];
-                Some(digest?.finish(path, Some(chunk), file % 2 == 1))
+                Some(digest?.finish_chunk(&prefix, chunk, file % 2 == 1))
             })
             .collect();
         if let Some(name) = options.key_index.filter(|_| state.key_index.rows() > 0) {

@@ -15,7 +15,7 @@ mod stream_sink;
 
 pub use chunk_sink::{ChunkSink, ChunkSinkOptions, SubChunkCount};
 pub use collector::{Collector, CollectorOptions, Stop};
-pub use digest::{FileDigest, FileSummary};
+pub use digest::{FileDigest, FileSummary, HexDigest, deserialize_summaries};
 pub use packet::{Overlap, Packet, PacketShape, SlotPart, SlotText};
 pub use stream_sink::StreamSink;
 

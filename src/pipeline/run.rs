@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Place, Result};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::partition::geometry::Chunker;
 use crate::partition::{OverlapRule, Partitioning, RaRule};
-use crate::publish::{OutputFolder, Record, read_optional, write_atomically};
+use crate::publish::{FolderOptions, OutputFolder, Record, stream_atomically};
 use crate::resources::process_peak_bytes;
 use crate::schema::{
     CHUNK_COLUMN, SUB_CHUNK_COLUMN, Severity, TableKind, TableSchema, check_director_columns,
@@ -34,6 +34,8 @@ pub struct RunOptions {
     pub limits: PassLimits,
     /// What to do with tables that other options or inputs have made.
     pub replace: Replace,
+    /// How the output folder is opened and written.
+    pub folder: FolderOptions,
 }
 
 /// Told how a run gets on.
@@ -105,7 +107,7 @@ pub fn run(
     };
     let jobs = plan_passes(file, &tables, sky.as_ref())?;
     let root = file.destination();
-    let Standing { done, folder } = standing(&root, &jobs, options.replace)?;
+    let Standing { done, folder } = standing(&root, &jobs, options.replace, options.folder)?;
     let is_unchanged = folder.is_none();
     let mut reports = BTreeMap::new();
     let mut failures = Failures::default();
@@ -140,17 +142,15 @@ pub fn run(
         .collect();
     let record = OutputFolder::peek(&root)?.unwrap_or_default();
     let manifest = manifest_of(file, &tables, &record, &root)?;
-    let bytes = manifest.to_bytes()?;
-    let stands = read_optional(&manifest_path)?.as_deref() == Some(&bytes);
-    if !(is_unchanged && stands && report_path.exists()) {
+    if !(is_unchanged && report_path.exists() && manifest.stands_at(&manifest_path)?) {
         write_report(file, options, &tables, &report_path)?;
-        write_atomically(&manifest_path, &bytes)?;
+        manifest.write(&manifest_path, options.folder.sync)?;
     }
     Ok(RunOutcome {
-        tables,
         is_unchanged,
-        contributions: manifest.contributions().len(),
+        contributions: manifest.count(),
         manifest: manifest_path,
+        tables,
     })
 }
 
@@ -433,12 +433,12 @@ fn options_of(job: &TableJob, table: &PlannedTable<'_>) -> Value {
     })
 }
 
-fn manifest_of(
+fn manifest_of<'a>(
     file: &PipelineFile,
     tables: &[TableReport],
-    record: &Record,
+    record: &'a Record,
     root: &Path,
-) -> Result<Manifest> {
+) -> Result<Manifest<'a>> {
     let mut manifest = Manifest::new(file.database.name.as_str());
     let root = std::path::absolute(root).map_err(|error| Error::writing(root, error))?;
     for table in tables {
@@ -466,8 +466,8 @@ fn write_report(
         process_peak: process_peak_bytes(),
         tables,
     };
-    let mut bytes = serde_json::to_vec_pretty(&report)
-        .map_err(|error| Error::new(ErrorKind::Internal, format!("report: {error}")))?;
-    bytes.push(b'\n');
-    write_atomically(path, &bytes)
+    stream_atomically(path, options.folder.sync, |out| {
+        serde_json::to_writer_pretty(&mut *out, &report)?;
+        out.write_all(b"\n")
+    })
 }

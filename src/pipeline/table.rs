@@ -142,9 +142,9 @@ impl TableJob {
         };
         let data = files
             .iter()
-            .filter(|file| self.kind == TableKind::Regular || file.chunk.is_some());
+            .filter(|file| self.kind == TableKind::Regular || file.chunk().is_some());
         let rows = |overlap: bool| {
-            let chosen = data.clone().filter(|file| file.is_overlap == overlap);
+            let chosen = data.clone().filter(|file| file.is_overlap() == overlap);
             chosen.map(|file| file.rows).sum::<u64>()
         };
         let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();

@@ -122,7 +122,7 @@ fn a_kill_at_any_moment_leaves_nothing_half_done() {
         let state: Vec<_> = fs::read_dir(bench.path("out/.skyprep"))
             .unwrap()
             .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| name != "record.json" && name != "lock")
+            .filter(|name| name != "record.jsonl")
             .collect();
         assert!(state.is_empty(), "litter: {state:?}");
     }

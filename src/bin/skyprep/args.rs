@@ -7,6 +7,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use skyprep::publish::SyncMode;
 
 /// Gets astronomical catalogues ready for Qserv.
 ///
@@ -47,6 +48,16 @@ pub struct GlobalArgs {
     /// How to show progress, on stderr
     #[arg(long, global = true, value_name = "FORM", default_value = "auto")]
     pub progress: ProgressForm,
+    /// How files are made to last before they get their names: fs (one syncfs), file (each by
+    /// itself), none (scratch space: a power cut may lose them), or auto, by their number
+    #[arg(
+        long,
+        global = true,
+        value_name = "HOW",
+        default_value = "auto",
+        env = "SKYPREP_SYNC"
+    )]
+    pub sync: SyncMode,
     /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,

@@ -20,6 +20,10 @@ use crate::printer::Printer;
 use crate::settings::Session;
 
 fn main() -> ExitCode {
+    #[cfg(debug_assertions)]
+    if let Ok(place) = std::env::var("SKYPREP_CRASH_AT") {
+        skyprep::publish::arm_crash_point(&place);
+    }
     quiet_decoder_panics();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,

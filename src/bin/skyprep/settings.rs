@@ -10,6 +10,7 @@ use skyprep::convert::RowTarget;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::{Error, Place};
 use skyprep::pipeline::{PassLimits, Replace, TextInput, TextNames};
+use skyprep::publish::{FolderOptions, SyncMode};
 use skyprep::resources::{ByteSize, available_memory, available_threads};
 use skyprep::schema::{CHUNK_COLUMN, SUB_CHUNK_COLUMN, TableSchema};
 use skyprep::source::{Input, InputList, InputName};
@@ -33,6 +34,7 @@ pub struct Session {
     pub printer: Printer,
     pub resources: Resources,
     pub progress: ProgressForm,
+    pub sync: SyncMode,
 }
 
 impl Session {
@@ -43,7 +45,16 @@ impl Session {
             printer,
             resources,
             progress: global.progress,
+            sync: global.sync,
         })
+    }
+
+    /// Returns how output folders are opened and written.
+    pub fn folder_options(&self) -> FolderOptions {
+        FolderOptions {
+            sync: self.sync,
+            ..FolderOptions::default()
+        }
     }
 }
 

@@ -21,7 +21,8 @@ pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
     let (job, name) = plan(args, &progress)?;
     let replace = settings::replace(args.force);
     let jobs = [job];
-    let Standing { done, folder } = standing(&args.output, &jobs, replace)?;
+    let Standing { done, folder } =
+        standing(&args.output, &jobs, replace, session.folder_options())?;
     let [job] = jobs;
     let mut folder = match (done.into_iter().flatten().next(), folder) {
         (None, Some(folder)) => folder,

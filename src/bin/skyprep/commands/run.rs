@@ -14,6 +14,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
     let options = RunOptions {
         limits: session.resources.pass_limits(),
         replace: settings::replace(args.force),
+        folder: session.folder_options(),
     };
     let progress = Progress::new(session);
     let outcome = skyprep::pipeline::run(&file, &options, &progress);

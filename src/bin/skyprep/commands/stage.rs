@@ -38,6 +38,7 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
             charset: settings::charset(args.charset.as_deref()),
         },
         replace: settings::replace(args.force),
+        folder: session.folder_options(),
     };
     let progress = Progress::new(session);
     let outcome = stage(&options, &progress);

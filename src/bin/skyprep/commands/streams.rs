@@ -8,7 +8,7 @@ use std::sync::Arc;
 use anyhow::Result;
 use serde_json::json;
 use skyprep::convert::RowTarget;
-use skyprep::error::{Error, ErrorKind, Place};
+use skyprep::error::Error;
 use skyprep::pipeline::{
     PassInput, PassJob, Standing, StreamOutcome, TableJob, TextInput, standing, stream,
 };
@@ -99,17 +99,17 @@ fn to_file(
         let out = Box::new(append(path)?);
         return write_rows(command, path, out, session, progress).map(drop);
     }
-    if path.symlink_metadata().is_ok() && !command.is_forced {
-        return Err(Error::new(ErrorKind::OutputRefused, "exists already")
-            .at(Place::file(command.output))
-            .hint("choose another name, or replace it with --force")
-            .into());
-    }
+    let new = (!command.is_forced).then(|| AtomicFile::create_new(path));
+    let new = new.transpose()?;
     // A link stays a link: what it points to is replaced.
     let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     settings::refuse_overwriting(&command.inputs, |input| input == resolved)?;
+    let file = match new {
+        Some(file) => file,
+        None => AtomicFile::create(&resolved)?,
+    };
+    let file = file.with_sync(session.sync);
     progress.start(command.name, total_bytes(&command.inputs));
-    let file = AtomicFile::create(&resolved)?;
     let out = Box::new(file.writer()?);
     let output = command.output;
     let outcome = write_rows(command, path, out, session, progress)?;
@@ -168,7 +168,7 @@ fn to_folder(command: StreamCommand<'_>, session: &Session, progress: &Progress<
             is_sole: false,
         });
     }
-    let Standing { done, folder } = standing(&root, &jobs, replace)?;
+    let Standing { done, folder } = standing(&root, &jobs, replace, session.folder_options())?;
     let left: Vec<PassJob> = jobs
         .into_iter()
         .zip(done)
