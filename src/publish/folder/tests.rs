@@ -249,3 +249,79 @@ fn a_replaced_set_leaves_nothing_behind() {
     let there = |name: &str| place.path().join(name).exists();
     assert!(!there("a.txt") && there("b.txt") && there("c.txt"));
 }
+
+/// Alone in its process, for it looks at the process's memory:
+/// `cargo test --release --lib -- --ignored --exact publish::folder::tests::many_files_need_little_memory --nocapture`
+#[test]
+#[ignore = "makes 300,000 files, and must be alone in its process"]
+fn many_files_need_little_memory() {
+    use std::io::Write;
+    use std::sync::Arc;
+    use std::time::Instant;
+
+    use crate::resources::process_peak_bytes;
+
+    let place = tempfile::tempdir_in("/dev/shm").unwrap();
+    let mut folder = OutputFolder::open(place.path(), FolderOptions::default()).unwrap();
+    let staging = folder.staged("db/T/x").unwrap();
+    let prefix: Arc<str> = Arc::from("db/T/");
+    let summary = |number: i32| {
+        let mut digest = FileDigest::default();
+        digest.update(b"row\n");
+        digest.finish_chunk(&prefix, number / 2, number % 2 == 1)
+    };
+    let count = 300_000;
+    let mut files = Vec::with_capacity(count as usize);
+    for number in 0..count {
+        let file = summary(number);
+        let name = staging.with_file_name(&file.path()["db/T/".len()..]);
+        fs::write(name, b"row\n").unwrap();
+        files.push(file);
+    }
+    let say = |what: &str, before: Option<u64>, start: Instant| {
+        let grown = process_peak_bytes()
+            .zip(before)
+            .map(|(now, then)| now - then);
+        let mib = grown.unwrap_or(0) as f64 / f64::from(1 << 20);
+        let seconds = start.elapsed().as_secs_f64();
+        let _ = writeln!(
+            std::io::stderr(),
+            "{what}: {mib:.1} MiB more, {seconds:.2} s"
+        );
+        grown.unwrap_or(0)
+    };
+    let set = |files| {
+        let mut sets = set(&[]);
+        sets.get_mut("T").unwrap().files = files;
+        sets
+    };
+    let (before, start) = (process_peak_bytes(), Instant::now());
+    let publication = Publication {
+        sets: set(files),
+        ..Publication::default()
+    };
+    folder.publish(publication).unwrap();
+    assert!(say("published", before, start) < 40 << 20);
+    let start = Instant::now();
+    drop(folder);
+    let record = OutputFolder::peek(place.path()).unwrap().unwrap();
+    say("read back", before, start);
+    let start = Instant::now();
+    let options = &record.sets["T"].options;
+    let state = record.state_of(place.path(), "T", options, &[]);
+    assert_eq!(state, SetState::Complete);
+    say("compared", before, start);
+    drop(record);
+    let start = Instant::now();
+    let folder = OutputFolder::open(place.path(), FolderOptions::default()).unwrap();
+    for number in 0..count {
+        let file = summary(number);
+        fs::write(folder.staging().join(&*file.path()), b"row\n")
+            .or_else(|_| fs::write(folder.staged(&file.path()).unwrap(), b"row\n"))
+            .unwrap();
+    }
+    say("staged again", before, start);
+    let start = Instant::now();
+    folder.clear_staging().unwrap();
+    say("cleared", before, start);
+}
