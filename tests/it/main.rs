@@ -17,6 +17,7 @@ mod load;
 mod naive_chunker;
 mod naive_tokenizer;
 mod pipes;
+mod places;
 mod refusals;
 mod regressions;
 mod rerun;

@@ -12,6 +12,8 @@ mod progress;
 mod settings;
 
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use clap::Parser;
 
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         skyprep::publish::arm_crash_point(&place);
     }
     quiet_decoder_panics();
+    survive_file_size_limit();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(message) => return printer::print_usage(&message),
@@ -55,4 +58,12 @@ fn quiet_decoder_panics() {
             default(info);
         }
     }));
+}
+
+/// A file that would pass the limit of `ulimit -f` is an error when it is written, as a full disk
+/// is; without a handler the signal would end the process.
+fn survive_file_size_limit() {
+    let seen = Arc::new(AtomicBool::new(false));
+    // If that can't be had, the signal ends the process, and the next run tidies up.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, seen);
 }
