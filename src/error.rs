@@ -157,9 +157,13 @@ impl Error {
             return Self::out_of_handles("can't write", path, error);
         }
         let (kind, hint) = match error.kind() {
-            Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => (
+            Io::StorageFull | Io::QuotaExceeded => (
                 ErrorKind::DiskFull,
                 "free some space, then run the same command again",
+            ),
+            Io::FileTooLarge => (
+                ErrorKind::DiskFull,
+                "raise the limit of file sizes (ulimit -f), then run the same command again",
             ),
             _ => (
                 ErrorKind::OutputRefused,

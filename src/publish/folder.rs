@@ -163,8 +163,8 @@ impl OutputFolder {
     }
 
     /// Frees the folder and returns the record as it stands.
-    pub fn into_record(self) -> Record {
-        self.record
+    pub fn into_record(mut self) -> Record {
+        std::mem::take(&mut self.record)
     }
 
     /// Returns the staged path of the file that will be called `path`, and makes its folder.
@@ -395,6 +395,15 @@ impl OutputFolder {
             }
         }
         Ok(folders)
+    }
+}
+
+impl Drop for OutputFolder {
+    fn drop(&mut self) {
+        if self.options.staging == Staging::Clear {
+            // After a failure: what was staged is of no use, and may fill the disk.
+            let _ = self.clear_staging();
+        }
     }
 }
 

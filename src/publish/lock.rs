@@ -257,7 +257,8 @@ impl FolderLock {
     pub(super) fn take(state: &Path) -> Result<Self> {
         let me = Owner::this_process();
         let path = state.join(LOCK_FILE);
-        let own = format!("{CLAIM_START}{}-{}-{}", me.host, me.pid, me.claimed_ns);
+        let host = me.host.replace('/', "_");
+        let own = format!("{CLAIM_START}{host}-{}-{}", me.pid, me.claimed_ns);
         for _ in 0..ATTEMPTS {
             create_folders(state)?;
             let mut claim = Claim::write(state.join(&own), &me)?;

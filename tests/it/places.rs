@@ -206,7 +206,7 @@ fn a_limit_of_file_sizes_is_exit_6() {
         (COMMANDS[0].0, "chunk_object_index.txt"),
     ] {
         let limited = bench.shell(&format!("ulimit -f 200; skyprep {command}"));
-        limited.failed(6, &["File too large", "hint: free some space"]);
+        limited.failed(6, &["File too large", "hint: raise the limit"]);
         assert!(limited.stderr.contains(output), "{}", limited.stderr);
         assert!(files(&bench.path("place")).is_empty());
         bench.run(words(command)).ok();

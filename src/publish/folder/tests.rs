@@ -78,7 +78,9 @@ fn begun(root: &Path, staged: &[&str], sets: BTreeMap<String, SetRecord>, outdat
         outdated: outdated.iter().map(|path| (*path).to_owned()).collect(),
         ..Intent::default()
     };
-    folder.log.begin(&Pending { sets, intent }).unwrap();
+    let pending = Pending { sets, intent };
+    folder.log.begin(&pending).unwrap();
+    folder.pending = Some(pending);
 }
 
 #[test]
