@@ -25,6 +25,7 @@ pub const STATE_FOLDER: &str = ".skyprep";
 
 /// What stays in the state folder between runs; anything else a killed run has left.
 const LASTING: [&str; 2] = [RECORD_FILE, "report.json"];
+const STAGING_FOLDER: &str = "staging";
 
 /// How a set of files stands in a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,11 +143,14 @@ impl OutputFolder {
     /// A folder without such litter is not touched; nor is one that another run uses or that may
     /// not be written, where it does no harm.
     pub fn tidy(root: &Path, options: FolderOptions) {
-        let has_litter = fs::read_dir(root.join(STATE_FOLDER)).is_ok_and(|entries| {
-            entries
-                .filter_map(io::Result::ok)
-                .any(|entry| !LASTING.iter().any(|name| entry.file_name() == *name))
-        });
+        let kept = (options.staging == Staging::Keep).then_some(STAGING_FOLDER);
+        let is_litter = |entry: fs::DirEntry| {
+            let mut lasting = LASTING.into_iter().chain(kept);
+            !lasting.any(|name| entry.file_name() == name)
+        };
+        let entries = fs::read_dir(root.join(STATE_FOLDER));
+        let has_litter =
+            entries.is_ok_and(|entries| entries.filter_map(io::Result::ok).any(is_litter));
         if has_litter {
             drop(Self::open(root, options));
         }
@@ -230,7 +234,7 @@ impl OutputFolder {
     }
 
     fn staging(&self) -> PathBuf {
-        self.root.join(STATE_FOLDER).join("staging")
+        self.root.join(STATE_FOLDER).join(STAGING_FOLDER)
     }
 
     /// Returns the files of the sets that `pending` replaces or drops, sorted by place.

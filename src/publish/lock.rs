@@ -23,6 +23,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, flock, futimens};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use serde::{Deserialize, Serialize};
 
 use super::crash_point::crash_point;
@@ -58,19 +60,21 @@ impl Owner {
     fn this_process() -> Self {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-        let machine = if boot.is_empty() {
-            String::new()
-        } else {
-            format!("{} {}", boot.trim(), space.display())
-        };
         let pid = std::process::id();
+        // Who does not know all of itself is judged by its heartbeat alone.
+        let (started, machine) = match process_state(pid) {
+            ProcessState::Runs(started) if !boot.is_empty() => {
+                (started, format!("{} {}", boot.trim(), space.display()))
+            }
+            _ => (0, String::new()),
+        };
         Self {
             host: rustix::system::uname()
                 .nodename()
                 .to_string_lossy()
                 .into_owned(),
             pid,
-            started: start_of(pid).unwrap_or(0),
+            started,
             machine,
             claimed_ns: SystemTime::now()
                 .duration_since(UNIX_EPOCH)
@@ -81,13 +85,42 @@ impl Owner {
     /// Says whether the owner lives, if this process can know.
     fn is_alive_here(&self, me: &Self) -> Option<bool> {
         let is_near = self.host == me.host && self.machine == me.machine;
-        (is_near && !me.machine.is_empty()).then(|| start_of(self.pid) == Some(self.started))
+        if !is_near || me.machine.is_empty() {
+            return None;
+        }
+        match process_state(self.pid) {
+            ProcessState::Runs(started) => Some(started == self.started),
+            ProcessState::Gone => Some(false),
+            ProcessState::Hidden => None,
+        }
     }
 }
 
-/// Returns when the process `pid` started; nothing if it has ended.
-fn start_of(pid: u32) -> Option<u64> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+/// What can be known of a process of this machine.
+#[derive(Debug, PartialEq, Eq)]
+enum ProcessState {
+    /// It runs, and started then.
+    Runs(u64),
+    Gone,
+    /// It is there, but belongs to somebody else, and this system shows no more of it.
+    Hidden,
+}
+
+fn process_state(pid: u32) -> ProcessState {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => start_of(&stat).map_or(ProcessState::Gone, ProcessState::Runs),
+        Err(_) => {
+            let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            match id.map(test_kill_process) {
+                None | Some(Err(Errno::SRCH)) => ProcessState::Gone,
+                Some(_) => ProcessState::Hidden,
+            }
+        }
+    }
+}
+
+/// Reads out of `/proc/<pid>/stat` when a process started; nothing if it has ended.
+fn start_of(stat: &str) -> Option<u64> {
     // The name of the program comes before, in parentheses, and may hold anything.
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
     let state = fields.next()?;
@@ -123,7 +156,15 @@ impl Found {
         };
         match look() {
             Ok(found) => Ok(Some(found)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            // On NFS a file that goes while it is read is called stale.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle
+                ) =>
+            {
+                Ok(None)
+            }
             Err(error) => Err(Error::writing(path, error)),
         }
     }
@@ -462,6 +503,19 @@ mod tests {
         leave(state, |_| ());
         age(&path, 1000);
         assert!(is_refused());
+    }
+
+    #[test]
+    fn processes_are_told_apart() {
+        let stat = |state| format!("7 (a ) b) {state} {} 4242 0", "1 ".repeat(18));
+        assert_eq!(start_of(&stat("S")), Some(4242));
+        assert_eq!(start_of(&stat("Z")), None);
+        let own = process_state(std::process::id());
+        assert!(matches!(own, ProcessState::Runs(started) if started > 0));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        assert_eq!(process_state(pid), ProcessState::Gone);
     }
 
     #[test]
