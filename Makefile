@@ -1,12 +1,16 @@
 # `make test` is all that continuous integration does; `make demo` shows the tool at work.
 
-.PHONY: test setup format lint demo clean-demo
+.PHONY: test crash setup format lint demo clean-demo
 
 # One after another, so that the first complaint is the last line.
 .NOTPARALLEL:
 
 test: setup format lint
 	cargo test --locked
+
+# A thousand kills at random moments, where `make test` does 40.
+crash:
+	SKYPREP_CRASH_KILLS=1000 cargo test --locked --test it -- --nocapture crash::
 
 # Installs what the tests need besides cargo, where it can.
 setup:

@@ -142,6 +142,9 @@ impl Error {
 
     /// Wraps a failure while reading `path`: missing or unreadable.
     pub fn reading(path: &Path, error: std::io::Error) -> Self {
+        if is_out_of_handles(&error) {
+            return Self::out_of_handles("can't read", path, error);
+        }
         Self::new(ErrorKind::InputMissing, format!("can't read: {error}"))
             .at(Place::file(path.display().to_string()))
             .caused_by(error)
@@ -150,10 +153,17 @@ impl Error {
     /// Wraps a failure while writing `path`: a full disk is told from a refusal.
     pub fn writing(path: &Path, error: std::io::Error) -> Self {
         use std::io::ErrorKind as Io;
+        if is_out_of_handles(&error) {
+            return Self::out_of_handles("can't write", path, error);
+        }
         let (kind, hint) = match error.kind() {
-            Io::StorageFull | Io::QuotaExceeded | Io::FileTooLarge => (
+            Io::StorageFull | Io::QuotaExceeded => (
                 ErrorKind::DiskFull,
                 "free some space, then run the same command again",
+            ),
+            Io::FileTooLarge => (
+                ErrorKind::DiskFull,
+                "raise the limit of file sizes (ulimit -f), then run the same command again",
             ),
             _ => (
                 ErrorKind::OutputRefused,
@@ -163,6 +173,14 @@ impl Error {
         Self::new(kind, format!("can't write: {error}"))
             .at(Place::file(path.display().to_string()))
             .hint(hint)
+            .caused_by(error)
+    }
+
+    /// A limit that the work does not fit into: nothing is wrong with the file.
+    fn out_of_handles(what: &str, path: &Path, error: std::io::Error) -> Self {
+        Self::new(ErrorKind::Usage, format!("{what}: {error}"))
+            .at(Place::file(path.display().to_string()))
+            .hint("raise the limit of open files (ulimit -n), or use fewer --threads")
             .caused_by(error)
     }
 
@@ -228,6 +246,17 @@ impl std::error::Error for Error {
         // The message quotes the source already; naming it again would print it twice.
         None
     }
+}
+
+/// Says whether the process or the system can't open any more files.
+fn is_out_of_handles(error: &std::io::Error) -> bool {
+    let code = error
+        .raw_os_error()
+        .map(rustix::io::Errno::from_raw_os_error);
+    matches!(
+        code,
+        Some(rustix::io::Errno::MFILE | rustix::io::Errno::NFILE)
+    )
 }
 
 /// Shows bytes from data so that a terminal can't be fooled, cut to a readable length.

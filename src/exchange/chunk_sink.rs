@@ -60,7 +60,7 @@ pub struct ChunkSinkOptions {
     /// Staging folder of the files.
     pub staging: PathBuf,
     /// Path of the files relative to the output folder, with `/`; empty or ended by `/`.
-    pub prefix: String,
+    pub prefix: Arc<str>,
     /// Name of the director index, if one is wanted.
     pub key_index: Option<String>,
     /// Where memory is paid for.
@@ -427,7 +427,6 @@ impl ChunkSinkOptions {
     #[allow(clippy::boxed_local, reason = "digests of growing files live in boxes")]
     fn summary(&self, file: usize, digest: Box<FileDigest>) -> FileSummary {
         let (chunk, is_overlap) = self.rows.chunk_of(file);
-        let path = format!("{}{}", self.prefix, self.rows.file_name(file));
-        digest.finish(path, Some(chunk), is_overlap)
+        digest.finish_chunk(&self.prefix, chunk, is_overlap)
     }
 }

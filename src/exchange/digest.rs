@@ -1,6 +1,11 @@
 //! What is known of an output file once it is written: rows, bytes and digests.
 
-use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -40,49 +45,310 @@ impl FileDigest {
     }
 
     /// Finishes the digests of the file `path`, relative to the output folder.
-    pub fn finish(self, path: String, chunk: Option<i32>, is_overlap: bool) -> FileSummary {
-        FileSummary {
-            path,
+    pub fn finish(
+        self,
+        path: impl AsRef<str>,
+        chunk: Option<i32>,
+        is_overlap: bool,
+    ) -> FileSummary {
+        self.finish_named(FileName::of(path.as_ref(), chunk, is_overlap))
+    }
+
+    /// Finishes the digests of a chunk file with the usual name in the folder `prefix`, which is
+    /// empty or ends with `/`, and which all files of the folder share.
+    pub fn finish_chunk(self, prefix: &Arc<str>, chunk: i32, is_overlap: bool) -> FileSummary {
+        self.finish_named(FileName {
+            place: Arc::clone(prefix),
             chunk,
             is_overlap,
+            naming: Naming::Chunk,
+        })
+    }
+
+    fn finish_named(self, name: FileName) -> FileSummary {
+        FileSummary {
+            name,
             rows: self.rows,
             bytes: self.bytes,
-            xxh3: format!("{:032x}", self.xxh3.digest128()),
-            sha256: self
-                .sha256
-                .finalize()
-                .iter()
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
+            xxh3: HexDigest(self.xxh3.digest128().to_be_bytes()),
+            sha256: HexDigest(self.sha256.finalize().into()),
         }
     }
 }
 
-impl std::fmt::Debug for FileDigest {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for FileDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "FileDigest({} rows, {} bytes)", self.rows, self.bytes)
     }
 }
 
+/// A digest of `N` bytes, at most 32, shown and stored in lower-case hexadecimal.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct HexDigest<const N: usize>(pub [u8; N]);
+
+impl<const N: usize> HexDigest<N> {
+    fn with_text<T>(&self, use_text: impl FnOnce(&str) -> T) -> T {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0_u8; 64];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        use_text(std::str::from_utf8(&text[..(N * 2).min(64)]).unwrap_or_default())
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let digits = text.as_bytes();
+        if digits.len() != N * 2 {
+            return None;
+        }
+        let value = |digit: u8| match digit {
+            b'0'..=b'9' => Some(digit - b'0'),
+            b'a'..=b'f' => Some(digit - b'a' + 10),
+            _ => None,
+        };
+        let mut bytes = [0; N];
+        for (byte, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+            *byte = value(pair[0])? << 4 | value(pair[1])?;
+        }
+        Some(Self(bytes))
+    }
+}
+
+impl<const N: usize> fmt::Display for HexDigest<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.with_text(|text| f.write_str(text))
+    }
+}
+
+impl<const N: usize> fmt::Debug for HexDigest<N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl<const N: usize> Serialize for HexDigest<N> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.with_text(|text| serializer.serialize_str(text))
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for HexDigest<N> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Text<const N: usize>;
+        impl<const N: usize> Visitor<'_> for Text<N> {
+            type Value = HexDigest<N>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{} hexadecimal digits in lower case", N * 2)
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                HexDigest::from_text(text)
+                    .ok_or_else(|| E::invalid_value(serde::de::Unexpected::Str(text), &self))
+            }
+        }
+        deserializer.deserialize_str(Text)
+    }
+}
+
 /// A finished output file.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// A run may have hundreds of thousands, all of which stay in memory until they are recorded, so
+/// every byte here counts: 88 in all, and nothing on the heap for a chunk file but its folder's
+/// name, which all files of the folder share.
+#[derive(Clone, PartialEq, Eq)]
 pub struct FileSummary {
-    /// Path relative to the output folder, with `/`.
-    pub path: String,
-    /// Chunk, for partitioned tables.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub chunk: Option<i32>,
-    /// Whether it holds overlap rows.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_overlap: bool,
+    name: FileName,
     /// Rows.
     pub rows: u64,
     /// Bytes.
     pub bytes: u64,
-    /// XXH3-128 in hexadecimal.
-    pub xxh3: String,
-    /// SHA-256 in hexadecimal.
-    pub sha256: String,
+    /// XXH3-128.
+    pub xxh3: HexDigest<16>,
+    /// SHA-256.
+    pub sha256: HexDigest<32>,
+}
+
+/// Where a file lies; two of them are equal if, and only if, their paths and chunks are.
+#[derive(Clone, PartialEq, Eq)]
+struct FileName {
+    /// Folder of a file with a usual chunk name, empty or ended by `/`; whole path of any other.
+    place: Arc<str>,
+    /// Means nothing for a file without a chunk.
+    chunk: i32,
+    is_overlap: bool,
+    naming: Naming,
+}
+
+/// How the path follows from the parts.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Naming {
+    /// From folder, chunk and overlap.
+    Chunk,
+    /// The path is given, and belongs to a chunk.
+    OwnOfChunk,
+    /// The path is given.
+    Own,
+}
+
+impl FileName {
+    fn of(path: &str, chunk: Option<i32>, is_overlap: bool) -> Self {
+        if let Some(chunk) = chunk {
+            let folder = path.len() - path.rsplit('/').next().map_or(0, str::len);
+            let derived = Self {
+                place: Arc::from(&path[..folder]),
+                chunk,
+                is_overlap,
+                naming: Naming::Chunk,
+            };
+            if derived.path() == path {
+                return derived;
+            }
+        }
+        Self {
+            place: Arc::from(path),
+            chunk: chunk.unwrap_or(0),
+            is_overlap,
+            naming: chunk.map_or(Naming::Own, |_| Naming::OwnOfChunk),
+        }
+    }
+
+    fn path(&self) -> Cow<'_, str> {
+        if self.naming == Naming::Chunk {
+            let end = if self.is_overlap {
+                "_overlap.txt"
+            } else {
+                ".txt"
+            };
+            Cow::Owned(format!("{}chunk_{}{end}", self.place, self.chunk))
+        } else {
+            Cow::Borrowed(&self.place)
+        }
+    }
+}
+
+impl FileSummary {
+    /// Returns the path relative to the output folder, with `/`.
+    pub fn path(&self) -> Cow<'_, str> {
+        self.name.path()
+    }
+
+    /// Returns the folder of the file relative to the output folder: empty or ended by `/`.
+    pub fn folder(&self) -> &str {
+        let place = &*self.name.place;
+        if self.name.naming == Naming::Chunk {
+            place
+        } else {
+            &place[..place.rfind('/').map_or(0, |slash| slash + 1)]
+        }
+    }
+
+    /// Returns the chunk, for partitioned tables.
+    pub fn chunk(&self) -> Option<i32> {
+        (self.name.naming != Naming::Own).then_some(self.name.chunk)
+    }
+
+    /// Says whether the file holds overlap rows.
+    pub fn is_overlap(&self) -> bool {
+        self.name.is_overlap
+    }
+
+    /// Compares files by where they lie: equal for the same path, else in some fixed order.
+    ///
+    /// This makes no text of the paths, so that many files can be sorted.
+    pub fn cmp_place(&self, other: &Self) -> std::cmp::Ordering {
+        let derived = |name: &FileName| {
+            (name.naming == Naming::Chunk).then_some((name.chunk, name.is_overlap))
+        };
+        // The same folder is nearly always the same text in memory.
+        let places = if Arc::ptr_eq(&self.name.place, &other.name.place) {
+            std::cmp::Ordering::Equal
+        } else {
+            self.name.place.cmp(&other.name.place)
+        };
+        places.then_with(|| derived(&self.name).cmp(&derived(&other.name)))
+    }
+}
+
+impl fmt::Debug for FileSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "FileSummary({}, {} rows, {} bytes)",
+            self.path(),
+            self.rows,
+            self.bytes
+        )
+    }
+}
+
+/// A summary as JSON files hold it.
+#[derive(Serialize, Deserialize)]
+struct WrittenSummary<'a> {
+    path: Cow<'a, str>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    chunk: Option<i32>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    is_overlap: bool,
+    rows: u64,
+    bytes: u64,
+    xxh3: HexDigest<16>,
+    sha256: HexDigest<32>,
+}
+
+impl Serialize for FileSummary {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let written = WrittenSummary {
+            path: self.path(),
+            chunk: self.chunk(),
+            is_overlap: self.is_overlap(),
+            rows: self.rows,
+            bytes: self.bytes,
+            xxh3: self.xxh3,
+            sha256: self.sha256,
+        };
+        written.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for FileSummary {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let written = WrittenSummary::deserialize(deserializer)?;
+        Ok(Self {
+            name: FileName::of(&written.path, written.chunk, written.is_overlap),
+            rows: written.rows,
+            bytes: written.bytes,
+            xxh3: written.xxh3,
+            sha256: written.sha256,
+        })
+    }
+}
+
+/// Reads a list of summaries; neighbours share the name of their folder.
+///
+/// # Errors
+/// The list can't be read.
+pub fn deserialize_summaries<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Vec<FileSummary>, D::Error> {
+    struct List;
+    impl<'de> Visitor<'de> for List {
+        type Value = Vec<FileSummary>;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list of files")
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut files: Vec<FileSummary> = Vec::new();
+            while let Some(mut file) = list.next_element::<FileSummary>()? {
+                if let Some(last) = files.last().filter(|l| l.name.place == file.name.place) {
+                    file.name.place = Arc::clone(&last.name.place);
+                }
+                files.push(file);
+            }
+            files.shrink_to_fit();
+            Ok(files)
+        }
+    }
+    deserializer.deserialize_seq(List)
 }
 
 #[cfg(test)]
@@ -91,11 +357,53 @@ mod tests {
 
     #[test]
     fn digests_of_nothing_are_the_published_ones() {
-        let summary = FileDigest::default().finish("x".into(), None, false);
-        assert_eq!(summary.xxh3, "99aa06d3014798d86001c324468d497f");
+        let summary = FileDigest::default().finish("x", None, false);
+        assert_eq!(summary.xxh3.to_string(), "99aa06d3014798d86001c324468d497f");
         assert_eq!(
-            summary.sha256,
+            summary.sha256.to_string(),
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
+    }
+
+    #[test]
+    fn a_summary_is_small_and_survives_json() {
+        assert!(size_of::<FileSummary>() <= 88);
+        let cases = [
+            ("a/b/chunk_7.txt", Some(7), false),
+            ("a/b/chunk_7_overlap.txt", Some(7), true),
+            ("chunk_007.txt", Some(7), false),
+            ("000/chunk_8.txt", Some(7), false),
+            ("chunk_7.txt", None, false),
+            ("a/T.txt", None, false),
+        ];
+        for (path, chunk, is_overlap) in cases {
+            let file = FileDigest::default().finish(path, chunk, is_overlap);
+            assert_eq!((&*file.path(), file.chunk()), (path, chunk));
+            assert_eq!(file.is_overlap(), is_overlap);
+            let folder = &path[..path.rfind('/').map_or(0, |slash| slash + 1)];
+            assert_eq!(file.folder(), folder);
+            let text = serde_json::to_string(&file).unwrap();
+            assert!(text.contains(&format!("\"path\":\"{path}\"")), "{text}");
+            assert_eq!(text.contains("chunk\":"), chunk.is_some(), "{text}");
+            assert_eq!(serde_json::from_str::<FileSummary>(&text).unwrap(), file);
+        }
+        let derived = FileDigest::default().finish_chunk(&Arc::from("a/b/"), 7, true);
+        assert_eq!(
+            derived,
+            FileDigest::default().finish(cases[1].0, Some(7), true)
+        );
+    }
+
+    #[test]
+    fn files_read_back_share_their_folder() {
+        let prefix: Arc<str> = Arc::from("db/T/");
+        let files: Vec<_> = (0..3)
+            .map(|chunk| FileDigest::default().finish_chunk(&prefix, chunk, false))
+            .collect();
+        let text = serde_json::to_string(&files).unwrap();
+        let read = deserialize_summaries(&mut serde_json::Deserializer::from_str(&text)).unwrap();
+        assert_eq!(read, files);
+        assert!(Arc::ptr_eq(&read[0].name.place, &read[2].name.place));
+        assert!(HexDigest::<2>::from_text("0aFF").is_none());
     }
 }

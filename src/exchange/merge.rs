@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -29,7 +30,7 @@ pub(super) struct Merge<'a> {
     /// Staging folder of the files.
     pub(super) staging: &'a Path,
     /// Path of the files relative to the output folder; empty or ended by `/`.
-    pub(super) prefix: &'a str,
+    pub(super) prefix: &'a Arc<str>,
     /// Bytes of memory for buffers.
     pub(super) memory: u64,
     pub(super) cancel: &'a Cancel,
@@ -140,10 +141,8 @@ impl Merge<'_> {
             }
             let digest = target.close()?;
             let (chunk, is_overlap) = self.rows.chunk_of(file);
-            let path = format!("{}{}", self.prefix, self.rows.file_name(file));
-            window
-                .files
-                .push(digest.finish(path, Some(chunk), is_overlap));
+            let done = digest.finish_chunk(self.prefix, chunk, is_overlap);
+            window.files.push(done);
             file += 1;
         }
         Ok(window)

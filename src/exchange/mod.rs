@@ -23,7 +23,7 @@ mod tests;
 pub use chunk_rows::{ChunkRows, SubChunkCount};
 pub use chunk_sink::{ChunkSink, ChunkSinkOptions, Finish};
 pub use collector::{Collector, CollectorOptions, Stop};
-pub use digest::{FileDigest, FileSummary};
+pub use digest::{FileDigest, FileSummary, HexDigest, deserialize_summaries};
 pub use merge::CountSink;
 pub use packet::{Overlap, Packet, PacketShape, SlotPart, SlotText};
 pub use stream_sink::StreamSink;

@@ -86,7 +86,7 @@ fn exchanged(
             counts_sub_chunks: true,
         },
         staging: folder.path().to_owned(),
-        prefix: String::new(),
+        prefix: Arc::from(""),
         key_index: Some("index.txt".into()),
         gate: Arc::clone(&gate),
         cancel: Cancel::default(),
@@ -143,12 +143,12 @@ fn exchanged(
         files.insert(name, std::fs::read_to_string(entry.path()).unwrap());
     }
     for summary in &summaries {
-        let text = &files[&summary.path];
+        let text = &files[&*summary.path()];
         assert_eq!(summary.rows, text.lines().count() as u64);
         let mut digest = FileDigest::default();
         digest.add_rows(summary.rows);
         digest.update(text.as_bytes());
-        let expected = digest.finish(summary.path.clone(), summary.chunk, summary.is_overlap);
+        let expected = digest.finish(summary.path(), summary.chunk(), summary.is_overlap());
         assert_eq!(*summary, expected);
     }
     assert_eq!(

@@ -12,7 +12,9 @@ use super::table::{TableJob, TableReport, TableSink};
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::Sink;
-use crate::publish::{InputStamp, OutputFolder, Publication, Record, SetRecord, SetState};
+use crate::publish::{
+    FolderOptions, InputStamp, OutputFolder, Publication, Record, SetRecord, SetState,
+};
 
 /// What a pass is to make: tables that are fed by the same inputs.
 pub struct PassJob {
@@ -41,7 +43,12 @@ pub struct Standing {
 /// # Errors
 /// A table stands there that other options or inputs have made, and may not be replaced; or the
 /// folder is in use or may not be written.
-pub fn standing(root: &Path, jobs: &[PassJob], replace: Replace) -> Result<Standing> {
+pub fn standing(
+    root: &Path,
+    jobs: &[PassJob],
+    replace: Replace,
+    options: FolderOptions,
+) -> Result<Standing> {
     let look = |record: &Record| -> Result<Vec<_>> {
         jobs.iter()
             .map(|job| job.already_done(root, record, replace))
@@ -50,11 +57,12 @@ pub fn standing(root: &Path, jobs: &[PassJob], replace: Replace) -> Result<Stand
     if let Some(record) = OutputFolder::peek(root)? {
         let done = look(&record)?;
         if done.iter().all(Option::is_some) {
+            OutputFolder::tidy(root, options);
             return Ok(Standing { done, folder: None });
         }
     }
     // Opening finishes what an interrupted run had begun to publish, so look once more.
-    let folder = OutputFolder::open(root)?;
+    let folder = OutputFolder::open(root, options)?;
     Ok(Standing {
         done: look(folder.record())?,
         folder: Some(folder),

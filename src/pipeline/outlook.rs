@@ -159,7 +159,7 @@ fn taken_name(table: &TableJob, root: &Path, record: &Record) -> Option<PathBuf>
     }
     let name = format!("{}{}", table.prefix, table.file_name);
     let set = record.sets.get(&table.target.name);
-    let is_own = set.is_some_and(|set| set.files.iter().any(|file| file.path == name));
+    let is_own = set.is_some_and(|set| set.files.iter().any(|file| file.path() == name));
     let path = root.join(name);
     (!is_own && path.symlink_metadata().is_ok()).then_some(path)
 }

@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind, Place, Result};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::partition::geometry::Chunker;
 use crate::partition::{OverlapRule, Partitioning, RaRule};
-use crate::publish::{OutputFolder, Record, read_optional, write_atomically};
+use crate::publish::{FolderOptions, OutputFolder, Record};
 use crate::report::{REPORT_FILE, Report, add_digests};
 use crate::schema::{
     CHUNK_COLUMN, SUB_CHUNK_COLUMN, Severity, TableKind, TableSchema, check_director_columns,
@@ -35,6 +35,8 @@ pub struct RunOptions {
     pub has_digests: bool,
     /// The report, begun with command and options.
     pub report: Report,
+    /// How the output folder is opened and written.
+    pub folder: FolderOptions,
 }
 
 /// Told how a run gets on.
@@ -94,7 +96,7 @@ pub fn run(
             .flat_map(|job| job.inputs.iter().map(|fed| &fed.input)),
     );
     let root = file.destination();
-    let Standing { done, folder } = standing(&root, &jobs, options.replace)?;
+    let Standing { done, folder } = standing(&root, &jobs, options.replace, options.folder)?;
     let is_unchanged = folder.is_none();
     let mut reports = BTreeMap::new();
     let mut failures = Failures::default();
@@ -116,13 +118,14 @@ pub fn run(
             None => left.push(job),
         }
     }
-    if let Some(mut folder) = folder {
+    let mut folder = folder;
+    if let Some(folder) = &mut folder {
         for job in left {
             if let Err(error) = options.limits.cancel.check() {
                 failures.add(Vec::new(), error);
                 break;
             }
-            match run_pass(job, file, &mut folder, options, events, &failures) {
+            match run_pass(job, file, folder, options, events, &failures) {
                 Ok(made) => keep(made),
                 Err((names, error)) => failures.add(names, error),
             }
@@ -133,10 +136,14 @@ pub fn run(
         .iter()
         .filter_map(|table| reports.remove(table.name))
         .collect();
-    let record = OutputFolder::peek(&root)?.unwrap_or_default();
-    let manifest = manifest_of(file, &tables, &record, &root)?;
-    let bytes = manifest.to_bytes()?;
-    let stands = read_optional(&manifest_path)?.as_deref() == Some(&bytes);
+    // The folder stays locked until the manifest is there.
+    let looked_up = match folder {
+        Some(_) => Record::default(),
+        None => OutputFolder::peek(&root)?.unwrap_or_default(),
+    };
+    let record = folder.as_ref().map_or(&looked_up, OutputFolder::record);
+    let manifest = manifest_of(file, &tables, record, &root)?;
+    let stands = manifest.stands_at(&manifest_path)?;
     for table in &tables {
         report.add_table(table.clone(), !old.contains(&table.table));
     }
@@ -144,12 +151,12 @@ pub fn run(
     report.keep_in(&root)?;
     if !report.unchanged {
         report.write(&report_path)?;
-        write_atomically(&manifest_path, &bytes)?;
+        manifest.write(&manifest_path, options.folder.sync)?;
     }
     Ok(RunOutcome {
         tables,
         is_unchanged,
-        contributions: manifest.contributions().len(),
+        contributions: manifest.count(),
         manifest: manifest_path,
         report,
     })
@@ -469,12 +476,12 @@ fn options_of(job: &TableJob, table: &PlannedTable<'_>) -> Value {
     })
 }
 
-fn manifest_of(
+fn manifest_of<'a>(
     file: &PipelineFile,
     tables: &[TableReport],
-    record: &Record,
+    record: &'a Record,
     root: &Path,
-) -> Result<Manifest> {
+) -> Result<Manifest<'a>> {
     let mut manifest = Manifest::new(file.database.name.as_str());
     let root = std::path::absolute(root).map_err(|error| Error::writing(root, error))?;
     for table in tables {

@@ -122,7 +122,7 @@ impl TableJob {
                     counts_sub_chunks: self.has_chunk_index,
                 },
                 staging,
-                prefix: self.prefix.clone(),
+                prefix: Arc::from(self.prefix.as_str()),
                 key_index: routing.key.as_ref().map(|_| KEY_INDEX.to_owned()),
                 gate: Arc::clone(&limits.gate),
                 cancel: limits.cancel.clone(),
@@ -158,9 +158,9 @@ impl TableJob {
         };
         let data = files
             .iter()
-            .filter(|file| self.kind == TableKind::Regular || file.chunk.is_some());
+            .filter(|file| self.kind == TableKind::Regular || file.chunk().is_some());
         let rows = |overlap: bool| {
-            let chosen = data.clone().filter(|file| file.is_overlap == overlap);
+            let chosen = data.clone().filter(|file| file.is_overlap() == overlap);
             chosen.map(|file| file.rows).sum::<u64>()
         };
         let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();

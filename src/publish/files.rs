@@ -5,14 +5,22 @@
 )]
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
+use super::crash_point::crash_point;
+use super::sync::SyncMode;
 use crate::error::{Error, ErrorKind, Place, Result};
 
-/// Appends `bytes` to a staged file, making it if need be.
+/// Files of one folder are removed so many at a time, in parallel.
+const REMOVED_AT_ONCE: usize = 4096;
+
+/// Opens a file so that what is written goes to its end, making it if need be.
 ///
 /// # Errors
 /// The file can't be written; a full disk is told apart.
@@ -69,14 +77,72 @@ pub fn remove_optional(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a folder and all below it, if it is there; links are removed, never followed.
+///
+/// Many files of one folder are removed in parallel, which is what counts on network file systems.
+///
+/// # Errors
+/// Something can't be removed.
+pub(super) fn remove_tree(path: &Path) -> Result<()> {
+    match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(Error::writing(path, error)),
+        Ok(found) if !found.is_dir() => return remove_optional(path),
+        Ok(_) => {}
+    }
+    let at = |error| Error::writing(path, error);
+    let mut names = Vec::new();
+    let remove = |names: &mut Vec<_>| {
+        let removed = names
+            .par_iter()
+            .try_for_each(|name| remove_optional(&path.join(name)));
+        names.clear();
+        removed
+    };
+    for entry in fs::read_dir(path).map_err(at)? {
+        let entry = entry.map_err(at)?;
+        if entry.file_type().map_err(at)?.is_dir() {
+            remove_tree(&entry.path())?;
+            continue;
+        }
+        names.push(entry.file_name());
+        if names.len() == REMOVED_AT_ONCE {
+            remove(&mut names)?;
+        }
+    }
+    remove(&mut names)?;
+    match fs::remove_dir(path) {
+        // Some file systems pass over entries while others are being removed.
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => {
+            fs::remove_dir_all(path).map_err(at)
+        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Writes a small file so that it is there whole or not at all, and lasts.
 ///
 /// # Errors
 /// The file can't be written.
 pub fn write_atomically(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut file = AtomicFile::create(path)?;
-    file.write_all(bytes)
-        .map_err(|error| Error::writing(path, error))?;
+    stream_atomically(path, SyncMode::Auto, |out| out.write_all(bytes))
+}
+
+/// Writes a file piece by piece so that it is there whole or not at all.
+///
+/// # Errors
+/// The file can't be written.
+pub fn stream_atomically(
+    path: &Path,
+    sync: SyncMode,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    let mut file = AtomicFile::create(path)?.with_sync(sync);
+    let mut out = BufWriter::with_capacity(1 << 16, &mut file);
+    let written = write(&mut out).and_then(|()| out.flush());
+    drop(out);
+    written.map_err(|error| Error::writing(path, error))?;
     file.commit()
 }
 
@@ -88,33 +154,11 @@ pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(|error| Error::writing(to, error))
 }
 
-/// Makes a folder's entries last.
-///
-/// # Errors
-/// The folder can't be synced.
-pub(super) fn sync_folder(path: &Path) -> Result<()> {
-    File::open(path)
-        .and_then(|folder| folder.sync_all())
-        .map_err(|error| Error::writing(path, error))
-}
-
-/// Makes many files of one file system last: one `syncfs` instead of an fsync each.
-///
-/// # Errors
-/// The file system can't be synced.
-pub(super) fn sync_file_system(path: &Path) -> Result<()> {
-    let folder = File::open(path).map_err(|error| Error::writing(path, error))?;
-    rustix::fs::syncfs(&folder).map_err(|error| Error::writing(path, error.into()))
-}
-
-/// Makes one file last.
-///
-/// # Errors
-/// The file can't be synced.
-pub(super) fn sync_file(path: &Path) -> Result<()> {
-    File::open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| Error::writing(path, error))
+/// What to do with a file that stands under the final name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Existing {
+    Refuse,
+    Replace,
 }
 
 /// A file that gets its name only when it is complete.
@@ -125,43 +169,59 @@ pub struct AtomicFile {
     file: File,
     temporary: PathBuf,
     target: PathBuf,
+    existing: Existing,
+    sync: SyncMode,
     is_committed: bool,
 }
 
 impl AtomicFile {
-    /// Starts a file that will be called `target`.
+    /// Starts a file that will be called `target`, in place of what stands there.
     ///
     /// # Errors
-    /// The folder may not be written.
+    /// The folder may not be written, or another process is writing this file.
     pub fn create(target: &Path) -> Result<Self> {
-        let name = target
-            .file_name()
-            .ok_or_else(|| Error::usage(format!("'{}' is not a file name", target.display())))?;
-        let mut hidden = std::ffi::OsString::from(".");
-        hidden.push(name);
-        // Always the same name, so that a later run overwrites what a killed one left.
-        hidden.push(".partial");
-        let temporary = target.with_file_name(hidden);
-        let file = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&temporary)
-            .map_err(|error| Error::writing(target, error))?;
-        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Err(Error::new(
-                ErrorKind::OutputRefused,
-                "another process is writing this file",
-            )
-            .at(Place::file(target.display().to_string()))
-            .hint("wait for it to end"));
-        }
-        file.set_len(0)
-            .map_err(|error| Error::writing(target, error))?;
+        Self::start(target, Existing::Replace)
+    }
+
+    /// Starts a file that will be called `target`, where nothing stands yet; what a run left that
+    /// was killed between naming its file and tidying up does not count.
+    ///
+    /// # Errors
+    /// Something stands there, the folder may not be written, or another process is writing this
+    /// file.
+    pub fn create_new(target: &Path) -> Result<Self> {
+        Self::start(target, existing(target)?)
+    }
+
+    /// Says how [`Self::create_new`] would treat what stands at `target`, and touches nothing.
+    ///
+    /// # Errors
+    /// Something stands there.
+    pub fn check_new(target: &Path) -> Result<()> {
+        existing(target).map(drop)
+    }
+
+    /// Sets how the file is made to last.
+    #[must_use]
+    pub fn with_sync(mut self, sync: SyncMode) -> Self {
+        self.sync = sync;
+        self
+    }
+
+    fn start(target: &Path, existing: Existing) -> Result<Self> {
+        let temporary = temporary_name(target)?;
+        let file = loop {
+            if let Some(file) = open_temporary(&temporary, target)? {
+                break file;
+            }
+        };
+        crash_point("partial-made");
         Ok(Self {
             file,
             temporary,
             target: target.to_owned(),
+            existing,
+            sync: SyncMode::default(),
             is_committed: false,
         })
     }
@@ -171,14 +231,35 @@ impl AtomicFile {
     /// # Errors
     /// Syncing or renaming fails; the final name is then not touched.
     pub fn commit(mut self) -> Result<()> {
-        self.file
-            .sync_all()
-            .map_err(|error| Error::writing(&self.target, error))?;
-        rename(&self.temporary, &self.target)?;
-        self.is_committed = true;
-        match self.target.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => sync_folder(folder),
-            _ => sync_folder(Path::new(".")),
+        crash_point("partial-written");
+        self.sync.sync_open_file(&self.file, &self.target)?;
+        crash_point("partial-synced");
+        let is_linked = self.existing == Existing::Refuse && self.link()?;
+        if !is_linked {
+            rename(&self.temporary, &self.target)?;
+            self.is_committed = true;
+        }
+        crash_point("final-named");
+        let folder = self.target.parent().unwrap_or(Path::new(""));
+        self.sync.sync_folder(folder)?;
+        crash_point("final-synced");
+        if is_linked {
+            self.is_committed = true;
+            remove_optional(&self.temporary)?;
+        }
+        Ok(())
+    }
+
+    /// Gives the file its final name beside the hidden one, if the file system can. The hidden
+    /// one, removed last, tells the next run that it may replace the file.
+    fn link(&self) -> Result<bool> {
+        match fs::hard_link(&self.temporary, &self.target) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Err(exists_already(&self.target))
+            }
+            // Without links, renaming may replace what has come there since the start.
+            Err(_) => Ok(false),
         }
     }
 
@@ -191,6 +272,71 @@ impl AtomicFile {
             .try_clone()
             .map_err(|error| Error::writing(&self.target, error))
     }
+}
+
+/// Returns the hidden name: always the same, so that a later run overwrites what a killed one left.
+fn temporary_name(target: &Path) -> Result<PathBuf> {
+    let name = target
+        .file_name()
+        .ok_or_else(|| Error::usage(format!("'{}' is not a file name", target.display())))?;
+    let mut hidden = std::ffi::OsString::from(".");
+    hidden.push(name);
+    hidden.push(".partial");
+    Ok(target.with_file_name(hidden))
+}
+
+/// Opens the hidden file for this process alone; nothing if it went away meanwhile.
+fn open_temporary(temporary: &Path, target: &Path) -> Result<Option<File>> {
+    let at = |error| Error::writing(target, error);
+    let file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(temporary)
+        .map_err(at)?;
+    let lock = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
+    // Where locks are not supported there is none; the record's lock guards what matters most.
+    if lock == Err(Errno::WOULDBLOCK) {
+        return Err(Error::new(
+            ErrorKind::OutputRefused,
+            "another process is writing this file",
+        )
+        .at(Place::file(target.display().to_string()))
+        .hint("wait for it to end"));
+    }
+    let opened = file.metadata().map_err(at)?;
+    let is_same = fs::symlink_metadata(temporary)
+        .is_ok_and(|named| (named.dev(), named.ino()) == (opened.dev(), opened.ino()));
+    if !is_same {
+        // Its owner has given it the final name since we opened it: hands off.
+        return Ok(None);
+    }
+    if opened.nlink() > 1 {
+        // It stands under its final name, too, and must not be emptied there.
+        remove_optional(temporary)?;
+        return Ok(None);
+    }
+    file.set_len(0).map_err(at)?;
+    Ok(Some(file))
+}
+
+/// Says what a new file called `target` would meet.
+fn existing(target: &Path) -> Result<Existing> {
+    let temporary = temporary_name(target)?;
+    let identity = |path: &Path| path.symlink_metadata().ok().map(|m| (m.dev(), m.ino()));
+    match (identity(target), identity(&temporary)) {
+        (None, _) => Ok(Existing::Refuse),
+        // Both names on one file: the last step of `commit` is lacking. What command wrote it is
+        // not known, so it is made again.
+        (Some(standing), Some(left)) if standing == left => Ok(Existing::Replace),
+        _ => Err(exists_already(target)),
+    }
+}
+
+fn exists_already(path: &Path) -> Error {
+    Error::new(ErrorKind::OutputRefused, "exists already")
+        .at(Place::file(path.display().to_string()))
+        .hint("choose another name, or replace it with --force")
 }
 
 impl Write for AtomicFile {
@@ -222,10 +368,50 @@ mod tests {
         let target = folder.path().join("x.txt");
         let mut file = AtomicFile::create(&target).unwrap();
         file.write_all(b"half").unwrap();
+        let second = AtomicFile::create(&target).unwrap_err();
+        assert!(second.to_string().contains("another process"), "{second}");
         drop(file);
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
         write_atomically(&target, b"whole").unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"whole");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_new_file_replaces_only_what_an_interrupted_run_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("x.txt");
+        let hidden = folder.path().join(".x.txt.partial");
+        let mut late = AtomicFile::create_new(&target).unwrap();
+        fs::write(&target, "mine").unwrap();
+        late.write_all(b"new").unwrap();
+        let refused = late.commit().unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::OutputRefused);
+        assert_eq!(fs::read(&target).unwrap(), b"mine");
+        assert!(AtomicFile::create_new(&target).is_err() && !hidden.exists());
+
+        fs::hard_link(&target, &hidden).unwrap();
+        let mut again = AtomicFile::create_new(&target).unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"mine");
+        again.write_all(b"new").unwrap();
+        again.commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"new");
+        assert!(!hidden.exists());
+    }
+
+    #[test]
+    fn a_tree_goes_without_what_its_links_point_to() {
+        let place = tempfile::tempdir().unwrap();
+        let tree = place.path().join("tree");
+        fs::create_dir_all(tree.join("a/b")).unwrap();
+        fs::create_dir(place.path().join("kept")).unwrap();
+        fs::write(place.path().join("kept/x"), "mine").unwrap();
+        for number in 0..REMOVED_AT_ONCE + 5 {
+            fs::write(tree.join("a").join(number.to_string()), "").unwrap();
+        }
+        std::os::unix::fs::symlink(place.path().join("kept"), tree.join("a/link")).unwrap();
+        remove_tree(&tree).unwrap();
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists() && place.path().join("kept/x").exists());
     }
 }

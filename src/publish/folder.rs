@@ -1,4 +1,4 @@
-//! An output folder with its hidden state: staging, intent, record, lock.
+//! An output folder with its hidden state: staging, record, lock.
 #![allow(
     clippy::disallowed_methods,
     reason = "renaming staged files is this file's business"
@@ -10,21 +10,22 @@ use std::io;
 use std::path::{Component, Path, PathBuf};
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use super::files::{
-    create_folders, read_optional, remove_optional, rename, sync_file, sync_file_system,
-    sync_folder, write_atomically,
-};
+use super::crash_point::crash_point;
+use super::files::{create_folders, remove_optional, remove_tree, rename};
 use super::lock::FolderLock;
+use super::log::{Contents, Intent, Log, Pending, RECORD_FILE, is_pending};
 use super::record::{InputStamp, Record, SetRecord};
+use super::sync::SyncMode;
 use crate::error::{Error, ErrorKind, Place, Result};
+use crate::exchange::FileSummary;
 
 /// Name of the hidden folder that holds the tool's own state.
 pub const STATE_FOLDER: &str = ".skyprep";
 
-/// Up to so many files are synced one by one, in parallel; more by one `syncfs`.
-const SYNC_SINGLY: usize = 16;
+/// What stays in the state folder between runs; anything else a killed run has left.
+const LASTING: [&str; 2] = [RECORD_FILE, "report.json"];
+const STAGING_FOLDER: &str = "staging";
 
 /// How a set of files stands in a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,20 +40,24 @@ pub enum SetState {
     Different,
 }
 
-/// What is about to be published; rolled forward if the run ends before the record is written.
-#[derive(Serialize, Deserialize)]
-struct Intent {
-    format: String,
-    version: u32,
-    sets: BTreeMap<String, SetRecord>,
-    /// Files that go: those of replaced sets that the new ones do not have, and what is outdated.
-    stale: Vec<String>,
-    /// Sets that go without being replaced.
-    dropped: Vec<String>,
+/// What becomes of staged files that an earlier run has left.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Staging {
+    /// They are removed.
+    #[default]
+    Clear,
+    /// They stay, to be gone on with.
+    Keep,
 }
 
-const INTENT_FORMAT: &str = "skyprep-intent";
-const INTENT_VERSION: u32 = 1;
+/// How an output folder is opened and written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct FolderOptions {
+    /// What becomes of staged files that an earlier run has left.
+    pub staging: Staging,
+    /// How files are made to last.
+    pub sync: SyncMode,
+}
 
 /// What is to be published together.
 #[derive(Debug, Default)]
@@ -65,7 +70,7 @@ pub struct Publication {
     pub dropped: Vec<String>,
 }
 
-/// Whether an intent is carried out for the first time, or again after a kill.
+/// Whether an intent is carried out for the first time, or again after a kill or a failure.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Attempt {
     First,
@@ -76,8 +81,13 @@ enum Attempt {
 #[derive(Debug)]
 pub struct OutputFolder {
     root: PathBuf,
+    options: FolderOptions,
     record: Record,
-    _lock: FolderLock,
+    /// A publication that failed halfway.
+    pending: Option<Pending>,
+    log: Log,
+    // Freed last.
+    lock: FolderLock,
 }
 
 impl OutputFolder {
@@ -95,37 +105,55 @@ impl OutputFolder {
                     .hint("choose another output"),
             );
         }
-        if Self::is_interrupted(root) {
-            return Ok(None);
-        }
-        let path = root.join(STATE_FOLDER).join("record.json");
-        read_optional(&path)?
-            .map(|bytes| Record::from_bytes(&path, &bytes))
-            .transpose()
+        let contents = Contents::read(&root.join(STATE_FOLDER).join(RECORD_FILE))?;
+        Ok(contents
+            .filter(|contents| contents.pending.is_none())
+            .map(|contents| contents.record))
     }
 
     /// Takes the folder for writing: makes it, locks it, finishes what an earlier run had begun
-    /// to publish, and clears the staging folder.
+    /// to publish, and clears the staging folder unless it is to be kept.
     ///
     /// # Errors
     /// The folder is in use or may not be written.
-    pub fn open(root: &Path) -> Result<Self> {
+    pub fn open(root: &Path, options: FolderOptions) -> Result<Self> {
         let state = root.join(STATE_FOLDER);
         create_folders(&state)?;
-        let lock = FolderLock::take(&state.join("lock"))?;
-        let path = state.join("record.json");
-        let record = match read_optional(&path)? {
-            Some(bytes) => Record::from_bytes(&path, &bytes)?,
-            None => Record::default(),
-        };
+        crash_point("folder-made");
+        let lock = FolderLock::take(&state)?;
+        let (log, contents) = Log::open(state.join(RECORD_FILE), options.sync)?;
         let mut folder = Self {
             root: root.to_owned(),
-            record,
-            _lock: lock,
+            options,
+            record: contents.record,
+            pending: contents.pending,
+            log,
+            lock,
         };
-        folder.roll_forward()?;
-        folder.clear_staging()?;
+        folder.check_pending()?;
+        folder.carry_out(Attempt::Again)?;
+        if options.staging == Staging::Clear {
+            folder.clear_staging()?;
+        }
         Ok(folder)
+    }
+
+    /// Clears away what a killed run has left in a folder where nothing is to be done.
+    ///
+    /// A folder without such litter is not touched; nor is one that another run uses or that may
+    /// not be written, where it does no harm.
+    pub fn tidy(root: &Path, options: FolderOptions) {
+        let kept = (options.staging == Staging::Keep).then_some(STAGING_FOLDER);
+        let is_litter = |entry: fs::DirEntry| {
+            let mut lasting = LASTING.into_iter().chain(kept);
+            !lasting.any(|name| entry.file_name() == name)
+        };
+        let entries = fs::read_dir(root.join(STATE_FOLDER));
+        let has_litter =
+            entries.is_ok_and(|entries| entries.filter_map(io::Result::ok).any(is_litter));
+        if has_litter {
+            drop(Self::open(root, options));
+        }
     }
 
     /// Returns the folder's path.
@@ -136,6 +164,11 @@ impl OutputFolder {
     /// Returns the record as it stands.
     pub fn record(&self) -> &Record {
         &self.record
+    }
+
+    /// Frees the folder and returns the record as it stands.
+    pub fn into_record(mut self) -> Record {
+        std::mem::take(&mut self.record)
     }
 
     /// Returns the staged path of the file that will be called `path`, and makes its folder.
@@ -159,32 +192,31 @@ impl OutputFolder {
     /// A final name is taken by something else, or the disk refuses.
     pub fn publish(&mut self, publication: Publication) -> Result<()> {
         // An earlier publication that failed halfway comes first, or its files would be nobody's.
-        self.roll_forward()?;
-        check_inside(&publication.sets, &publication.outdated)?;
-        let mut stale = self.check_final_names(&publication)?;
-        let Publication {
-            sets,
-            outdated,
-            dropped,
-        } = publication;
-        stale.extend(outdated);
-        self.make_durable(&sets)?;
-        let intent = Intent {
-            format: INTENT_FORMAT.into(),
-            version: INTENT_VERSION,
-            sets,
-            stale,
-            dropped,
+        self.carry_out(Attempt::Again)?;
+        let pending = Pending {
+            sets: publication.sets,
+            intent: Intent {
+                skyprep: env!("CARGO_PKG_VERSION").into(),
+                outdated: publication.outdated,
+                dropped: publication.dropped,
+            },
         };
-        let bytes = serde_json::to_vec(&intent)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("intent: {error}")))?;
-        write_atomically(&self.intent_path(), &bytes)?;
-        self.carry_out(intent, Attempt::First)
+        self.check_inside(&pending)?;
+        self.check_final_names(&pending)?;
+        self.check_staged(&pending)?;
+        self.options
+            .sync
+            .sync_files(&self.staging(), lists(&pending.sets))?;
+        crash_point("files-synced");
+        self.lock.check()?;
+        self.log.begin(&pending)?;
+        self.pending = Some(pending);
+        self.carry_out(Attempt::First)
     }
 
     /// Says whether an earlier run ended while it was publishing into the folder `root`.
     pub fn is_interrupted(root: &Path) -> bool {
-        root.join(STATE_FOLDER).join("intent.json").exists()
+        is_pending(&root.join(STATE_FOLDER).join(RECORD_FILE))
     }
 
     /// Removes the staging folder when the work is done.
@@ -192,119 +224,190 @@ impl OutputFolder {
     /// # Errors
     /// The folder can't be removed.
     pub fn clear_staging(&self) -> Result<()> {
-        if Self::is_interrupted(&self.root) {
+        if self.pending.is_some() {
             // What could not be renamed yet is still needed.
             return Ok(());
         }
-        match fs::remove_dir_all(self.staging()) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(Error::writing(&self.staging(), error))
-            }
-            _ => Ok(()),
-        }
+        remove_tree(&self.staging())?;
+        crash_point("staging-cleared");
+        Ok(())
     }
 
     fn staging(&self) -> PathBuf {
-        self.root.join(STATE_FOLDER).join("staging")
+        self.root.join(STATE_FOLDER).join(STAGING_FOLDER)
     }
 
-    fn intent_path(&self) -> PathBuf {
-        self.root.join(STATE_FOLDER).join("intent.json")
+    /// Returns the files of the sets that `pending` replaces or drops, sorted by place.
+    fn replaced<'a>(&'a self, pending: &'a Pending) -> Vec<&'a FileSummary> {
+        let names = pending.sets.keys().chain(&pending.intent.dropped);
+        sorted(
+            names
+                .filter_map(|name| self.record.sets.get(name))
+                .flat_map(|set| &set.files),
+        )
     }
 
-    /// Refuses final names that are taken, and returns the files that replaced sets leave behind.
-    fn check_final_names(&self, publication: &Publication) -> Result<Vec<String>> {
-        let sets = &publication.sets;
-        let owned: BTreeSet<&str> = sets
-            .keys()
-            .chain(&publication.dropped)
-            .filter_map(|name| self.record.sets.get(name))
-            .flat_map(|set| set.files.iter().map(|file| file.path.as_str()))
-            .collect();
-        let new: BTreeSet<&str> = files_of(sets).map(|file| file.path.as_str()).collect();
-        let taken = new
-            .par_iter()
-            .filter(|path| !owned.contains(**path))
-            .find_first(|path| self.root.join(path).symlink_metadata().is_ok());
-        if let Some(path) = taken {
-            return Err(already_there(&self.root.join(path)));
-        }
-        Ok(owned
-            .difference(&new)
-            .map(|path| (*path).to_owned())
-            .collect())
-    }
-
-    fn make_durable(&self, sets: &BTreeMap<String, SetRecord>) -> Result<()> {
-        let staging = self.staging();
-        let files: Vec<_> = files_of(sets).collect();
-        if files.is_empty() {
-            return Ok(());
-        }
-        if files.len() > SYNC_SINGLY {
-            return sync_file_system(&staging);
-        }
-        files
-            .par_iter()
-            .try_for_each(|file| sync_file(&staging.join(&file.path)))
-    }
-
-    fn roll_forward(&mut self) -> Result<()> {
-        let path = self.intent_path();
-        let Some(bytes) = read_optional(&path)? else {
-            return Ok(());
-        };
-        let refuse = |message: String| {
-            Error::new(ErrorKind::Integrity, message)
-                .at(Place::file(path.display().to_string()))
-                .hint("finish with the version of skyprep that began, or remove the folder")
-        };
-        let intent: Intent = serde_json::from_slice(&bytes)
-            .map_err(|error| refuse(format!("not an intent of skyprep: {error}")))?;
-        if intent.format != INTENT_FORMAT || intent.version != INTENT_VERSION {
-            return Err(refuse(format!(
-                "an intent of format {} {}, expected {INTENT_FORMAT} {INTENT_VERSION}",
-                intent.format, intent.version
-            )));
-        }
-        check_inside(&intent.sets, &intent.stale)
-            .map_err(|error| error.at(Place::file(path.display().to_string())))?;
-        self.carry_out(intent, Attempt::Again)
-    }
-
-    /// Renames, removes, records: each step may be repeated after a kill.
-    fn carry_out(&mut self, intent: Intent, attempt: Attempt) -> Result<()> {
-        let (root, staging) = (&self.root, self.staging());
-        // First what is outdated goes: no manifest may name files that are being replaced.
-        intent
-            .stale
-            .iter()
-            .try_for_each(|path| remove_optional(&root.join(path)))?;
-        let folders: BTreeSet<PathBuf> = files_of(&intent.sets)
-            .filter_map(|file| root.join(&file.path).parent().map(Path::to_owned))
-            .collect();
-        for folder in &folders {
-            create_folders(folder)?;
-        }
-        let files: Vec<_> = files_of(&intent.sets).collect();
-        files.par_iter().try_for_each(|file| {
-            let (staged, target) = (staging.join(&file.path), root.join(&file.path));
-            finish_file(&staged, &target, file.bytes, attempt)
-        })?;
-        for folder in folders.iter().flat_map(|folder| folder.ancestors()) {
-            if folder.starts_with(root) {
-                sync_folder(folder)?;
+    /// Refuses final names that are taken by files that are not replaced.
+    fn check_final_names(&self, pending: &Pending) -> Result<()> {
+        let replaced = self.replaced(pending);
+        for list in lists(&pending.sets) {
+            let taken = list
+                .par_iter()
+                .filter(|file| !is_among(file, &replaced))
+                .map(|file| self.root.join(&*file.path()))
+                .find_first(|path| path.symlink_metadata().is_ok());
+            if let Some(path) = taken {
+                return Err(already_there(&path));
             }
         }
-        self.record.skyprep = env!("CARGO_PKG_VERSION").into();
-        self.record
-            .sets
-            .retain(|name, _| !intent.dropped.contains(name));
-        self.record.sets.extend(intent.sets);
-        let record = self.root.join(STATE_FOLDER).join("record.json");
-        write_atomically(&record, &self.record.to_bytes()?)?;
-        let intent = self.intent_path();
-        fs::remove_file(&intent).map_err(|error| Error::writing(&intent, error))
+        Ok(())
+    }
+
+    /// Makes sure, before the intent is written, that all files can be renamed.
+    fn check_staged(&self, pending: &Pending) -> Result<()> {
+        let staging = self.staging();
+        let check = |file: &FileSummary| {
+            let staged = staging.join(&*file.path());
+            let found = fs::metadata(&staged).map_err(|error| Error::writing(&staged, error))?;
+            if found.len() == file.bytes {
+                return Ok(());
+            }
+            Err(Error::new(
+                ErrorKind::Integrity,
+                format!("found {} bytes, expected {}", found.len(), file.bytes),
+            )
+            .at(Place::file(staged.display().to_string()))
+            .hint("something else writes here; nothing was published"))
+        };
+        lists(&pending.sets).try_for_each(|list| list.par_iter().try_for_each(check))
+    }
+
+    fn check_pending(&self) -> Result<()> {
+        let Some(pending) = &self.pending else {
+            return Ok(());
+        };
+        let path = self.root.join(STATE_FOLDER).join(RECORD_FILE);
+        self.check_inside(pending).map_err(|error| {
+            error
+                .at(Place::file(path.display().to_string()))
+                .hint("remove the folder and make it again")
+        })
+    }
+
+    /// Makes sure that no file is made or removed outside the folder, whatever the record says.
+    fn check_inside(&self, pending: &Pending) -> Result<()> {
+        let check = |name: &str| {
+            let is_normal = |part| matches!(part, Component::Normal(_));
+            if !name.is_empty() && Path::new(name).components().all(is_normal) {
+                return Ok(());
+            }
+            Err(Error::new(
+                ErrorKind::Integrity,
+                format!(
+                    "'{}' is not a path inside the output folder",
+                    name.escape_debug()
+                ),
+            ))
+        };
+        let mut replaced = self.replaced(pending).into_iter();
+        replaced.try_for_each(|file| check(&file.path()))?;
+        let mut new = lists(&pending.sets).flatten();
+        new.try_for_each(|file| check(&file.path()))?;
+        let mut outdated = pending.intent.outdated.iter();
+        outdated.try_for_each(|name| check(name))
+    }
+
+    /// Carries out what is pending; if that fails, it stays so.
+    fn carry_out(&mut self, attempt: Attempt) -> Result<()> {
+        let Some(pending) = self.pending.take() else {
+            return Ok(());
+        };
+        let carried = self
+            .name_files(&pending, attempt)
+            .and_then(|()| self.log.finish());
+        match carried {
+            Ok(()) => self.record.settle(pending),
+            Err(_) => self.pending = Some(pending),
+        }
+        carried
+    }
+
+    /// Removes and renames: each step may be repeated after a kill.
+    fn name_files(&self, pending: &Pending, attempt: Attempt) -> Result<()> {
+        let (root, staging) = (&self.root, self.staging());
+        // First what is outdated goes: no manifest may name files that are being replaced.
+        for path in &pending.intent.outdated {
+            remove_optional(&root.join(path))?;
+        }
+        crash_point("outdated-removed");
+        let mut folders = self.remove_stale(pending)?;
+        crash_point("stale-removed");
+        for file in lists(&pending.sets).flatten() {
+            if !folders.contains(file.folder()) {
+                create_folders(&root.join(file.folder()))?;
+                folders.insert(file.folder().to_owned());
+            }
+        }
+        crash_point("folders-made");
+        for list in lists(&pending.sets) {
+            list.par_iter().try_for_each(|file| {
+                let path = file.path();
+                finish_file(
+                    &staging.join(&*path),
+                    &root.join(&*path),
+                    file.bytes,
+                    attempt,
+                )
+            })?;
+        }
+        crash_point("all-renamed");
+        // Each folder once, with those between it and the root.
+        let folders: BTreeSet<&Path> = folders
+            .iter()
+            .flat_map(|folder| Path::new(folder).ancestors())
+            .collect();
+        for folder in folders {
+            match self.options.sync.sync_folder(&root.join(folder)) {
+                // One that held only files that went may be gone, too.
+                Err(_) if !root.join(folder).exists() => {}
+                synced => synced?,
+            }
+        }
+        crash_point("folders-synced");
+        Ok(())
+    }
+
+    /// Removes the files of old sets that the new ones do not have, and returns their folders.
+    fn remove_stale(&self, pending: &Pending) -> Result<BTreeSet<String>> {
+        let replaced = self.replaced(pending);
+        if replaced.is_empty() {
+            return Ok(BTreeSet::new());
+        }
+        let new = sorted(lists(&pending.sets).flatten());
+        let stale: Vec<_> = replaced
+            .into_iter()
+            .filter(|file| !is_among(file, &new))
+            .collect();
+        stale
+            .par_iter()
+            .try_for_each(|file| remove_optional(&self.root.join(&*file.path())))?;
+        // The folders of what is outdated are those of the sets, or above them.
+        let mut folders = BTreeSet::new();
+        for file in stale {
+            if !folders.contains(file.folder()) && self.root.join(file.folder()).exists() {
+                folders.insert(file.folder().to_owned());
+            }
+        }
+        Ok(folders)
+    }
+}
+
+impl Drop for OutputFolder {
+    fn drop(&mut self) {
+        if self.options.staging == Staging::Clear {
+            // After a failure: what was staged is of no use, and may fill the disk.
+            let _ = self.clear_staging();
+        }
     }
 }
 
@@ -324,7 +427,7 @@ impl Record {
             return SetState::Different;
         }
         let is_whole = set.files.par_iter().all(|file| {
-            fs::metadata(root.join(&file.path)).is_ok_and(|found| found.len() == file.bytes)
+            fs::metadata(root.join(&*file.path())).is_ok_and(|found| found.len() == file.bytes)
         });
         if is_whole {
             SetState::Complete
@@ -334,22 +437,21 @@ impl Record {
     }
 }
 
-/// Makes sure that no file is made or removed outside the output folder.
-fn check_inside(sets: &BTreeMap<String, SetRecord>, others: &[String]) -> Result<()> {
-    let new = files_of(sets).map(|file| file.path.as_str());
-    for name in new.chain(others.iter().map(String::as_str)) {
-        let is_normal = |part| matches!(part, Component::Normal(_));
-        if name.is_empty() || !Path::new(name).components().all(is_normal) {
-            return Err(Error::new(
-                ErrorKind::Integrity,
-                format!(
-                    "'{}' is not a path inside the output folder",
-                    name.escape_debug()
-                ),
-            ));
-        }
-    }
-    Ok(())
+/// Returns the lists of files of the sets.
+fn lists(sets: &BTreeMap<String, SetRecord>) -> impl Iterator<Item = &[FileSummary]> + Clone {
+    sets.values().map(|set| set.files.as_slice())
+}
+
+fn sorted<'a>(files: impl Iterator<Item = &'a FileSummary>) -> Vec<&'a FileSummary> {
+    let mut files: Vec<_> = files.collect();
+    files.par_sort_unstable_by(|a, b| a.cmp_place(b));
+    files
+}
+
+fn is_among(file: &FileSummary, sorted: &[&FileSummary]) -> bool {
+    sorted
+        .binary_search_by(|other| other.cmp_place(file))
+        .is_ok()
 }
 
 /// Makes the error for a final name that is taken.
@@ -362,206 +464,19 @@ fn already_there(path: &Path) -> Error {
     .hint("move it away or choose another output")
 }
 
-fn files_of(
-    sets: &BTreeMap<String, SetRecord>,
-) -> impl Iterator<Item = &crate::exchange::FileSummary> {
-    sets.values().flat_map(|set| &set.files)
-}
-
 /// Gives a staged file its final name, unless an earlier run did.
 ///
 /// What was lost since an interrupted run is left to the record: the set then counts as damaged,
 /// and the next run makes it again.
 fn finish_file(staged: &Path, target: &Path, bytes: u64, attempt: Attempt) -> Result<()> {
-    match fs::metadata(staged) {
-        Ok(found) if found.len() == bytes => rename(staged, target),
-        _ if attempt == Attempt::Again => Ok(()),
-        Ok(found) => Err(Error::new(
-            ErrorKind::Integrity,
-            format!("found {} bytes, expected {bytes}", found.len()),
-        )
-        .at(Place::file(staged.display().to_string()))
-        .hint("something else writes here; nothing was published")),
-        Err(error) => Err(Error::writing(target, error)),
+    crash_point("rename-before");
+    if attempt == Attempt::Again && !fs::metadata(staged).is_ok_and(|found| found.len() == bytes) {
+        return Ok(());
     }
+    rename(staged, target)?;
+    crash_point("rename-after");
+    Ok(())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::exchange::FileDigest;
-
-    fn set(paths: &[&str]) -> BTreeMap<String, SetRecord> {
-        let files = paths
-            .iter()
-            .map(|path| {
-                let mut digest = FileDigest::default();
-                digest.update(b"row\n");
-                digest.finish((*path).to_owned(), None, false)
-            })
-            .collect();
-        let set = SetRecord {
-            identity: None,
-            options: serde_json::json!({"stripes": 18}),
-            inputs: Vec::new(),
-            files,
-            report: serde_json::Value::Null,
-        };
-        BTreeMap::from([("T".to_owned(), set)])
-    }
-
-    fn stage(folder: &OutputFolder, paths: &[&str]) {
-        for path in paths {
-            fs::write(folder.staged(path).unwrap(), b"row\n").unwrap();
-        }
-    }
-
-    #[test]
-    fn a_published_set_stands_and_a_second_look_touches_nothing() {
-        let place = tempfile::tempdir().unwrap();
-        let mut folder = OutputFolder::open(place.path()).unwrap();
-        stage(&folder, &["db/T/a.txt", "db/T/b.txt"]);
-        folder
-            .publish(Publication {
-                sets: set(&["db/T/a.txt", "db/T/b.txt"]),
-                ..Publication::default()
-            })
-            .unwrap();
-        let record = OutputFolder::peek(place.path()).unwrap().unwrap();
-        let options = serde_json::json!({"stripes": 18});
-        let state = |options: &_| record.state_of(place.path(), "T", options, &[]);
-        assert_eq!(state(&options), SetState::Complete);
-        assert_eq!(
-            state(&serde_json::json!({"stripes": 19})),
-            SetState::Different
-        );
-        assert_eq!(
-            record.state_of(place.path(), "U", &options, &[]),
-            SetState::Absent
-        );
-        fs::remove_file(place.path().join("db/T/b.txt")).unwrap();
-        assert_eq!(state(&options), SetState::Damaged);
-    }
-
-    #[test]
-    fn a_taken_name_is_refused_and_nothing_is_renamed() {
-        let place = tempfile::tempdir().unwrap();
-        fs::write(place.path().join("b.txt"), "mine").unwrap();
-        let mut folder = OutputFolder::open(place.path()).unwrap();
-        stage(&folder, &["a.txt", "b.txt"]);
-        let refused = folder
-            .publish(Publication {
-                sets: set(&["a.txt", "b.txt"]),
-                ..Publication::default()
-            })
-            .unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::OutputRefused);
-        assert!(!place.path().join("a.txt").exists());
-        assert_eq!(fs::read(place.path().join("b.txt")).unwrap(), b"mine");
-    }
-
-    #[test]
-    fn an_intent_is_rolled_forward_from_any_point() {
-        for renamed in 0..=2 {
-            let place = tempfile::tempdir().unwrap();
-            let folder = OutputFolder::open(place.path()).unwrap();
-            stage(&folder, &["a.txt", "b.txt"]);
-            let intent = Intent {
-                format: INTENT_FORMAT.into(),
-                version: INTENT_VERSION,
-                sets: set(&["a.txt", "b.txt"]),
-                stale: vec!["gone.txt".into()],
-                dropped: Vec::new(),
-            };
-            fs::write(folder.intent_path(), serde_json::to_vec(&intent).unwrap()).unwrap();
-            for path in ["a.txt", "b.txt"].iter().take(renamed) {
-                fs::rename(folder.staging().join(path), place.path().join(path)).unwrap();
-            }
-            drop(folder);
-            let folder = OutputFolder::open(place.path()).unwrap();
-            assert!(place.path().join("a.txt").exists() && place.path().join("b.txt").exists());
-            assert!(folder.record().sets.contains_key("T"));
-            assert!(!folder.intent_path().exists() && !folder.staging().exists());
-        }
-    }
-
-    #[test]
-    fn what_was_lost_meanwhile_counts_as_damaged_and_is_made_again() {
-        let place = tempfile::tempdir().unwrap();
-        let folder = OutputFolder::open(place.path()).unwrap();
-        stage(&folder, &["a.txt"]);
-        let sets = set(&["a.txt", "b.txt"]);
-        let options = sets["T"].options.clone();
-        let intent = Intent {
-            format: INTENT_FORMAT.into(),
-            version: INTENT_VERSION,
-            sets,
-            stale: Vec::new(),
-            dropped: Vec::new(),
-        };
-        fs::write(folder.intent_path(), serde_json::to_vec(&intent).unwrap()).unwrap();
-        drop(folder);
-        let mut folder = OutputFolder::open(place.path()).unwrap();
-        let state = folder.record().state_of(place.path(), "T", &options, &[]);
-        assert_eq!(state, SetState::Damaged);
-        stage(&folder, &["a.txt", "b.txt"]);
-        let sets = set(&["a.txt", "b.txt"]);
-        folder
-            .publish(Publication {
-                sets,
-                ..Publication::default()
-            })
-            .unwrap();
-        assert!(place.path().join("b.txt").exists());
-    }
-
-    #[test]
-    fn an_intent_never_reaches_outside() {
-        let place = tempfile::tempdir().unwrap();
-        let root = place.path().join("out");
-        fs::write(place.path().join("victim.txt"), "mine").unwrap();
-        let folder = OutputFolder::open(&root).unwrap();
-        for (format, stale) in [(INTENT_FORMAT, "../victim.txt"), ("x", "a.txt")] {
-            let intent = Intent {
-                format: format.into(),
-                version: INTENT_VERSION,
-                sets: BTreeMap::new(),
-                stale: vec![stale.into()],
-                dropped: Vec::new(),
-            };
-            fs::write(folder.intent_path(), serde_json::to_vec(&intent).unwrap()).unwrap();
-            let mut again = OutputFolder {
-                root: root.clone(),
-                record: Record::default(),
-                _lock: FolderLock::take(&place.path().join("lock")).unwrap(),
-            };
-            assert_eq!(
-                again.roll_forward().unwrap_err().kind(),
-                ErrorKind::Integrity
-            );
-        }
-        assert!(place.path().join("victim.txt").exists());
-    }
-
-    #[test]
-    fn a_replaced_set_leaves_nothing_behind() {
-        let place = tempfile::tempdir().unwrap();
-        let mut folder = OutputFolder::open(place.path()).unwrap();
-        stage(&folder, &["a.txt", "b.txt"]);
-        folder
-            .publish(Publication {
-                sets: set(&["a.txt", "b.txt"]),
-                ..Publication::default()
-            })
-            .unwrap();
-        stage(&folder, &["b.txt", "c.txt"]);
-        folder
-            .publish(Publication {
-                sets: set(&["b.txt", "c.txt"]),
-                ..Publication::default()
-            })
-            .unwrap();
-        let there = |name: &str| place.path().join(name).exists();
-        assert!(!there("a.txt") && there("b.txt") && there("c.txt"));
-    }
-}
+mod tests;

@@ -1,84 +1,557 @@
-//! One run at a time on an output folder.
+//! One run at a time on an output folder, on network file systems too.
 //!
-//! The lock file names host and process. Its owner's kernel lock (released by the kernel however
-//! the process ends) says whether the owner lives, so a killed run never blocks the next one.
+//! The lock is a file that exists or does not: locks of the kernel are not seen by other machines
+//! everywhere. It names its owner, who touches it now and then (its heartbeat). A process first
+//! writes a *claim* under a name of its own and then links it to the lock's name, so a lock is
+//! never seen half written. The lock of a dead owner is taken over: at once where the process can
+//! be looked up, else when its heartbeat has stopped for long.
+//!
+//! Two that take over at once must not remove each other's new lock. So the old lock is renamed
+//! first, and given back if it is not the one that was found dead; where the file system knows
+//! kernel locks, only one at a time does so.
 #![allow(
     clippy::disallowed_methods,
     reason = "the lock file is made here and nowhere else"
 )]
 
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::Path;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, flock, futimens};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
+use serde::{Deserialize, Serialize};
 
+use super::crash_point::crash_point;
+use super::files::{create_folders, remove_optional};
 use crate::error::{Error, ErrorKind, Place, Result};
 
-/// A held lock; dropping it frees the folder.
-#[derive(Debug)]
-pub(super) struct FolderLock {
-    _file: File,
+/// Name of the lock in the state folder.
+pub(super) const LOCK_FILE: &str = "lock";
+/// Names of claims, and of locks that are being taken over, begin so.
+const CLAIM_START: &str = "lock-";
+
+/// How often an owner touches its lock.
+const HEARTBEAT: Duration = Duration::from_secs(10);
+/// An owner that can't be looked up is dead when its lock was not touched for so long.
+const SILENCE: Duration = Duration::from_secs(60);
+/// Others can get in between only so often.
+const ATTEMPTS: usize = 100;
+
+/// Who holds a lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Owner {
+    host: String,
+    pid: u32,
+    /// When the process started, in clock ticks since the machine did; ids are used again.
+    started: u64,
+    /// Where the id means something: the start of the machine, and the space of its ids.
+    machine: String,
+    /// Nanoseconds since 1970 when the lock was claimed; tells apart the claims of one process.
+    claimed_ns: u64,
 }
 
-impl FolderLock {
-    /// Takes the lock file `path`.
-    ///
-    /// # Errors
-    /// Another live process holds it, or it can't be written.
-    pub(super) fn take(path: &Path) -> Result<Self> {
+impl Owner {
+    fn this_process() -> Self {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
+        let pid = std::process::id();
+        // Who does not know all of itself is judged by its heartbeat alone.
+        let (started, machine) = match process_state(pid) {
+            ProcessState::Runs(started) if !boot.is_empty() => {
+                (started, format!("{} {}", boot.trim(), space.display()))
+            }
+            _ => (0, String::new()),
+        };
+        Self {
+            host: rustix::system::uname()
+                .nodename()
+                .to_string_lossy()
+                .into_owned(),
+            pid,
+            started,
+            machine,
+            claimed_ns: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
+        }
+    }
+
+    /// Says whether the owner lives, if this process can know.
+    fn is_alive_here(&self, me: &Self) -> Option<bool> {
+        let is_near = self.host == me.host && self.machine == me.machine;
+        if !is_near || me.machine.is_empty() {
+            return None;
+        }
+        match process_state(self.pid) {
+            ProcessState::Runs(started) => Some(started == self.started),
+            ProcessState::Gone => Some(false),
+            ProcessState::Hidden => None,
+        }
+    }
+}
+
+/// What can be known of a process of this machine.
+#[derive(Debug, PartialEq, Eq)]
+enum ProcessState {
+    /// It runs, and started then.
+    Runs(u64),
+    Gone,
+    /// It is there, but belongs to somebody else, and this system shows no more of it.
+    Hidden,
+}
+
+fn process_state(pid: u32) -> ProcessState {
+    match fs::read_to_string(format!("/proc/{pid}/stat")) {
+        Ok(stat) => start_of(&stat).map_or(ProcessState::Gone, ProcessState::Runs),
+        Err(_) => {
+            let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
+            match id.map(test_kill_process) {
+                None | Some(Err(Errno::SRCH)) => ProcessState::Gone,
+                Some(_) => ProcessState::Hidden,
+            }
+        }
+    }
+}
+
+/// Reads out of `/proc/<pid>/stat` when a process started; nothing if it has ended.
+fn start_of(stat: &str) -> Option<u64> {
+    // The name of the program comes before, in parentheses, and may hold anything.
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    // A zombie has ended; only its parent has not looked yet.
+    if matches!(state, "Z" | "X" | "x") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+/// A lock file as it was found.
+#[derive(Debug)]
+struct Found {
+    text: Vec<u8>,
+    owner: Option<Owner>,
+    inode: u64,
+    touched: SystemTime,
+}
+
+impl Found {
+    fn read(path: &Path) -> Result<Option<Self>> {
+        let look = || -> io::Result<Self> {
+            let mut file = File::open(path)?;
+            let mut text = Vec::new();
+            io::Read::read_to_end(&mut file, &mut text)?;
+            let metadata = file.metadata()?;
+            Ok(Self {
+                owner: serde_json::from_slice(&text).ok(),
+                text,
+                inode: metadata.ino(),
+                touched: metadata.modified()?,
+            })
+        };
+        match look() {
+            Ok(found) => Ok(Some(found)),
+            // On NFS a file that goes while it is read is called stale.
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle
+                ) =>
+            {
+                Ok(None)
+            }
+            Err(error) => Err(Error::writing(path, error)),
+        }
+    }
+
+    /// What tells one lock from the next, but for its heartbeat.
+    fn is_same(&self, other: &Self) -> bool {
+        self.inode == other.inode && self.text == other.text
+    }
+
+    fn silence(&self, now: SystemTime) -> Duration {
+        now.duration_since(self.touched).unwrap_or_default()
+    }
+
+    fn is_dead(&self, me: &Owner, now: SystemTime) -> bool {
+        self.owner
+            .as_ref()
+            .and_then(|owner| owner.is_alive_here(me))
+            .map_or_else(|| self.silence(now) > SILENCE, |is_alive| !is_alive)
+    }
+
+    fn refusal(&self, path: &Path, me: &Owner, now: SystemTime) -> Error {
+        let silence = self.silence(now).as_secs();
+        let Some(owner) = &self.owner else {
+            let message = format!("the output folder is locked by something, {silence} s ago");
+            return Error::new(ErrorKind::OutputRefused, message)
+                .at(Place::file(path.display().to_string()))
+                .hint("if nothing writes here, remove this file");
+        };
+        let age = now
+            .duration_since(UNIX_EPOCH + Duration::from_nanos(owner.claimed_ns))
+            .unwrap_or_default();
+        let message = format!(
+            "the output folder is in use by process {} on {} for {} s (last sign of life {silence} s \
+             ago)",
+            owner.pid,
+            owner.host,
+            age.as_secs()
+        );
+        let hint = if owner.is_alive_here(me).is_some() {
+            "wait for it to end, then run the command again".into()
+        } else {
+            format!(
+                "wait for it to end, then run the command again; if it is dead, it is taken over \
+                 {} s after its last sign of life",
+                SILENCE.as_secs()
+            )
+        };
+        Error::new(ErrorKind::OutputRefused, message)
+            .at(Place::file(path.display().to_string()))
+            .hint(hint)
+    }
+}
+
+/// A file that names this process, not yet under the lock's name.
+struct Claim {
+    path: PathBuf,
+    file: File,
+    /// The time of the file system, whose clock may differ from ours.
+    now: SystemTime,
+}
+
+impl Claim {
+    fn write(path: PathBuf, me: &Owner) -> Result<Self> {
+        let at = |error| Error::writing(&path, error);
+        let mut text = serde_json::to_vec(me).map_err(|error| at(error.into()))?;
+        text.push(b'\n');
         let mut file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
-            .truncate(false)
-            .open(path)
-            .map_err(|error| Error::writing(path, error))?;
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-            let mut owner = String::new();
-            let known = file.read_to_string(&mut owner).is_ok() && !owner.trim().is_empty();
-            let owner = if known {
-                owner.trim()
-            } else {
-                "another process"
-            };
-            return Err(Error::new(
-                ErrorKind::OutputRefused,
-                format!("the output folder is in use by {owner}"),
-            )
-            .at(Place::file(path.display().to_string()))
-            .hint("wait for it to end, then run the command again"));
-        }
-        let host = rustix::system::uname()
-            .nodename()
-            .to_string_lossy()
-            .into_owned();
+            .truncate(true)
+            .open(&path)
+            .map_err(at)?;
+        crash_point("claim-made");
         let written = file
-            .set_len(0)
-            .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| writeln!(file, "process {} on {host}", std::process::id()));
-        written.map_err(|error| Error::writing(path, error))?;
-        Ok(Self { _file: file })
+            .write_all(&text)
+            .and_then(|()| file.metadata()?.modified());
+        crash_point("claim-written");
+        match written {
+            Ok(now) => Ok(Self { path, file, now }),
+            Err(error) => {
+                let _ = fs::remove_file(&path);
+                Err(at(error))
+            }
+        }
     }
+
+    /// Gives the claim the lock's name; says no if there is a lock already.
+    fn name_lock(&mut self, lock: &Path, me: &Owner) -> io::Result<bool> {
+        match fs::hard_link(&self.path, lock) {
+            Ok(()) => Ok(true),
+            // Network file systems may say so though it was this very link.
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                Ok(self.file.metadata()?.nlink() == 2)
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Err(error),
+            // No links here. A kill between the next two steps leaves a lock without an owner.
+            Err(_) => match OpenOptions::new().write(true).create_new(true).open(lock) {
+                Ok(mut file) => {
+                    serde_json::to_writer(&mut file, me)?;
+                    self.file = file;
+                    Ok(true)
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+                Err(error) => Err(error),
+            },
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        // One that stays is removed by the next owner.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// A held lock; dropping it frees the folder.
+#[derive(Debug)]
+pub(super) struct FolderLock {
+    path: PathBuf,
+    inode: u64,
+    heartbeat: Option<(Sender<()>, JoinHandle<()>)>,
+}
+
+impl FolderLock {
+    /// Takes the lock of the state folder `state`.
+    ///
+    /// # Errors
+    /// Another live process holds it, or it can't be written.
+    pub(super) fn take(state: &Path) -> Result<Self> {
+        let me = Owner::this_process();
+        let path = state.join(LOCK_FILE);
+        let host = me.host.replace('/', "_");
+        let own = format!("{CLAIM_START}{host}-{}-{}", me.pid, me.claimed_ns);
+        for _ in 0..ATTEMPTS {
+            create_folders(state)?;
+            let mut claim = Claim::write(state.join(&own), &me)?;
+            match claim.name_lock(&path, &me) {
+                Ok(true) => {
+                    crash_point("lock-named");
+                    let file = claim.file.try_clone();
+                    let file = file.map_err(|error| Error::writing(&path, error))?;
+                    drop(claim);
+                    let lock = Self::hold(path, file)?;
+                    sweep(state)?;
+                    crash_point("lock-taken");
+                    return Ok(lock);
+                }
+                Ok(false) => {}
+                // Whoever has got the lock has swept our claim away.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(error) => return Err(Error::writing(&path, error)),
+            }
+            let Some(found) = Found::read(&path)? else {
+                continue;
+            };
+            if !found.is_dead(&me, claim.now) {
+                return Err(found.refusal(&path, &me, claim.now));
+            }
+            remove_dead(state, &path, &found, &state.join(format!("{own}-dead")))?;
+        }
+        Err(Error::new(
+            ErrorKind::OutputRefused,
+            "the lock of the output folder changes hands all the time",
+        )
+        .at(Place::file(path.display().to_string()))
+        .hint("run the command again"))
+    }
+
+    fn hold(path: PathBuf, file: File) -> Result<Self> {
+        let inode = file
+            .metadata()
+            .map_err(|error| Error::writing(&path, error))?
+            .ino();
+        let (stop, stopped) = channel::<()>();
+        let beat = move || {
+            while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
+                // By the file system's clock. One beat may fail; the next will do.
+                let now = Timespec {
+                    tv_sec: 0,
+                    tv_nsec: UTIME_NOW,
+                };
+                let times = Timestamps {
+                    last_access: now,
+                    last_modification: now,
+                };
+                let _ = futimens(&file, &times);
+            }
+        };
+        // Without a thread left the lock still holds on this machine, and `check` tells its loss.
+        let thread = std::thread::Builder::new()
+            .name("heartbeat".into())
+            .spawn(beat);
+        Ok(Self {
+            path,
+            inode,
+            heartbeat: thread.ok().map(|thread| (stop, thread)),
+        })
+    }
+
+    /// Makes sure that the lock was not taken over, as may happen to a process that was stopped
+    /// for long or cut off from the file system.
+    ///
+    /// # Errors
+    /// It was.
+    pub(super) fn check(&self) -> Result<()> {
+        if self.is_held() {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorKind::OutputRefused,
+            "another run has taken over this output folder, because this one gave no sign of life",
+        )
+        .at(Place::file(self.path.display().to_string()))
+        .hint("wait for the other to end, then run the command again"))
+    }
+
+    fn is_held(&self) -> bool {
+        fs::symlink_metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
+    }
+}
+
+impl Drop for FolderLock {
+    fn drop(&mut self) {
+        if let Some((stop, thread)) = self.heartbeat.take() {
+            drop(stop);
+            let _ = thread.join();
+        }
+        crash_point("lock-removing");
+        if self.is_held() {
+            // One that stays is taken over once this process has ended.
+            let _ = fs::remove_file(&self.path);
+        }
+        crash_point("lock-removed");
+    }
+}
+
+/// Removes the lock of a dead owner, unless it is another one by now.
+fn remove_dead(state: &Path, path: &Path, dead: &Found, aside: &Path) -> Result<()> {
+    // Only one at a time, where the file system can do that.
+    let guard = File::open(state);
+    if let Ok(guard) = &guard {
+        let _ = flock(guard, FlockOperation::LockExclusive);
+    }
+    if !Found::read(path)?.is_some_and(|found| found.is_same(dead)) {
+        return Ok(());
+    }
+    match fs::rename(path, aside) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        renamed => renamed.map_err(|error| Error::writing(path, error))?,
+    }
+    crash_point("stale-lock-renamed");
+    let is_dead = Found::read(aside)?.is_some_and(|found| found.is_same(dead));
+    if !is_dead {
+        // If that fails, its owner will notice before it publishes.
+        let _ = fs::hard_link(aside, path);
+    }
+    remove_optional(aside)?;
+    crash_point("stale-lock-removed");
+    Ok(())
+}
+
+/// Removes the claims that others have left; who is at it just now will try again.
+fn sweep(state: &Path) -> Result<()> {
+    let at = |error| Error::writing(state, error);
+    for entry in fs::read_dir(state).map_err(at)? {
+        let entry = entry.map_err(at)?;
+        if entry.file_name().to_string_lossy().starts_with(CLAIM_START) {
+            remove_optional(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    fn leave(state: &Path, change: impl FnOnce(&mut Owner)) {
+        let mut owner = Owner::this_process();
+        change(&mut owner);
+        fs::create_dir_all(state).unwrap();
+        fs::write(state.join(LOCK_FILE), serde_json::to_vec(&owner).unwrap()).unwrap();
+    }
+
+    fn age(path: &Path, seconds: u64) {
+        let file = OpenOptions::new().write(true).open(path).unwrap();
+        let then = SystemTime::now() - Duration::from_secs(seconds);
+        file.set_modified(then).unwrap();
+    }
 
     #[test]
     fn the_second_is_told_who_holds_it() {
         let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("lock");
-        let held = FolderLock::take(&path).unwrap();
-        let refused = FolderLock::take(&path).unwrap_err();
+        let held = FolderLock::take(folder.path()).unwrap();
+        let refused = FolderLock::take(folder.path()).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::OutputRefused);
+        let said = refused.to_string();
+        let me = Owner::this_process();
         assert!(
-            refused
-                .to_string()
-                .contains(&format!("process {}", std::process::id()))
+            said.contains(&format!("process {} on {}", me.pid, me.host)),
+            "{said}"
         );
+        held.check().unwrap();
         drop(held);
-        FolderLock::take(&path).unwrap();
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+        FolderLock::take(folder.path()).unwrap();
+    }
+
+    #[test]
+    fn the_dead_are_taken_over_and_the_living_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = folder.path();
+        let path = state.join(LOCK_FILE);
+        let is_refused = || FolderLock::take(state).is_err();
+        // An id that was used again.
+        leave(state, |owner| owner.started += 1);
+        assert!(!is_refused());
+        // Another machine: its heartbeat counts.
+        leave(state, |owner| owner.machine = "other".into());
+        assert!(is_refused());
+        age(&path, 50);
+        assert!(is_refused());
+        age(&path, 70);
+        assert!(!is_refused());
+        // No owner can be read.
+        fs::write(&path, "").unwrap();
+        assert!(is_refused());
+        age(&path, 70);
+        assert!(!is_refused());
+        // However long a living process of this machine was silent.
+        leave(state, |_| ());
+        age(&path, 1000);
+        assert!(is_refused());
+    }
+
+    #[test]
+    fn processes_are_told_apart() {
+        let stat = |state| format!("7 (a ) b) {state} {} 4242 0", "1 ".repeat(18));
+        assert_eq!(start_of(&stat("S")), Some(4242));
+        assert_eq!(start_of(&stat("Z")), None);
+        let own = process_state(std::process::id());
+        assert!(matches!(own, ProcessState::Runs(started) if started > 0));
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let pid = child.id();
+        child.wait().unwrap();
+        assert_eq!(process_state(pid), ProcessState::Gone);
+    }
+
+    #[test]
+    fn of_many_that_take_over_at_once_one_gets_the_lock() {
+        for _ in 0..50 {
+            let folder = tempfile::tempdir().unwrap();
+            let state = folder.path();
+            leave(state, |owner| owner.started += 1);
+            let (start, got, end) = (Barrier::new(4), AtomicUsize::new(0), Barrier::new(4));
+            std::thread::scope(|scope| {
+                for _ in 0..4 {
+                    scope.spawn(|| {
+                        start.wait();
+                        let lock = FolderLock::take(state);
+                        if let Ok(lock) = &lock {
+                            got.fetch_add(1, Ordering::SeqCst);
+                            lock.check().unwrap();
+                        }
+                        end.wait();
+                    });
+                }
+            });
+            assert_eq!(got.load(Ordering::SeqCst), 1);
+            assert_eq!(fs::read_dir(state).unwrap().count(), 0);
+        }
+    }
+
+    #[test]
+    fn an_owner_notices_the_loss_of_its_lock() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = FolderLock::take(folder.path()).unwrap();
+        let path = folder.path().join(LOCK_FILE);
+        fs::rename(&path, folder.path().join("x")).unwrap();
+        fs::write(&path, "other").unwrap();
+        assert!(held.check().is_err());
+        drop(held);
+        assert_eq!(fs::read(&path).unwrap(), b"other");
     }
 }

@@ -1,20 +1,26 @@
 //! Publishing: an output folder shows only complete files under their final names.
 //!
 //! Files grow in a hidden staging folder on the target's file system. When all of a set are
-//! complete they are made durable, an *intent* is written that names them, they are renamed, and a
-//! *record* says that the set stands. A kill at any moment leaves either no final name, or an
+//! complete they are made durable, an *intent* is written that names them, they are renamed, and
+//! the *record* says that the set stands. A kill at any moment leaves either no final name, or an
 //! intent that the next run rolls forward. Renaming before syncing could leave empty files under
 //! final names after a power cut.
 
+mod crash_point;
 mod files;
 mod folder;
 mod lock;
+mod log;
 mod record;
+mod sync;
 
+#[cfg(debug_assertions)]
+pub use crash_point::arm_crash_point;
+pub use crash_point::{CRASH_POINTS, crash_point};
 pub use files::{
     AtomicFile, append, create_folders, create_spill, read_optional, remove_optional,
-    write_atomically,
+    stream_atomically, write_atomically,
 };
-
-pub use folder::{OutputFolder, Publication, STATE_FOLDER, SetState};
+pub use folder::{FolderOptions, OutputFolder, Publication, STATE_FOLDER, SetState, Staging};
 pub use record::{InputStamp, Record, SetRecord, TableIdentity};
+pub use sync::SyncMode;

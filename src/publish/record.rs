@@ -7,23 +7,15 @@ use std::time::UNIX_EPOCH;
 use serde::{Deserialize, Serialize};
 
 use crate::dialect::Dialect;
-use crate::error::{Error, ErrorKind, Place, Result};
-use crate::exchange::FileSummary;
+use crate::error::{Error, Result};
+use crate::exchange::{FileSummary, deserialize_summaries};
 use crate::partition::Partitioning;
 use crate::schema::TableKind;
 use crate::values::Charset;
 
-/// Name and version of the record format.
-const FORMAT: &str = "skyprep-record";
-const VERSION: u32 = 1;
-
 /// All sets of files that stand complete in an output folder.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Record {
-    format: String,
-    version: u32,
-    /// Version of skyprep that wrote it last.
-    pub skyprep: String,
     /// The sets by name: one per table.
     pub sets: BTreeMap<String, SetRecord>,
 }
@@ -58,6 +50,7 @@ pub struct SetRecord {
     /// The inputs as they were.
     pub inputs: Vec<InputStamp>,
     /// The files.
+    #[serde(deserialize_with = "deserialize_summaries")]
     pub files: Vec<FileSummary>,
     /// What the run counted, for reports.
     pub report: serde_json::Value,
@@ -106,48 +99,5 @@ impl InputStamp {
             modified_ns: modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
             sha256: None,
         })
-    }
-}
-
-impl Default for Record {
-    fn default() -> Self {
-        Self {
-            format: FORMAT.into(),
-            version: VERSION,
-            skyprep: env!("CARGO_PKG_VERSION").into(),
-            sets: BTreeMap::new(),
-        }
-    }
-}
-
-impl Record {
-    /// Reads a record from the bytes of the file `path`.
-    ///
-    /// # Errors
-    /// The bytes are no record, or one of a newer skyprep.
-    pub fn from_bytes(path: &Path, bytes: &[u8]) -> Result<Self> {
-        let refuse = |message: String| {
-            Error::new(ErrorKind::OutputRefused, message)
-                .at(Place::file(path.display().to_string()))
-                .hint("choose another output folder, or remove this one")
-        };
-        let record: Self = serde_json::from_slice(bytes)
-            .map_err(|error| refuse(format!("not a record of skyprep: {error}")))?;
-        if record.format != FORMAT || record.version != VERSION {
-            return Err(refuse(format!(
-                "a record of format {} {}, expected {FORMAT} {VERSION}",
-                record.format, record.version
-            )));
-        }
-        Ok(record)
-    }
-
-    /// Returns the bytes of the record file.
-    ///
-    /// # Errors
-    /// The record can't be expressed, which is a fault of skyprep.
-    pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        serde_json::to_vec(self)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("record: {error}")))
     }
 }

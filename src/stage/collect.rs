@@ -77,17 +77,12 @@ fn add_recorded(
     identity.database = hints.database.clone().or(identity.database);
     let table = entry(&identity, tables)?;
     for file in files {
-        let name = file
-            .path
-            .rsplit('/')
-            .next()
-            .unwrap_or(&file.path)
-            .to_owned();
+        let path = file.path();
         table.files.push(SourceFile {
-            path: root.join(&file.path),
-            name,
-            chunk: file.chunk,
-            is_overlap: file.is_overlap,
+            path: root.join(&*path),
+            name: path[file.folder().len()..].to_owned(),
+            chunk: file.chunk(),
+            is_overlap: file.is_overlap(),
             recorded: Some(file.clone()),
         });
     }

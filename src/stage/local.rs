@@ -15,8 +15,7 @@ use crate::exchange::{FileDigest, FileSummary};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::pipeline::{Events, Outlook, PassOutlook, Replace, TableOutlook, check_writable};
 use crate::publish::{
-    InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, append, read_optional,
-    write_atomically,
+    FolderOptions, InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, append,
 };
 use crate::schema::TableKind;
 use crate::source::{Input, InputFormat, InputName};
@@ -50,6 +49,8 @@ pub struct StageOptions {
     pub hints: TableHints,
     /// What to do with tables that were staged from something else.
     pub replace: Replace,
+    /// How the destination is opened and written.
+    pub folder: FolderOptions,
 }
 
 /// What was staged.
@@ -81,8 +82,10 @@ pub fn stage(options: &StageOptions, events: &dyn Events) -> Result<StageOutcome
     let mut record = OutputFolder::peek(&options.dest)?;
     let mut missing = missing_tables(options, &tables, &stamps, record.as_ref())?;
     let is_unchanged = missing.is_empty();
-    if !is_unchanged {
-        let mut folder = OutputFolder::open(&options.dest)?;
+    if is_unchanged {
+        OutputFolder::tidy(&options.dest, options.folder);
+    } else {
+        let mut folder = OutputFolder::open(&options.dest, options.folder)?;
         missing = missing_tables(options, &tables, &stamps, Some(folder.record()))?;
         let mut sets = BTreeMap::new();
         for name in &missing {
@@ -100,7 +103,7 @@ pub fn stage(options: &StageOptions, events: &dyn Events) -> Result<StageOutcome
             dropped: Vec::new(),
         })?;
         folder.clear_staging()?;
-        record = Some(folder.record().clone());
+        record = Some(folder.into_record());
     }
     let record = record.unwrap_or_default();
     let manifests = write_manifests(options, &tables, &record)?;
@@ -337,9 +340,8 @@ fn write_manifests(
             }
         }
         let path = options.dest.join(database).join(MANIFEST_FILE);
-        let bytes = manifest.to_bytes()?;
-        if read_optional(&path)?.as_deref() != Some(&bytes) {
-            write_atomically(&path, &bytes)?;
+        if !manifest.stands_at(&path)? {
+            manifest.write(&path, options.folder.sync)?;
         }
         paths.push(path);
     }

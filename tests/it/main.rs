@@ -8,6 +8,7 @@
     reason = "tests stop at what they did not expect"
 )]
 
+mod crash;
 mod dialect;
 mod finishes;
 mod geometry;
@@ -18,6 +19,7 @@ mod naive_chunker;
 mod naive_tokenizer;
 mod options;
 mod pipes;
+mod places;
 mod refusals;
 mod regressions;
 mod rerun;

@@ -1,7 +1,8 @@
 //! Running again: nothing twice, nothing lost, nothing of others touched.
 
 use std::fs;
-use std::process::{Command, Stdio};
+use std::io::Write;
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::harness::{Bench, files, times, words};
@@ -89,41 +90,115 @@ fn a_lost_file_is_made_again() {
     assert!(files(&bench.path("out")) == first);
 }
 
-#[test]
-fn a_kill_at_any_moment_leaves_nothing_half_done() {
-    let bench = Bench::new();
-    bench.write("x.txt", text(30_000));
+/// A run that waits for more on stdin, which is what keeps it going.
+fn waiting(bench: &Bench, command: &str, sign: &str) -> Child {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_skyprep"))
+        .args(words(command))
+        .current_dir(bench.root())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    child
+        .stdin
+        .as_mut()
+        .unwrap()
+        .write_all(b"1\t2\t3\n")
+        .unwrap();
     let start = Instant::now();
+    while !bench.path(sign).exists() {
+        assert!(
+            start.elapsed() < Duration::from_secs(30),
+            "{sign} is not there"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+fn kill(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
+#[test]
+fn a_second_run_is_refused_while_the_first_runs_and_takes_over_when_it_is_dead() {
+    let bench = Bench::new();
+    bench.write("x.txt", text(100));
+    let first = waiting(
+        &bench,
+        &PARTITION.replace("x.txt", "-"),
+        "out/.skyprep/lock",
+    );
+    let host = String::from_utf8(bench.shell("uname -n").ok().stdout).unwrap();
+    let owner = format!("process {} on {}", first.id(), host.trim());
+    bench.run(words(PARTITION)).failed(
+        5,
+        &[&owner, "last sign of life", "hint: wait for it to end"],
+    );
+    assert!(files(&bench.path("out")).is_empty());
+    kill(first);
     bench.run(words(PARTITION)).ok();
-    let whole = start.elapsed();
+    assert!(!bench.path("out/.skyprep/lock").exists());
+}
+
+#[test]
+fn one_output_file_has_one_writer() {
+    let bench = Bench::new();
+    bench.write("x.txt", text(100));
+    let first = waiting(&bench, "convert - -o y.txt", ".y.txt.partial");
+    let again = "convert x.txt -o y.txt";
+    bench
+        .run(words(again))
+        .failed(5, &["y.txt", "another process", "hint"]);
+    kill(first);
+    assert!(bench.path(".y.txt.partial").exists());
+    bench.run(words(again)).ok();
+    assert_eq!(
+        fs::read(bench.path("y.txt")).unwrap(),
+        fs::read(bench.path("x.txt")).unwrap()
+    );
+    assert!(!bench.path(".y.txt.partial").exists());
+}
+
+#[test]
+fn of_many_that_take_over_at_once_one_runs() {
+    let bench = Bench::in_memory();
+    bench.write("x.txt", text(300));
+    bench.run(words(PARTITION)).ok();
     let expected = files(&bench.path("out"));
-    let rounds = 25u32;
-    for round in 0..rounds {
+    for round in 0..5 {
         fs::remove_dir_all(bench.path("out")).unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_skyprep"))
-            .args(words(PARTITION))
-            .current_dir(bench.root())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        std::thread::sleep((whole * round / rounds).max(Duration::from_millis(1)));
-        child.kill().unwrap();
-        child.wait().unwrap();
-        for (name, bytes) in files(&bench.path("out")) {
-            assert_eq!(
-                Some(&bytes),
-                expected.get(&name),
-                "{name} is partial, round {round}"
-            );
-        }
-        bench.run(words(PARTITION)).ok();
-        assert!(files(&bench.path("out")) == expected, "round {round}");
-        let state: Vec<_> = fs::read_dir(bench.path("out/.skyprep"))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .filter(|name| !["record.json", "report.json", "lock"].contains(&name.as_str()))
+        kill(waiting(
+            &bench,
+            &PARTITION.replace("x.txt", "-"),
+            "out/.skyprep/lock",
+        ));
+        let runs: Vec<Child> = (0..4)
+            .map(|_| {
+                Command::new(env!("CARGO_BIN_EXE_skyprep"))
+                    .args(words(PARTITION))
+                    .current_dir(bench.root())
+                    .stdout(Stdio::null())
+                    .stderr(Stdio::piped())
+                    .spawn()
+                    .unwrap()
+            })
             .collect();
-        assert!(state.is_empty(), "litter: {state:?}");
+        let mut done = 0;
+        for run in runs {
+            let output = run.wait_with_output().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            match output.status.code() {
+                Some(0) => done += 1,
+                Some(5) => assert!(said.contains("in use by"), "round {round}: {said}"),
+                other => panic!("round {round}: {other:?}: {said}"),
+            }
+        }
+        assert!(done > 0, "round {round}");
+        assert!(files(&bench.path("out")) == expected, "round {round}");
+        let left = fs::read_dir(bench.path("out/.skyprep")).unwrap();
+        assert_eq!(left.count(), 1, "round {round}");
     }
 }

@@ -73,3 +73,18 @@ fn plain_files_are_staged_by_their_names() {
         "{manifest}"
     );
 }
+
+#[test]
+fn a_stage_that_fails_leaves_no_copies() {
+    let bench = Bench::new();
+    bench.write("one/chunk_7.txt", "1\t2\n");
+    bench.write("one/chunk_8.txt", "3\t4\n");
+    bench.write("site/d/T/chunk_8.txt", "mine");
+    bench
+        .run(words(
+            "stage one site --database d --table T --kind director",
+        ))
+        .failed(5, &["chunk_8.txt", "exists"]);
+    let state = fs::read_dir(bench.path("site/.skyprep")).unwrap();
+    assert_eq!(state.count(), 0);
+}

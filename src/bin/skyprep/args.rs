@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use skyprep::exchange::Finish;
+use skyprep::publish::SyncMode;
 
 /// Gets astronomical catalogues ready for Qserv.
 ///
@@ -78,6 +79,10 @@ pub struct GlobalArgs {
     /// section such as [convert] for one
     #[arg(short, long, global = true, value_name = "FILE.toml")]
     pub config: Option<PathBuf>,
+    /// How files are made to last before they get their names: fs (one syncfs), file (each by
+    /// itself), none (scratch space: a power cut may lose them), or auto, by their number
+    #[arg(long, global = true, value_name = "HOW", default_value = "auto")]
+    pub sync: SyncMode,
     /// Print errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,

@@ -19,6 +19,8 @@ mod signals;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::Context;
 
@@ -30,7 +32,12 @@ use crate::signals::Interruption;
 
 fn main() -> ExitCode {
     allocator::share_heap();
+    #[cfg(debug_assertions)]
+    if let Ok(place) = std::env::var("SKYPREP_CRASH_AT") {
+        skyprep::publish::arm_crash_point(&place);
+    }
     quiet_decoder_panics();
+    survive_file_size_limit();
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let resolved = match layers::resolve(&arguments) {
         Ok(resolved) => resolved,
@@ -74,4 +81,12 @@ fn quiet_decoder_panics() {
             default(info);
         }
     }));
+}
+
+/// A file that would pass the limit of `ulimit -f` is an error when it is written, as a full disk
+/// is; without a handler the signal would end the process.
+fn survive_file_size_limit() {
+    let seen = Arc::new(AtomicBool::new(false));
+    // If that can't be had, the signal ends the process, and the next run tidies up.
+    let _ = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, seen);
 }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use skyprep::error::{Error, Place};
 use skyprep::pipeline::PassLimits;
+use skyprep::publish::FolderOptions;
 use skyprep::report::Report;
 use skyprep::resources::{
     ByteSize, available_memory, available_threads, is_in_memory, open_files_limit,
@@ -35,6 +36,8 @@ pub struct Session {
     pub command: String,
     /// The configuration file, if there is one.
     pub config: Option<PathBuf>,
+    /// How output folders are opened and written.
+    pub folder: FolderOptions,
     options: Value,
     limits: PassLimits,
 }
@@ -70,6 +73,10 @@ impl Session {
             interruption,
             command: resolved.command.clone(),
             config: resolved.origins.config.clone(),
+            folder: FolderOptions {
+                sync: global.sync,
+                ..FolderOptions::default()
+            },
             options: Value::Object(resolved.options.clone()),
             limits,
         })

@@ -18,6 +18,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
         replace: settings::replace(args.force),
         has_digests: args.digests.checksum_inputs,
         report: session.begin_report(),
+        folder: session.folder,
     };
     let progress = Progress::new(session);
     books::check(&args.books, DataTo::Files, &[])?;

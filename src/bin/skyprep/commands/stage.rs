@@ -42,6 +42,7 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
             charset: settings::charset(args.charset.as_deref()),
         },
         replace: settings::replace(args.force),
+        folder: session.folder,
     };
     books::check(&args.books, DataTo::Files, &[])?;
     if args.books.dry_run {

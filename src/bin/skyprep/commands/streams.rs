@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::Result;
 use serde_json::json;
 use skyprep::convert::RowTarget;
-use skyprep::error::{Error, ErrorKind, Place};
+use skyprep::error::Error;
 use skyprep::pipeline::{
     OutputState, PassInput, PassJob, Standing, StreamOutcome, TableJob, TextInput, check_writable,
     columns_of, outlook, standing, stream,
@@ -179,17 +179,18 @@ fn to_file(
         };
         foretell(&command, session, state)?;
     }
-    if stands && !command.is_forced {
-        return Err(Error::new(ErrorKind::OutputRefused, "exists already")
-            .at(Place::file(command.output))
-            .hint("choose another name, or replace it with --force")
-            .into());
-    }
     if command.books.dry_run {
+        if !command.is_forced {
+            AtomicFile::check_new(path)?;
+        }
         return Ok(check_writable(folder_of(&resolved))?);
     }
+    let file = match command.is_forced {
+        true => AtomicFile::create(&resolved)?,
+        false => AtomicFile::create_new(path)?,
+    };
+    let file = file.with_sync(session.folder.sync);
     progress.start(&session.command, total_bytes(&command.inputs));
-    let file = AtomicFile::create(&resolved)?;
     session
         .interruption
         .set_unfinished(Some(hidden_name(&resolved)));
@@ -287,7 +288,7 @@ fn to_folder(
     if command.books.dry_run {
         return books::foretell(session, &root, outlook(&root, &jobs, replace)?);
     }
-    let Standing { done, folder } = standing(&root, &jobs, replace)?;
+    let Standing { done, folder } = standing(&root, &jobs, replace, session.folder)?;
     let mut left = Vec::with_capacity(jobs.len());
     for (job, done) in jobs.into_iter().zip(done) {
         match done {
