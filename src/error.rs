@@ -48,6 +48,11 @@ pub enum ErrorKind {
 }
 
 impl ErrorKind {
+    /// Says whether the work was ended early and can be gone on with.
+    pub fn is_interruption(self) -> bool {
+        matches!(self, Self::Interrupted(_))
+    }
+
     /// Returns the documented exit code.
     pub fn exit_code(self) -> u8 {
         match self {

@@ -72,6 +72,23 @@ impl<R: Read> BlockReader<R> {
         }
     }
 
+    /// Says that `reader` stands at byte `offset` of the stream, where a block begins whose first
+    /// record is on line `line`.
+    #[must_use]
+    pub fn starting_at(self, offset: u64, line: u64) -> Self {
+        Self {
+            line,
+            offset,
+            is_started: true,
+            ..self
+        }
+    }
+
+    /// Returns the first byte of the next block and the line of its first record.
+    pub fn position(&self) -> (u64, u64) {
+        (self.offset, self.line)
+    }
+
     /// Gives up on records longer than `limit` bytes, instead of [`MAX_RECORD_BYTES`].
     #[must_use]
     pub fn with_record_limit(self, limit: usize) -> Self {

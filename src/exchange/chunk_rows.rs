@@ -42,7 +42,7 @@ impl SubChunkCount {
 /// Rows per (chunk, sub-chunk), where those of one chunk come together.
 ///
 /// A sorted list instead of a map: there may be millions, at 24 bytes each.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct ChunkCounts(Vec<((i32, i32), SubChunkCount)>);
 
 impl ChunkCounts {
@@ -71,6 +71,32 @@ impl ChunkCounts {
     /// Returns the bytes of memory that the counts take.
     pub(super) fn memory(&self) -> u64 {
         (self.0.capacity() * size_of::<((i32, i32), SubChunkCount)>()) as u64
+    }
+
+    /// Appends the counts in binary, 24 bytes each.
+    pub(super) fn write_to(&self, out: &mut Vec<u8>) {
+        for ((chunk, sub_chunk), count) in &self.0 {
+            out.extend_from_slice(&chunk.to_le_bytes());
+            out.extend_from_slice(&sub_chunk.to_le_bytes());
+            out.extend_from_slice(&count.rows.to_le_bytes());
+            out.extend_from_slice(&count.overlap_rows.to_le_bytes());
+        }
+    }
+
+    /// Reads what [`Self::write_to`] has written; nothing if it is something else.
+    pub(super) fn read_from(bytes: &[u8]) -> Option<Self> {
+        let (records, rest) = bytes.as_chunks::<24>();
+        let number = |bytes: &[u8]| bytes.try_into().map_or(0, u64::from_le_bytes);
+        let counts = records.iter().map(|record| {
+            let ids = number(&record[..8]);
+            let ids = (ids as i32, (ids >> 32) as i32);
+            let count = SubChunkCount {
+                rows: number(&record[8..16]),
+                overlap_rows: number(&record[16..]),
+            };
+            (ids, count)
+        });
+        rest.is_empty().then(|| Self(counts.collect()))
     }
 
     /// Puts lists behind each other whose chunks come in order and where only the last chunk of one

@@ -5,27 +5,34 @@
 //! of each run are appended to the files; or, where that would be a few rows here and there, the
 //! run goes into the exchange file, and all runs are merged at the end.
 
+use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::chunk_rows::{Buffers, ChunkCounts, ChunkRows, SubChunkCount};
-use super::digest::{FileDigest, FileSummary};
-use super::exchange_file::ExchangeFile;
+use super::digest::{FileDigest, FileState, FileSummary, HexDigest};
+use super::exchange_file::{ExchangeFile, RunPlace};
 use super::grouping::{Entry, Groups};
+use super::journal::{Journal, JournalPlace};
 use super::merge::{CountSink, Merge};
 use super::open_files::OpenFiles;
 use super::packet::Packet;
-use super::{RunKind, Sink};
+use super::progress::Mark;
+use super::{RunEnd, Sink};
 use crate::error::{Error, Result};
-use crate::publish::{append, remove_optional};
+use crate::publish::{append, crash_point, remove_unknown};
 use crate::resources::{Cancel, Lease, MemoryGate};
 
 /// Text is gathered in blocks of this size at most before it is written.
 const MOST_BLOCK: u64 = 256 << 10;
 const LEAST_BLOCK: u64 = 16 << 10;
+
+/// Memory that a merge takes at least.
+const LEAST_MERGE: u64 = 1 << 20;
 
 /// Files that a thread takes at a time: few, for chunks differ in size.
 const PARALLEL_SEGMENTS: usize = 8;
@@ -82,6 +89,8 @@ pub struct ChunkSink {
     options: ChunkSinkOptions,
     block: usize,
     open_files: OpenFiles,
+    /// Where the journal is, if one is kept.
+    place: Option<JournalPlace>,
     state: Mutex<State>,
 }
 
@@ -93,9 +102,25 @@ struct State {
     exchange: Option<ExchangeFile>,
     sub_chunks: ChunkCounts,
     key_index: FileDigest,
+    journal: Option<Journal>,
+    unrecorded: Unrecorded,
     /// Pays for what is kept of each file.
     paid: Lease,
 }
+
+/// What the journal says of a run; lists of files and counts follow it.
+#[derive(Serialize, Deserialize)]
+struct RunRecord {
+    mark: Mark,
+    key_index: FileState,
+    /// Runs that went into the exchange file since the last record.
+    exchange: Vec<RunPlace>,
+    /// Files that were appended to since then; their states follow.
+    files: usize,
+}
+
+/// Bytes of a file's number and state in the journal.
+const FILE_RECORD: usize = 4 + 8 + 8 + 16;
 
 /// Rows of one file in one run.
 struct Segment<'a> {
@@ -114,14 +139,129 @@ impl ChunkSink {
             exchange: None,
             sub_chunks: ChunkCounts::default(),
             key_index: FileDigest::default(),
+            journal: None,
+            unrecorded: Unrecorded::default(),
             paid: options.gate.charge(0),
         };
         Self {
             block: (room / 512).clamp(LEAST_BLOCK, MOST_BLOCK) as usize,
             open_files: OpenFiles::new(options.max_open_files),
             options,
+            place: None,
             state: Mutex::new(state),
         }
+    }
+
+    /// Makes a sink with a journal; goes on where an earlier run was ended, and returns how far
+    /// that one came.
+    ///
+    /// # Errors
+    /// Staged files or the journal can't be opened.
+    pub fn resumable(
+        options: ChunkSinkOptions,
+        place: JournalPlace,
+    ) -> Result<(Self, Option<Mark>)> {
+        let mut earlier = Earlier::default();
+        let files = options.rows.files();
+        let journal = Journal::reopen(&place, |json, lists| {
+            serde_json::from_slice(json).is_ok_and(|run| earlier.take(run, lists, files))
+        })?;
+        let mut sink = Self::new(options);
+        let restored = match journal {
+            Some(journal) if earlier.mark.is_some() => sink.restore(earlier, journal)?,
+            _ => None,
+        };
+        let state = sink.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let (rows, key_index) = (&sink.options.rows, &sink.options.key_index);
+        let mut known: HashSet<String> = state
+            .growing
+            .iter()
+            .enumerate()
+            .filter(|(_, digest)| digest.is_some())
+            .map(|(file, _)| rows.file_name(file))
+            .collect();
+        known.extend(key_index.iter().filter(|_| restored.is_some()).cloned());
+        remove_unknown(&sink.options.staging, |name| known.contains(name))?;
+        sink.place = Some(place);
+        Ok((sink, restored))
+    }
+
+    /// Takes up the staged files of an earlier run; nothing if they are not what it said.
+    fn restore(&mut self, earlier: Earlier, journal: Journal) -> Result<Option<Mark>> {
+        let options = &self.options;
+        let growing: Result<Vec<_>> = earlier
+            .files
+            .par_iter()
+            .enumerate()
+            .map(|(file, state)| {
+                let Some(state) = state else {
+                    return Ok(Some(None));
+                };
+                let path = options.staging.join(options.rows.file_name(file));
+                Ok(FileDigest::restore(&path, state)?.map(|digest| Some(Box::new(digest))))
+            })
+            .collect();
+        let growing: Option<Vec<_>> = growing?.into_iter().collect();
+        let exchange = match earlier.runs.is_empty() {
+            true => Some(None),
+            false => ExchangeFile::reopen(&options.exchange_path, &earlier.runs)?.map(Some),
+        };
+        let key_index = match (&options.key_index, earlier.key_index) {
+            (Some(name), Some(state)) => FileDigest::restore(&options.staging.join(name), &state)?,
+            _ => Some(FileDigest::default()),
+        };
+        let (Some(growing), Some(exchange), Some(key_index)) = (growing, exchange, key_index)
+        else {
+            return Ok(None);
+        };
+        let digests = growing.iter().flatten().count() as u64 * FileDigest::MEMORY;
+        let marks = exchange.as_ref().map_or(0, ExchangeFile::memory);
+        let paid = digests + marks + earlier.sub_chunks.memory();
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        state.paid.absorb(options.gate.charge(paid));
+        state.growing = growing;
+        state.exchange = exchange;
+        state.sub_chunks = earlier.sub_chunks;
+        state.key_index = key_index;
+        state.journal = Some(journal);
+        Ok(earlier.mark)
+    }
+
+    /// Notes in the journal what has come since the last record.
+    fn record(&self, state: &mut State, mark: Option<&Mark>) -> Result<()> {
+        // Without a mark nobody could tell what comes next; the next record tells of this run too.
+        let (Some(place), Some(mark)) = (&self.place, mark) else {
+            return Ok(());
+        };
+        crash_point("run-written");
+        let new = std::mem::take(&mut state.unrecorded);
+        let mut lists = Vec::with_capacity(new.files.len() * FILE_RECORD);
+        let mut files = 0;
+        for file in new.files {
+            let Some(digest) = state.growing.get(file).and_then(Option::as_ref) else {
+                continue;
+            };
+            let known = digest.state();
+            lists.extend_from_slice(&(file as u32).to_le_bytes());
+            lists.extend_from_slice(&known.rows.to_le_bytes());
+            lists.extend_from_slice(&known.bytes.to_le_bytes());
+            lists.extend_from_slice(&known.xxh3.0);
+            files += 1;
+        }
+        new.counts.write_to(&mut lists);
+        let journal = match &mut state.journal {
+            Some(journal) => journal,
+            None => state.journal.insert(Journal::begin(place)?),
+        };
+        let record = RunRecord {
+            mark: mark.clone(),
+            key_index: state.key_index.state(),
+            exchange: new.runs,
+            files,
+        };
+        journal.append(&record, &lists)?;
+        crash_point("run-recorded");
+        Ok(())
     }
 
     /// Brings all rows into their files, and returns the files in order of chunk numbers; `counts`
@@ -139,7 +279,9 @@ impl ChunkSink {
         let mut files = state.whole;
         let mut earlier = state.sub_chunks.into_sorted().into_iter().peekable();
         if let Some(exchange) = &state.exchange {
-            let memory = options.gate.free() / 2;
+            // What is kept of each file, and then the record of all, needs room as well.
+            let kept = (options.rows.files() * size_of::<FileSummary>()) as u64;
+            let memory = (options.gate.free().saturating_sub(kept) / 2).max(LEAST_MERGE);
             let _paid = options.gate.charge(memory);
             let merge = Merge {
                 exchange,
@@ -162,7 +304,7 @@ impl ChunkSink {
                 counts(key, count)
             };
             files = merge.run(&mut state.growing, &mut all)?;
-            remove_optional(&options.exchange_path)?;
+            crash_point("merged");
         } else {
             let grown = state.growing.into_iter().enumerate();
             files.extend(grown.filter_map(|(file, digest)| Some(options.summary(file, digest?))));
@@ -180,7 +322,7 @@ impl ChunkSink {
     /// Chooses the way of a run.
     fn way(&self, state: &State, run: &Run<'_>) -> Result<Finish> {
         let is_first = state.growing.is_empty() && state.exchange.is_none();
-        let is_only = is_first && run.kind == RunKind::Last;
+        let is_only = is_first && run.is_last;
         match self.options.finish {
             _ if is_only && self.options.finish != Finish::Exchange => Ok(Finish::Memory),
             Finish::Memory => Err(Error::usage(format!(
@@ -189,7 +331,7 @@ impl ChunkSink {
             ))
             .hint("raise --memory-limit, or let skyprep choose how files are finished")),
             Finish::Auto if state.exchange.is_some() => Ok(Finish::Exchange),
-            Finish::Auto if run.kind == RunKind::Last => Ok(Finish::Append),
+            Finish::Auto if run.is_last => Ok(Finish::Append),
             Finish::Auto => {
                 let text: usize = run.packets.iter().map(|packet| packet.text().len()).sum();
                 let own: usize = run.packets.iter().map(Packet::rows).sum();
@@ -272,10 +414,15 @@ impl ChunkSink {
             })
             .collect();
         for segment in segments {
+            state.unrecorded.files.insert(segment.file);
             state.files[segment.file] = Some(segment.digest);
         }
+        let counts = ChunkCounts::joined(counts?);
         let before = state.sub_chunks.memory();
-        state.sub_chunks.merge(ChunkCounts::joined(counts?));
+        if self.place.is_some() {
+            state.unrecorded.counts.merge(counts.clone());
+        }
+        state.sub_chunks.merge(counts);
         let more = state.sub_chunks.memory().saturating_sub(before);
         state.paid.absorb(self.options.gate.charge(more));
         Ok(())
@@ -288,6 +435,7 @@ impl ChunkSink {
         buffers: &mut Buffers,
         counts: &mut ChunkCounts,
     ) -> Result<()> {
+        self.options.cancel.check()?;
         let rows = &self.options.rows;
         let path = || self.options.staging.join(rows.file_name(segment.file));
         let mut out = self
@@ -361,27 +509,90 @@ impl ChunkSink {
 struct Run<'a> {
     packets: &'a [Packet],
     groups: Groups,
-    kind: RunKind,
+    is_last: bool,
 }
 
 /// What changes when a run is appended.
 struct Growing<'s> {
     files: &'s mut Vec<Option<Box<FileDigest>>>,
     sub_chunks: &'s mut ChunkCounts,
+    unrecorded: &'s mut Unrecorded,
     paid: &'s mut Lease,
 }
 
-impl Sink for ChunkSink {
-    fn write_run(&self, packets: &[Packet], kind: RunKind) -> Result<()> {
-        if packets.is_empty() {
-            return Ok(());
+/// What has come since the last record of the journal.
+#[derive(Default)]
+struct Unrecorded {
+    /// Files that were appended to.
+    files: BTreeSet<usize>,
+    /// Rows per sub-chunk that were appended.
+    counts: ChunkCounts,
+    /// Runs in the exchange file.
+    runs: Vec<RunPlace>,
+}
+
+/// What the journal of an earlier run says.
+#[derive(Default)]
+struct Earlier {
+    mark: Option<Mark>,
+    files: Vec<Option<FileState>>,
+    key_index: Option<FileState>,
+    runs: Vec<RunPlace>,
+    sub_chunks: ChunkCounts,
+}
+
+impl Earlier {
+    /// Takes in the record of a run; says whether it makes sense.
+    fn take(&mut self, run: RunRecord, lists: &[u8], files: usize) -> bool {
+        let Some((states, counts)) = lists.split_at_checked(run.files * FILE_RECORD) else {
+            return false;
+        };
+        let Some(counts) = ChunkCounts::read_from(counts) else {
+            return false;
+        };
+        if run.files > 0 {
+            self.files.resize(files, None);
         }
+        for bytes in states.chunks_exact(FILE_RECORD) {
+            let number = |at: usize| {
+                let bytes = bytes.get(at..at + 8).and_then(|b| b.try_into().ok());
+                bytes.map_or(0, u64::from_le_bytes)
+            };
+            let file = (number(0) & u64::from(u32::MAX)) as usize;
+            let mut xxh3 = [0; 16];
+            xxh3.copy_from_slice(&bytes[20..]);
+            let Some(known) = self.files.get_mut(file) else {
+                return false;
+            };
+            *known = Some(FileState {
+                rows: number(4),
+                bytes: number(12),
+                xxh3: HexDigest(xxh3),
+            });
+        }
+        self.sub_chunks.merge(counts);
+        self.runs.extend(run.exchange);
+        self.key_index = Some(run.key_index);
+        self.mark = Some(run.mark);
+        true
+    }
+}
+
+impl Sink for ChunkSink {
+    fn write_run(&self, packets: &[Packet], end: RunEnd<'_>) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let state = &mut *state;
+        if packets.is_empty() {
+            // Only now is known that the run before was the last.
+            return match state.journal.is_some() {
+                true => self.record(state, end.mark()),
+                false => Ok(()),
+            };
+        }
         let run = Run {
             packets,
             groups: Groups::of(packets, self.options.rows.files())?,
-            kind,
+            is_last: end.is_last(),
         };
         let way = self.way(state, &run)?;
         let State {
@@ -390,7 +601,9 @@ impl Sink for ChunkSink {
             exchange,
             sub_chunks,
             key_index,
+            unrecorded,
             paid,
+            ..
         } = state;
         let (rows, keys) = rayon::join(
             || match way {
@@ -405,20 +618,28 @@ impl Sink for ChunkSink {
                     self.spill(&run, exchange)?;
                     let more = memory(exchange) - before;
                     paid.absorb(self.options.gate.charge(more));
+                    let last = exchange.as_ref().and_then(ExchangeFile::last_run);
+                    unrecorded.runs.extend(last);
                     Ok(())
                 }
-                Finish::Append | Finish::Auto => self.append_run(
-                    &run,
-                    &mut Growing {
+                Finish::Append | Finish::Auto => {
+                    let mut growing = Growing {
                         files: growing,
                         sub_chunks,
+                        unrecorded,
                         paid,
-                    },
-                ),
+                    };
+                    self.append_run(&run, &mut growing)
+                }
             },
             || self.write_key_index(packets, key_index),
         );
-        rows.and(keys)
+        rows.and(keys)?;
+        // What is written at once is made again at once.
+        match way {
+            Finish::Memory => Ok(()),
+            _ => self.record(state, end.mark()),
+        }
     }
 }
 

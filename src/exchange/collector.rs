@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::packet::{Packet, PacketShape};
-use super::{RunKind, Sink};
+use super::progress::{Mark, OutputCounts, PiecePosition};
+use super::{RunEnd, Sink};
 use crate::error::{Error, Result};
 use crate::resources::{Cancel, Lease, MemoryGate};
 
@@ -41,6 +42,17 @@ pub struct CollectorOptions<'a> {
     pub sinks: Vec<&'a dyn Sink>,
     /// Shape of each output's packets.
     pub shapes: Vec<PacketShape>,
+    /// How far each output has come in an earlier run; nothing for those at the beginning.
+    pub starts: Vec<Option<Mark>>,
+}
+
+/// What is known of an output in the end.
+#[derive(Debug, Clone, Default)]
+pub struct OutputTotals {
+    /// What was counted in all pieces.
+    pub counts: OutputCounts,
+    /// The most bytes that its packets held at once.
+    pub memory_peak: u64,
 }
 
 /// Orders the packets of one pass and hands them to the sinks in runs.
@@ -56,6 +68,8 @@ pub struct Collector<'a> {
 struct State {
     /// Number of the oldest piece that is not finished.
     oldest: u64,
+    /// Where the oldest piece and those after it begin, as far as they have been handed out.
+    positions: BTreeMap<u64, PiecePosition>,
     /// Pieces after the oldest.
     younger: BTreeMap<u64, Waiting>,
     outputs: Vec<Output>,
@@ -67,7 +81,8 @@ struct State {
 #[derive(Default)]
 struct Waiting {
     packets: Vec<(usize, Packet)>,
-    is_finished: bool,
+    /// What was counted for each output, once the piece is finished.
+    finished: Option<Vec<OutputCounts>>,
 }
 
 /// The run of one output that is in order and not yet written.
@@ -75,6 +90,12 @@ struct Waiting {
 struct Output {
     run: Vec<Packet>,
     bytes: u64,
+    /// Rows of the oldest piece that have come.
+    rows_of_oldest: u64,
+    /// What was counted in the pieces before the oldest.
+    counts: OutputCounts,
+    /// How far an earlier run came: piece, and rows of it.
+    start: (u64, u64),
     is_being_written: bool,
     /// The most bytes that this output's packets held at once.
     peak: u64,
@@ -82,13 +103,14 @@ struct Output {
 }
 
 impl<'a> Collector<'a> {
-    /// Makes a collector for piece numbers from 0.
+    /// Makes a collector for piece numbers from [`first_piece`].
     pub fn new(options: CollectorOptions<'a>) -> Self {
         let CollectorOptions {
             gate,
             cancel,
             sinks,
             shapes,
+            starts,
         } = options;
         let one_each: u64 = shapes.iter().map(PacketShape::bytes).sum();
         Self {
@@ -96,15 +118,26 @@ impl<'a> Collector<'a> {
             gate,
             cancel,
             state: Mutex::new(State {
-                oldest: 0,
+                oldest: first_piece(&starts),
+                positions: BTreeMap::new(),
                 younger: BTreeMap::new(),
-                outputs: sinks.iter().map(|_| Output::default()).collect(),
+                outputs: starts.into_iter().map(Output::starting).collect(),
                 idle: sinks.iter().map(|_| Vec::new()).collect(),
                 failure: None,
             }),
             sinks,
             shapes,
         }
+    }
+
+    /// Says where piece number `piece` begins; call it before anything else about the piece.
+    pub fn announce(&self, piece: u64, position: PiecePosition) {
+        self.lock().positions.insert(piece, position);
+    }
+
+    /// Says whether output number `output` needs rows of piece number `piece`.
+    pub fn wants(&self, piece: u64, output: usize) -> bool {
+        piece >= self.lock().outputs[output].start.0
     }
 
     /// Takes memory for piece number `piece`; call it while handing pieces out, in order.
@@ -189,13 +222,13 @@ impl<'a> Collector<'a> {
         self.write_streams();
     }
 
-    /// Says that all packets of piece number `piece` are in.
-    pub fn finish(&self, piece: u64) {
+    /// Says that all packets of piece number `piece` are in, and what was counted for each output.
+    pub fn finish(&self, piece: u64, counts: Vec<OutputCounts>) {
         let mut state = self.lock();
         if piece == state.oldest {
-            state.advance();
+            state.advance(&counts);
         } else {
-            state.younger.entry(piece).or_default().is_finished = true;
+            state.younger.entry(piece).or_default().finished = Some(counts);
         }
         drop(state);
         self.gate.wake_all();
@@ -220,11 +253,11 @@ impl<'a> Collector<'a> {
             .is_some_and(|(failed, _)| failed.is_none_or(|at| piece > at))
     }
 
-    /// Writes what is left, once all workers have ended, and returns each output's memory peak.
+    /// Writes what is left, once all workers have ended, and returns what is known of each output.
     ///
     /// # Errors
     /// The first failure in input order, or a run that can't be written.
-    pub fn complete(self) -> Result<Vec<u64>> {
+    pub fn complete(self) -> Result<Vec<OutputTotals>> {
         let state = self
             .state
             .into_inner()
@@ -232,10 +265,18 @@ impl<'a> Collector<'a> {
         if let Some((_, error)) = state.failure {
             return Err(error);
         }
-        for (output, sink) in state.outputs.iter().zip(&self.sinks) {
-            sink.write_run(&output.run, RunKind::Last)?;
+        let State { outputs, idle, .. } = state;
+        drop(idle);
+        let mut totals = Vec::with_capacity(outputs.len());
+        for (output, sink) in outputs.into_iter().zip(&self.sinks) {
+            let end = Mark::end(output.counts);
+            sink.write_run(&output.run, RunEnd::Last(&end))?;
+            totals.push(OutputTotals {
+                counts: end.counts,
+                memory_peak: output.peak,
+            });
         }
-        Ok(state.outputs.iter().map(|output| output.peak).collect())
+        Ok(totals)
     }
 
     /// Repeats `attempt` until it succeeds, making room or waiting in between; `force` takes the
@@ -283,9 +324,9 @@ impl<'a> Collector<'a> {
         let Some(number) = state.largest_run(least) else {
             return Ok(false);
         };
-        let run = state.outputs[number].take();
+        let (run, mark) = state.take_run(number);
         drop(state);
-        if self.write_run(number, run) {
+        if self.write_run(number, run, mark.as_ref()) {
             Ok(true)
         } else {
             Err(Stop::Overtaken)
@@ -297,13 +338,13 @@ impl<'a> Collector<'a> {
         for number in (0..self.sinks.len()).filter(|number| self.sinks[*number].is_stream()) {
             loop {
                 let mut state = self.lock();
-                let output = &mut state.outputs[number];
+                let output = &state.outputs[number];
                 if output.is_being_written || output.run.is_empty() {
                     break;
                 }
-                let run = output.take();
+                let (run, mark) = state.take_run(number);
                 drop(state);
-                if !self.write_run(number, run) {
+                if !self.write_run(number, run, mark.as_ref()) {
                     return;
                 }
             }
@@ -311,8 +352,8 @@ impl<'a> Collector<'a> {
     }
 
     /// Writes a run that was taken and recycles its packets; says whether it could be written.
-    fn write_run(&self, number: usize, run: Vec<Packet>) -> bool {
-        let written = self.sinks[number].write_run(&run, RunKind::Early);
+    fn write_run(&self, number: usize, run: Vec<Packet>, mark: Option<&Mark>) -> bool {
+        let written = self.sinks[number].write_run(&run, RunEnd::Early(mark));
         let is_written = written.is_ok();
         let mut state = self.lock();
         state.outputs[number].is_being_written = false;
@@ -342,8 +383,20 @@ impl State {
         }
     }
 
-    fn append(&mut self, number: usize, packet: Packet) {
+    fn append(&mut self, number: usize, mut packet: Packet) {
+        let oldest = self.oldest;
         let output = &mut self.outputs[number];
+        let known = match output.start {
+            (piece, rows) if piece == oldest => rows.saturating_sub(output.rows_of_oldest),
+            _ => 0,
+        };
+        output.rows_of_oldest += packet.rows() as u64;
+        // What an earlier run has written already.
+        packet.drop_front(
+            packet
+                .rows()
+                .min(usize::try_from(known).unwrap_or(usize::MAX)),
+        );
         if output
             .run
             .last_mut()
@@ -357,19 +410,40 @@ impl State {
     }
 
     /// Moves on to the next unfinished piece, taking over what waited.
-    fn advance(&mut self) {
-        loop {
-            self.oldest += 1;
-            let Some(waiting) = self.younger.remove(&self.oldest) else {
-                return;
-            };
+    fn advance(&mut self, counts: &[OutputCounts]) {
+        self.pass_on(counts);
+        while let Some(waiting) = self.younger.remove(&self.oldest) {
             for (number, packet) in waiting.packets {
                 self.append(number, packet);
             }
-            if !waiting.is_finished {
+            let Some(counts) = waiting.finished else {
                 return;
-            }
+            };
+            self.pass_on(&counts);
         }
+    }
+
+    /// Leaves the oldest piece behind.
+    fn pass_on(&mut self, counts: &[OutputCounts]) {
+        self.positions.remove(&self.oldest);
+        self.oldest += 1;
+        for (output, counts) in self.outputs.iter_mut().zip(counts) {
+            output.counts.merge(counts);
+            output.rows_of_oldest = 0;
+        }
+    }
+
+    /// Takes the run of an output, with the mark behind it.
+    fn take_run(&mut self, number: usize) -> (Vec<Packet>, Option<Mark>) {
+        let position = self.positions.get(&self.oldest).copied();
+        let output = &mut self.outputs[number];
+        let mark = position.map(|position| Mark {
+            piece: self.oldest,
+            position: Some(position),
+            rows: output.rows_of_oldest,
+            counts: output.counts.clone(),
+        });
+        (output.take(), mark)
     }
 
     fn idle_bytes(&self) -> u64 {
@@ -404,6 +478,17 @@ impl State {
 }
 
 impl Output {
+    fn starting(start: Option<Mark>) -> Self {
+        let Some(mark) = start else {
+            return Self::default();
+        };
+        Self {
+            start: (mark.piece, mark.rows),
+            counts: mark.counts,
+            ..Self::default()
+        }
+    }
+
     fn hold(&mut self, bytes: u64) {
         self.held += bytes;
         self.peak = self.peak.max(self.held);
@@ -414,6 +499,12 @@ impl Output {
         self.bytes = 0;
         std::mem::take(&mut self.run)
     }
+}
+
+/// Returns the number of the first piece that any output needs.
+pub fn first_piece(starts: &[Option<Mark>]) -> u64 {
+    let piece = |start: &Option<Mark>| start.as_ref().map_or(0, |mark| mark.piece);
+    starts.iter().map(piece).min().unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -427,7 +518,7 @@ mod tests {
     struct Kept(Mutex<(Vec<u8>, usize)>);
 
     impl Sink for Kept {
-        fn write_run(&self, packets: &[Packet], _: RunKind) -> Result<()> {
+        fn write_run(&self, packets: &[Packet], _: RunEnd<'_>) -> Result<()> {
             let mut kept = self.0.lock().unwrap();
             for packet in packets {
                 kept.0.extend_from_slice(packet.text());
@@ -456,12 +547,13 @@ mod tests {
             cancel: Cancel::default(),
             sinks: vec![&kept],
             shapes: vec![shape()],
+            starts: vec![None],
         });
         let mut long = collector.packet(1, 0).unwrap();
         long.text_mut().extend(&[b'x'; 1 << 20]);
         long.end_row();
         collector.submit(1, 0, long);
-        collector.finish(1);
+        collector.finish(1, vec![OutputCounts::default()]);
         write_piece(&collector, 0, 3);
         collector.complete().unwrap();
         let text = kept.0.into_inner().unwrap().0;
@@ -477,6 +569,7 @@ mod tests {
             cancel: Cancel::default(),
             sinks: vec![&kept],
             shapes: vec![shape()],
+            starts: vec![None],
         });
         let next = AtomicU64::new(0);
         let handing_out = Mutex::new(());
@@ -515,7 +608,7 @@ mod tests {
         if let Some(packet) = packet {
             collector.submit(piece, 0, packet);
         }
-        collector.finish(piece);
+        collector.finish(piece, vec![OutputCounts::default()]);
     }
 
     proptest! {
@@ -552,6 +645,7 @@ mod tests {
             cancel: Cancel::default(),
             sinks: vec![&kept],
             shapes: vec![shape()],
+            starts: vec![None],
         });
         collector.fail(5, Error::usage("later"));
         assert!(collector.is_overtaken(6) && !collector.is_overtaken(5));
@@ -569,6 +663,7 @@ mod tests {
             cancel: Cancel::default(),
             sinks: vec![&kept],
             shapes: vec![shape()],
+            starts: vec![None],
         });
         match collector.lease_piece(0, 1 << 20) {
             Err(Stop::Failed(error)) => {

@@ -2,12 +2,17 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::io::Read;
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3;
+
+use crate::error::Error;
+use crate::publish::open_spill;
 
 /// Rows, bytes and digests of a file, kept up to date while it grows.
 #[derive(Clone, Default)]
@@ -18,7 +23,56 @@ pub struct FileDigest {
     sha256: Sha256,
 }
 
+/// What a journal keeps of a growing file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FileState {
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+    pub(super) xxh3: HexDigest<16>,
+}
+
 impl FileDigest {
+    /// Returns what a journal keeps.
+    pub(super) fn state(&self) -> FileState {
+        FileState {
+            rows: self.rows,
+            bytes: self.bytes,
+            xxh3: HexDigest(self.xxh3.digest128().to_be_bytes()),
+        }
+    }
+
+    /// Brings a staged file back to the state that a journal tells of and digests it; nothing if
+    /// the file is not what the journal says.
+    ///
+    /// # Errors
+    /// The file can't be read or cut.
+    pub(super) fn restore(path: &Path, state: &FileState) -> crate::error::Result<Option<Self>> {
+        let Some(file) = open_spill(path)? else {
+            return Ok((state.bytes == 0).then(Self::default));
+        };
+        let mut digest = Self {
+            rows: state.rows,
+            ..Self::default()
+        };
+        let mut left = (&file).take(state.bytes);
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            let read = left
+                .read(&mut buffer)
+                .map_err(|error| Error::reading(path, error))?;
+            if read == 0 {
+                break;
+            }
+            digest.update(&buffer[..read]);
+        }
+        if digest.state() != *state {
+            return Ok(None);
+        }
+        file.set_len(state.bytes)
+            .map_err(|error| Error::writing(path, error))?;
+        Ok(Some(digest))
+    }
+
     /// Bytes of memory that one digest in progress takes, roughly.
     pub const MEMORY: u64 = 1024;
 

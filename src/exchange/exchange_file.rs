@@ -16,18 +16,19 @@
 //! Checksums are XXH3-64 of what stands before them in the same segment or footer.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::chunk_rows::{Buffers, ChunkRows, RowsPerSubChunk};
 use super::grouping::{Entry, Groups};
 use super::packet::Packet;
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::publish::create_spill;
+use crate::publish::{create_spill, open_spill};
 
 const MAGIC: &[u8; 8] = b"SKYPEXCH";
 const VERSION: u32 = 1;
@@ -47,8 +48,20 @@ struct Mark {
 /// One sorted run.
 #[derive(Debug)]
 struct Run {
+    start: u64,
     marks: Vec<Mark>,
     end: u64,
+}
+
+/// Where a run lies in an exchange file: what a journal keeps of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct RunPlace {
+    /// Its first segment.
+    start: u64,
+    /// Its footer.
+    end: u64,
+    /// What comes behind.
+    after: u64,
 }
 
 /// An exchange file, being written or read.
@@ -80,6 +93,92 @@ impl ExchangeFile {
         Ok(created)
     }
 
+    /// Opens a file that an earlier run has written, with the runs that its journal tells of; what
+    /// stands behind them is cut off. Returns nothing if the file is not what the journal says.
+    ///
+    /// # Errors
+    /// The file can't be read or cut.
+    pub(super) fn reopen(path: &Path, places: &[RunPlace]) -> Result<Option<Self>> {
+        let Some(file) = open_spill(path)? else {
+            return Ok(None);
+        };
+        let mut opened = Self {
+            file,
+            path: path.to_owned(),
+            end: places.last().map_or(HEADER as u64, |place| place.after),
+            runs: Vec::with_capacity(places.len()),
+        };
+        for place in places {
+            let Some(marks) = opened.read_footer(place)? else {
+                return Ok(None);
+            };
+            opened.runs.push(Run {
+                start: place.start,
+                marks,
+                end: place.end,
+            });
+        }
+        // A power cut may have lost what was never synced.
+        let is_whole = (0..opened.runs.len())
+            .into_par_iter()
+            .all(|run| opened.check_run(run).is_ok());
+        if !is_whole {
+            return Ok(None);
+        }
+        let writing = |error| Error::writing(path, error);
+        opened.file.set_len(opened.end).map_err(writing)?;
+        opened
+            .file
+            .seek(SeekFrom::Start(opened.end))
+            .map_err(writing)?;
+        Ok(Some(opened))
+    }
+
+    fn read_footer(&self, place: &RunPlace) -> Result<Option<Vec<Mark>>> {
+        let length = place.after.saturating_sub(place.end);
+        let found = self
+            .file
+            .metadata()
+            .map_err(|e| Error::reading(&self.path, e))?;
+        if found.len() < place.after || length < 16 {
+            return Ok(None);
+        }
+        let mut bytes = vec![0; length as usize];
+        self.file
+            .read_exact_at(&mut bytes, place.end)
+            .map_err(|error| Error::reading(&self.path, error))?;
+        let (body, checksum) = bytes.split_at(bytes.len() - CHECKSUM);
+        if xxh3_64(body).to_le_bytes() != checksum {
+            return Ok(None);
+        }
+        let marks = body.get(8..).unwrap_or_default().chunks_exact(12);
+        let mark = |bytes: &[u8]| {
+            Some(Mark {
+                file: u32::from_le_bytes(bytes.get(..4)?.try_into().ok()?),
+                offset: u64::from_le_bytes(bytes.get(4..)?.try_into().ok()?),
+            })
+        };
+        Ok(marks.map(mark).collect())
+    }
+
+    /// Reads a run from end to end and compares its checksums.
+    fn check_run(&self, run: usize) -> Result<()> {
+        let mut reader = self.reader(run, 0, 256 << 10);
+        while let Some(header) = reader.peek()? {
+            reader.copy(&header, |_| Ok(()))?;
+        }
+        Ok(())
+    }
+
+    /// Returns where the last run lies.
+    pub(super) fn last_run(&self) -> Option<RunPlace> {
+        self.runs.last().map(|run| RunPlace {
+            start: run.start,
+            end: run.end,
+            after: self.end,
+        })
+    }
+
     /// Returns the number of runs.
     pub(super) fn runs(&self) -> usize {
         self.runs.len()
@@ -108,6 +207,7 @@ impl ExchangeFile {
         let row_bytes = text / own.max(1) + 16;
         let rows_per_block = (block / row_bytes).max(1);
         let mut marks: Vec<Mark> = Vec::new();
+        let start = self.end;
         let mut parts = groups
             .iter()
             .flat_map(|(file, entries)| entries.chunks(rows_per_block).map(move |e| (file, e)));
@@ -150,7 +250,7 @@ impl ExchangeFile {
         let end = self.end;
         self.append(&footer(&marks))?;
         marks.shrink_to_fit();
-        self.runs.push(Run { marks, end });
+        self.runs.push(Run { start, marks, end });
         Ok(())
     }
 
@@ -194,7 +294,7 @@ impl ExchangeFile {
         let start = run.marks.get(after.saturating_sub(1));
         RunReader {
             source: self,
-            position: start.map_or(run.end, |mark| mark.offset),
+            position: start.map_or(run.start, |mark| mark.offset),
             end: run.end,
             buffer: Vec::new(),
             used: 0,

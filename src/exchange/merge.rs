@@ -73,6 +73,8 @@ impl Merge<'_> {
                 .map(|(range, begun)| self.window(range, begun, threads))
                 .collect();
             for window in done? {
+                // No more than needed: there may be hundreds of thousands.
+                files.reserve_exact(window.files.len());
                 files.extend(window.files);
                 for (key, count) in window.counts.into_sorted() {
                     counts(key, count)?;

@@ -13,30 +13,51 @@ mod collector;
 mod digest;
 mod exchange_file;
 mod grouping;
+mod journal;
 mod merge;
 mod open_files;
 mod packet;
+mod progress;
 mod stream_sink;
 #[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests make files of their own")]
 mod tests;
 
 pub use chunk_rows::{ChunkRows, SubChunkCount};
 pub use chunk_sink::{ChunkSink, ChunkSinkOptions, Finish};
-pub use collector::{Collector, CollectorOptions, Stop};
+pub use collector::{Collector, CollectorOptions, OutputTotals, Stop, first_piece};
 pub use digest::{FileDigest, FileSummary, HexDigest, deserialize_summaries};
+pub use journal::JournalPlace;
 pub use merge::CountSink;
 pub use packet::{Overlap, Packet, PacketShape, SlotPart, SlotText};
+pub use progress::{Mark, OutputCounts, PiecePosition};
 pub use stream_sink::StreamSink;
 
 use crate::error::Result;
 
-/// Whether more runs of an output follow.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RunKind {
-    /// Memory is short, and more rows are to come.
-    Early,
+/// Which run of an output this is, and what it brings the output to.
+#[derive(Debug, Clone, Copy)]
+pub enum RunEnd<'m> {
+    /// More rows are to come. The mark lies behind the run; there is none where the next piece has
+    /// not been begun.
+    Early(Option<&'m Mark>),
     /// These are all the rows that are left.
-    Last,
+    Last(&'m Mark),
+}
+
+impl<'m> RunEnd<'m> {
+    /// Returns the mark behind the run, if there is one.
+    pub fn mark(self) -> Option<&'m Mark> {
+        match self {
+            Self::Early(mark) => mark,
+            Self::Last(mark) => Some(mark),
+        }
+    }
+
+    /// Says whether no rows follow.
+    pub fn is_last(self) -> bool {
+        matches!(self, Self::Last(_))
+    }
 }
 
 /// Takes the rows of one output, run by run, in input order.
@@ -45,7 +66,7 @@ pub trait Sink: Send + Sync {
     ///
     /// # Errors
     /// The output can't be written.
-    fn write_run(&self, packets: &[Packet], kind: RunKind) -> Result<()>;
+    fn write_run(&self, packets: &[Packet], end: RunEnd<'_>) -> Result<()>;
 
     /// Says whether runs are written as they come: a stream gains nothing from long ones.
     fn is_stream(&self) -> bool {

@@ -261,6 +261,31 @@ impl Packet {
         out.extend_from_slice(line_end);
     }
 
+    /// Forgets the first `rows` rows.
+    pub fn drop_front(&mut self, rows: usize) {
+        let Some(last) = rows.checked_sub(1) else {
+            return;
+        };
+        let text = self.row_ends.get(last).copied().unwrap_or(0);
+        self.text.drop_front(text as usize);
+        drop_front(&mut self.row_ends, rows, text);
+        drop_front(&mut self.splits, rows * self.shape.slots, text);
+        if self.shape.is_routed {
+            self.chunks.drain(..rows);
+            self.sub_chunks.drain(..rows);
+            let rows = rows as u32;
+            self.overlaps.retain(|place| place.row >= rows);
+            for place in &mut self.overlaps {
+                place.row -= rows;
+            }
+        }
+        if self.shape.has_keys {
+            let keys = self.key_ends.get(last).copied().unwrap_or(0);
+            self.keys.drop_front(keys as usize);
+            drop_front(&mut self.key_ends, rows, keys);
+        }
+    }
+
     /// Takes over all rows of `other` if they fit; says whether it did.
     pub fn absorb(&mut self, other: &Packet) -> bool {
         let fits = self.text.len() + other.text.len() <= self.shape.text_bytes
@@ -284,6 +309,13 @@ impl Packet {
                 ..*place
             }));
         true
+    }
+}
+
+fn drop_front(ends: &mut Vec<u32>, count: usize, base: u32) {
+    ends.drain(..count);
+    for end in ends {
+        *end -= base;
     }
 }
 
@@ -345,6 +377,24 @@ mod tests {
                 sub_chunk: 5
             }
         );
+    }
+
+    #[test]
+    fn what_follows_dropped_rows_stays() {
+        let mut packet = packet();
+        for (head, chunk) in [(&b"ab"[..], 0), (b"c", 3), (b"def", 5)] {
+            add(&mut packet, head, b"x", chunk);
+        }
+        packet.drop_front(0);
+        assert_eq!(packet.rows(), 3);
+        packet.drop_front(2);
+        assert_eq!((packet.rows(), row(&packet, 0)), (1, "def<>x\n".to_owned()));
+        assert_eq!(packet.chunks(), [5]);
+        assert_eq!(
+            (packet.overlaps()[0].row, packet.overlaps()[0].chunk),
+            (0, 6)
+        );
+        assert_eq!(packet.keys().collect::<Vec<_>>(), [b"def"]);
     }
 
     #[test]

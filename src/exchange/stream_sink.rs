@@ -1,12 +1,20 @@
 //! A sink that writes rows one after another: regular tables, `convert` and `sanitize`.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-use super::digest::FileDigest;
-use super::{Packet, RunKind, Sink};
+use serde::{Deserialize, Serialize};
+
+use super::digest::{FileDigest, FileState};
+use super::journal::{Journal, JournalPlace};
+use super::progress::Mark;
+use super::{Packet, RunEnd, Sink};
 use crate::error::{Error, Result};
+use crate::publish::{append, crash_point, remove_optional};
+
+/// Bytes between two records in the journal, about: so much is done again after a kill.
+const RECORD_BYTES: u64 = 32 << 20;
 
 /// Writes packets to one stream, in the order they come.
 pub struct StreamSink {
@@ -17,6 +25,21 @@ pub struct StreamSink {
 struct State {
     out: Box<dyn Write + Send>,
     digest: FileDigest,
+    keeper: Option<Keeper>,
+}
+
+/// Keeps the journal of a staged file.
+struct Keeper {
+    place: JournalPlace,
+    journal: Option<Journal>,
+    recorded: u64,
+}
+
+/// What the journal says of the file after a run.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    mark: Mark,
+    file: FileState,
 }
 
 impl StreamSink {
@@ -27,8 +50,55 @@ impl StreamSink {
             state: Mutex::new(State {
                 out,
                 digest: FileDigest::default(),
+                keeper: None,
             }),
         }
+    }
+
+    /// Makes a sink for the staged file `staged`, which messages call `name`, with a journal; goes
+    /// on where an earlier run was ended, and returns how far that one came.
+    ///
+    /// # Errors
+    /// The file or its journal can't be opened.
+    pub fn resumable(
+        name: PathBuf,
+        staged: &Path,
+        place: JournalPlace,
+    ) -> Result<(Self, Option<Mark>)> {
+        let mut last: Option<Record> = None;
+        let journal = Journal::reopen(&place, |json, _| match serde_json::from_slice(json) {
+            Ok(record) => {
+                last = Some(record);
+                true
+            }
+            Err(_) => false,
+        })?;
+        let restored = match &last {
+            Some(record) => FileDigest::restore(staged, &record.file)?,
+            None => None,
+        };
+        let (journal, digest, mark) = match (restored, last) {
+            (Some(digest), Some(record)) => (journal, digest, Some(record.mark)),
+            _ => {
+                remove_optional(staged)?;
+                (None, FileDigest::default(), None)
+            }
+        };
+        let keeper = Keeper {
+            place,
+            journal,
+            recorded: digest.bytes(),
+        };
+        let state = State {
+            out: Box::new(append(staged)?),
+            digest,
+            keeper: Some(keeper),
+        };
+        let sink = Self {
+            name,
+            state: Mutex::new(state),
+        };
+        Ok((sink, mark))
     }
 
     /// Writes the line that names the columns, before any row.
@@ -67,14 +137,43 @@ impl Sink for StreamSink {
         true
     }
 
-    fn write_run(&self, packets: &[Packet], _: RunKind) -> Result<()> {
+    fn write_run(&self, packets: &[Packet], end: RunEnd<'_>) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let State {
+            out,
+            digest,
+            keeper,
+        } = &mut *state;
         for packet in packets {
-            let written = state.out.write_all(packet.text());
+            let written = out.write_all(packet.text());
             written.map_err(|error| Error::writing(&self.name, error))?;
-            state.digest.update(packet.text());
-            state.digest.add_rows(packet.rows() as u64);
+            digest.update(packet.text());
+            digest.add_rows(packet.rows() as u64);
         }
+        match (keeper, end.mark()) {
+            (Some(keeper), Some(mark)) => keeper.record(mark, digest),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Keeper {
+    fn record(&mut self, mark: &Mark, digest: &FileDigest) -> Result<()> {
+        if digest.bytes() - self.recorded < RECORD_BYTES {
+            return Ok(());
+        }
+        self.recorded = digest.bytes();
+        let journal = match &mut self.journal {
+            Some(journal) => journal,
+            None => self.journal.insert(Journal::begin(&self.place)?),
+        };
+        crash_point("run-written");
+        let record = Record {
+            mark: mark.clone(),
+            file: digest.state(),
+        };
+        journal.append(&record, &[])?;
+        crash_point("run-recorded");
         Ok(())
     }
 }

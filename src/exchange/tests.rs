@@ -54,12 +54,23 @@ fn naive(pieces: &[Vec<Row>]) -> (Files, Counts) {
     (files, counts)
 }
 
+/// Limits of a run: packets in memory, open files, bytes of a small segment.
+type Limits = (u64, usize, usize);
+
+/// Writes pieces in order; `kills` says after how many pieces each attempt but the last ends.
 fn exchanged(
     pieces: &[Vec<Row>],
     finish: Finish,
-    (packets, open, small_segment): (u64, usize, usize),
+    (packets, open, small_segment): Limits,
+    kills: &[usize],
 ) -> (Files, Counts) {
     let folder = tempfile::tempdir().unwrap();
+    let staging = folder.path().join("staging");
+    std::fs::create_dir(&staging).unwrap();
+    let place = JournalPlace {
+        path: folder.path().join("journal"),
+        identity: "test".into(),
+    };
     let shape = PacketShape {
         text_bytes: 128,
         rows: 8,
@@ -67,64 +78,60 @@ fn exchanged(
         is_routed: true,
         has_keys: true,
     };
-    let gate = MemoryGate::new(match finish {
-        Finish::Memory => 1 << 30,
-        _ => shape.bytes() * packets,
-    });
     let slot = vec![
         SlotPart::Delimiter,
         SlotPart::Chunk,
         SlotPart::Delimiter,
         SlotPart::SubChunk,
     ];
-    let sink = ChunkSink::new(ChunkSinkOptions {
-        rows: ChunkRows {
-            chunk_numbers: (100..100 + CHUNKS.cast_signed()).collect(),
-            slots: vec![slot],
-            delimiter: b'\t',
-            line_end: b"\n",
-            counts_sub_chunks: true,
-        },
-        staging: folder.path().to_owned(),
-        prefix: Arc::from(""),
-        key_index: Some("index.txt".into()),
-        gate: Arc::clone(&gate),
-        cancel: Cancel::default(),
-        max_open_files: open,
-        exchange_path: folder.path().join("exchange"),
-        finish,
-        small_segment,
-    });
-    let collector = Collector::new(CollectorOptions {
-        gate,
-        cancel: Cancel::default(),
-        sinks: vec![&sink],
-        shapes: vec![shape],
-    });
-    for (number, rows) in pieces.iter().enumerate() {
-        let number = number as u64;
-        let mut packet: Option<Packet> = None;
-        for row in rows {
-            if packet.as_ref().is_some_and(Packet::is_full) {
-                collector.submit(number, 0, packet.take().unwrap());
-            }
-            let current = packet.get_or_insert_with(|| collector.packet(number, 0).unwrap());
-            current.text_mut().extend(row.text.as_bytes());
-            current.mark_slot();
-            current.end_row();
-            current.key_mut().extend(row.text.as_bytes());
-            current.end_key();
-            for (chunk, sub_chunk) in &row.overlaps {
-                current.route_overlap(*chunk, *sub_chunk);
-            }
-            current.route(row.chunk, row.sub_chunk);
+    let sink_of = |packets: u64| {
+        let gate = MemoryGate::new(match finish {
+            Finish::Memory => 1 << 30,
+            _ => shape.bytes() * packets,
+        });
+        let options = ChunkSinkOptions {
+            rows: ChunkRows {
+                chunk_numbers: (100..100 + CHUNKS.cast_signed()).collect(),
+                slots: vec![slot.clone()],
+                delimiter: b'\t',
+                line_end: b"\n",
+                counts_sub_chunks: true,
+            },
+            staging: staging.clone(),
+            prefix: Arc::from(""),
+            key_index: Some("index.txt".into()),
+            gate: Arc::clone(&gate),
+            cancel: Cancel::default(),
+            max_open_files: open,
+            exchange_path: folder.path().join("exchange"),
+            finish,
+            small_segment,
+        };
+        let (sink, start) = ChunkSink::resumable(options, place.clone()).unwrap();
+        (sink, start, gate)
+    };
+    for kill in kills {
+        let (sink, start, gate) = sink_of(packets + *kill as u64 % 5);
+        let collector = collector_of(&sink, gate, shape.clone(), start.clone());
+        write_pieces(&collector, pieces, start, *kill);
+        drop(collector);
+        // Half of a run that was not noted any more.
+        for entry in std::fs::read_dir(&staging).unwrap() {
+            let path = entry.unwrap().path();
+            let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+            std::io::Write::write_all(&mut file, b"half a r").unwrap();
         }
-        if let Some(packet) = packet {
-            collector.submit(number, 0, packet);
-        }
-        collector.finish(number);
+        std::fs::write(staging.join("chunk_999.txt"), "new").unwrap();
     }
-    collector.complete().unwrap();
+    let (sink, start, gate) = sink_of(packets);
+    let collector = collector_of(&sink, gate, shape.clone(), start.clone());
+    write_pieces(&collector, pieces, start, usize::MAX);
+    let totals = collector.complete().unwrap();
+    let rows: usize = pieces.iter().map(Vec::len).sum();
+    assert_eq!(
+        totals[0].counts.rows_in, rows as u64,
+        "every row is counted once"
+    );
     let mut counts = Vec::new();
     let summaries = sink
         .finish(&mut |key, count| {
@@ -137,7 +144,7 @@ fn exchanged(
         "counts come in order"
     );
     let mut files = Files::new();
-    for entry in std::fs::read_dir(folder.path()).unwrap() {
+    for entry in std::fs::read_dir(&staging).unwrap() {
         let entry = entry.unwrap();
         let name = entry.file_name().into_string().unwrap();
         files.insert(name, std::fs::read_to_string(entry.path()).unwrap());
@@ -159,6 +166,59 @@ fn exchanged(
     (files, counts.into_iter().collect())
 }
 
+fn collector_of<'s>(
+    sink: &'s ChunkSink,
+    gate: Arc<MemoryGate>,
+    shape: PacketShape,
+    start: Option<Mark>,
+) -> Collector<'s> {
+    Collector::new(CollectorOptions {
+        gate,
+        cancel: Cancel::default(),
+        sinks: vec![sink],
+        shapes: vec![shape],
+        starts: vec![start],
+    })
+}
+
+/// Writes pieces from where `start` says, `most` of them.
+fn write_pieces(collector: &Collector<'_>, pieces: &[Vec<Row>], start: Option<Mark>, most: usize) {
+    let first = usize::try_from(first_piece(&[start])).unwrap();
+    for (number, rows) in pieces.iter().enumerate().skip(first).take(most) {
+        let number = number as u64;
+        let position = PiecePosition {
+            input: 0,
+            offset: number,
+            line: 0,
+        };
+        collector.announce(number, position);
+        let mut packet: Option<Packet> = None;
+        for row in rows {
+            if packet.as_ref().is_some_and(Packet::is_full) {
+                collector.submit(number, 0, packet.take().unwrap());
+            }
+            let current = packet.get_or_insert_with(|| collector.packet(number, 0).unwrap());
+            current.text_mut().extend(row.text.as_bytes());
+            current.mark_slot();
+            current.end_row();
+            current.key_mut().extend(row.text.as_bytes());
+            current.end_key();
+            for (chunk, sub_chunk) in &row.overlaps {
+                current.route_overlap(*chunk, *sub_chunk);
+            }
+            current.route(row.chunk, row.sub_chunk);
+        }
+        if let Some(packet) = packet {
+            collector.submit(number, 0, packet);
+        }
+        let counts = OutputCounts {
+            rows_in: rows.len() as u64,
+            ..OutputCounts::default()
+        };
+        collector.finish(number, vec![counts]);
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
@@ -171,7 +231,21 @@ proptest! {
     ) {
         let expected = naive(&pieces);
         for finish in [Finish::Memory, Finish::Append, Finish::Exchange, Finish::Auto] {
-            let found = exchanged(&pieces, finish, (packets, open, small_segment));
+            let found = exchanged(&pieces, finish, (packets, open, small_segment), &[]);
+            prop_assert_eq!(&found, &expected, "{:?}", finish);
+        }
+    }
+
+    #[test]
+    fn a_run_that_was_killed_again_and_again_gives_the_same_files(
+        pieces in proptest::collection::vec(proptest::collection::vec(row(), 0..60), 0..12),
+        packets in 3u64..12,
+        small_segment in 0usize..200,
+        kills in proptest::collection::vec(1usize..10, 1..4),
+    ) {
+        let expected = naive(&pieces);
+        for finish in [Finish::Append, Finish::Exchange, Finish::Auto] {
+            let found = exchanged(&pieces, finish, (packets, 3, small_segment), &kills);
             prop_assert_eq!(&found, &expected, "{:?}", finish);
         }
     }

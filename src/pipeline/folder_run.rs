@@ -11,9 +11,9 @@ use super::prepared::PreparedInputs;
 use super::table::{TableJob, TableReport, TableSink};
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::exchange::Sink;
+use crate::exchange::{Mark, Sink};
 use crate::publish::{
-    FolderOptions, InputStamp, OutputFolder, Publication, Record, SetRecord, SetState,
+    FolderOptions, InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, Staging,
 };
 
 /// What a pass is to make: tables that are fed by the same inputs.
@@ -48,6 +48,7 @@ pub fn standing(
     jobs: &[PassJob],
     replace: Replace,
     options: FolderOptions,
+    limits: &PassLimits,
 ) -> Result<Standing> {
     let look = |record: &Record| -> Result<Vec<_>> {
         jobs.iter()
@@ -57,14 +58,26 @@ pub fn standing(
     if let Some(record) = OutputFolder::peek(root)? {
         let done = look(&record)?;
         if done.iter().all(Option::is_some) {
-            OutputFolder::tidy(root, options);
+            // Nothing is left to go on with.
+            let staging = Staging::Clear;
+            OutputFolder::tidy(root, FolderOptions { staging, ..options });
+            jobs.iter()
+                .try_for_each(|job| job.clear_spill(root, limits))?;
             return Ok(Standing { done, folder: None });
         }
     }
     // Opening finishes what an interrupted run had begun to publish, so look once more.
     let folder = OutputFolder::open(root, options)?;
+    let done = look(folder.record())?;
+    for (job, _) in jobs.iter().zip(&done).filter(|(_, done)| done.is_some()) {
+        // A run that was killed when all was published but not yet tidy.
+        job.clear_spill(root, limits)?;
+    }
+    if done.iter().all(Option::is_some) {
+        folder.clear_staging()?;
+    }
     Ok(Standing {
-        done: look(folder.record())?,
+        done,
         folder: Some(folder),
     })
 }
@@ -131,15 +144,48 @@ impl PassJob {
         events: &dyn Events,
     ) -> Result<Vec<TableReport>> {
         let made = self.make(folder, limits, events);
-        if made.is_err() {
-            // What was staged is of no use; the failure is what counts.
-            let _ = folder.clear_staging();
+        let is_interrupted = matches!(&made, Err(error) if error.kind().is_interruption());
+        if !is_interrupted || self.identity().is_none() {
+            // If the pass failed, what was staged is of no use, and the failure is what counts.
+            let cleared = self.clear_leftovers(folder, limits);
+            if made.is_ok() {
+                cleared?;
+            }
         }
         made
     }
 
+    /// Removes what this or an earlier run has staged.
+    fn clear_leftovers(&self, folder: &OutputFolder, limits: &PassLimits) -> Result<()> {
+        self.clear_spill(folder.root(), limits)?;
+        folder.clear_staging()
+    }
+
+    fn clear_spill(&self, root: &Path, limits: &PassLimits) -> Result<()> {
+        self.tables
+            .iter()
+            .try_for_each(|table| table.clear_spill(root, limits))
+    }
+
+    /// Returns a digest of all that decides the bytes of the tables; nothing if an input can't be
+    /// read a second time.
+    fn identity(&self) -> Option<String> {
+        let stamps: Option<Vec<_>> = self
+            .inputs
+            .iter()
+            .map(|input| Some((input.input.stamp.as_ref()?, &input.feeds)))
+            .collect();
+        let names: Vec<&str> = self
+            .tables
+            .iter()
+            .map(|job| job.target.name.as_str())
+            .collect();
+        let all = serde_json::to_vec(&(stamps?, names, &self.options)).ok()?;
+        Some(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&all)))
+    }
+
     fn make(
-        self,
+        &self,
         folder: &mut OutputFolder,
         limits: &PassLimits,
         events: &dyn Events,
@@ -150,16 +196,29 @@ impl PassJob {
             .collect();
         let dropped = self.others_in(folder.record());
         let targets: Vec<&RowTarget> = self.tables.iter().map(|job| &job.target).collect();
-        let inputs = PreparedInputs::new(self.inputs, &targets)?;
+        let inputs = PreparedInputs::new(self.inputs.clone(), &targets)?;
+        let identity = self.identity();
+        if identity.is_none() {
+            folder.clear_staging()?;
+        }
         let mut sinks = Vec::with_capacity(self.tables.len());
+        let mut starts = Vec::with_capacity(self.tables.len());
         for (number, job) in self.tables.iter().enumerate() {
-            sinks.push(job.sink(inputs.columns(number), folder, limits)?);
+            let columns = inputs.columns(number);
+            let (sink, start) = job.sink(columns, folder, limits, identity.as_deref())?;
+            sinks.push(sink);
+            starts.push(start);
+        }
+        let rows_done = |mark: &Mark| mark.counts.rows_in + mark.rows;
+        if let Some(rows) = starts.iter().flatten().map(rows_done).max() {
+            events.goes_on(rows);
         }
         let as_sinks: Vec<&dyn Sink> = sinks.iter().map(TableSink::as_sink).collect();
         let pass = Pass {
             inputs: &inputs,
             targets,
             sinks: as_sinks,
+            starts,
         };
         let counts = pass.run(limits, events)?;
         let mut sets = BTreeMap::new();
@@ -169,7 +228,7 @@ impl PassJob {
             .iter()
             .zip(sinks)
             .zip(&counts)
-            .zip(self.options)
+            .zip(&self.options)
             .zip(stamps);
         for (number, ((((job, sink), counts), options), inputs_then)) in all.enumerate() {
             let columns = inputs.columns(number);
@@ -180,7 +239,7 @@ impl PassJob {
             let identity = Some(job.identity());
             let set = SetRecord {
                 identity,
-                options,
+                options: options.clone(),
                 inputs: inputs_then,
                 files,
                 report: recorded,
@@ -193,10 +252,9 @@ impl PassJob {
         limits.cancel.check()?;
         folder.publish(Publication {
             sets,
-            outdated: self.outdated,
+            outdated: self.outdated.clone(),
             dropped,
         })?;
-        folder.clear_staging()?;
         Ok(reports)
     }
 

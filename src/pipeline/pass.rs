@@ -11,7 +11,7 @@ use super::worker::Worker;
 use crate::convert::RowTarget;
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{Collector, CollectorOptions, Finish, PacketShape, Sink};
+use crate::exchange::{Collector, CollectorOptions, Finish, Mark, OutputTotals, PacketShape, Sink};
 use crate::resources::{Cancel, MemoryGate, process_bytes};
 use crate::schema::row_steps;
 use crate::source::{DecodeBudget, Input};
@@ -21,6 +21,8 @@ use crate::values::RuleCounts;
 pub trait Events: Sync {
     /// So many more bytes of input are done, which held so many rows.
     fn advance(&self, bytes: u64, rows: u64);
+    /// The pass goes on where an earlier one was ended, which had written so many rows.
+    fn goes_on(&self, _rows: u64) {}
 }
 
 /// Listens to nothing.
@@ -138,6 +140,8 @@ pub struct Pass<'a> {
     pub targets: Vec<&'a RowTarget>,
     /// Where they go.
     pub sinks: Vec<&'a dyn Sink>,
+    /// How far each has come in an earlier run.
+    pub starts: Vec<Option<Mark>>,
 }
 
 /// Text of a packet, at most; less where memory is short.
@@ -156,6 +160,7 @@ impl Pass<'_> {
             cancel: limits.cancel.clone(),
             sinks: self.sinks.clone(),
             shapes,
+            starts: self.starts.clone(),
         });
         let buffers = Mutex::default();
         let room = limits.gate.room();
@@ -164,9 +169,9 @@ impl Pass<'_> {
             most: room / 3 * 2,
         };
         let pieces = Pieces::new(self.inputs, &self.targets, budget, &buffers);
+        let pieces = pieces.starting_at(&self.starts);
         let pieces = Mutex::new(pieces);
-        let mut totals = vec![TargetCounts::default(); self.targets.len()];
-        let counted: Vec<_> = std::thread::scope(|scope| {
+        let ended: Vec<_> = std::thread::scope(|scope| {
             let workers: Vec<_> = (0..limits.threads.max(1))
                 .map(|_| {
                     let worker = Worker {
@@ -174,9 +179,9 @@ impl Pass<'_> {
                         buffers: &buffers,
                         collector: &collector,
                         events,
-                        counts: totals.clone(),
+                        counts: Vec::new(),
                     };
-                    scope.spawn(move || worker.run())
+                    scope.spawn(move || worker.run(self.targets.len()))
                 })
                 .collect();
             workers
@@ -184,20 +189,18 @@ impl Pass<'_> {
                 .map(std::thread::ScopedJoinHandle::join)
                 .collect()
         });
-        for counts in counted {
-            let counts = counts.map_err(|_| {
+        for end in ended {
+            end.map_err(|_| {
                 Error::new(ErrorKind::Internal, "a worker thread died; please report")
             })?;
-            for (total, part) in totals.iter_mut().zip(counts) {
-                total.rows_in += part.rows_in;
-                total.changes.merge(&part.changes);
-            }
         }
-        let peaks = collector.complete()?;
-        for (total, peak) in totals.iter_mut().zip(peaks) {
-            total.memory_peak = peak;
-        }
-        Ok(totals)
+        let totals = collector.complete()?.into_iter();
+        let count = |total: OutputTotals| TargetCounts {
+            rows_in: total.counts.rows_in,
+            changes: total.counts.changes,
+            memory_peak: total.memory_peak,
+        };
+        Ok(totals.map(count).collect())
     }
 
     fn shapes(&self, room: u64) -> Vec<PacketShape> {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::prepared::{ParquetPlans, PreparedInputs, Ready, TextPlans};
 use crate::convert::RowTarget;
 use crate::error::Result;
-use crate::exchange::{Collector, Stop};
+use crate::exchange::{Collector, Mark, PiecePosition, Stop, first_piece};
 use crate::resources::Lease;
 use crate::source::{BLOCK_MEMORY, DecodeBudget, RowGroup, TextBlock};
 
@@ -38,6 +38,8 @@ pub(super) struct Pieces<'a> {
     next_input: usize,
     current: Option<Ready>,
     next_number: u64,
+    /// Where the first piece begins, if not at the beginning of its input.
+    start: Option<PiecePosition>,
     budget: DecodeBudget,
     /// Buffers of blocks that are done. They have a lock of their own: who waits for memory while
     /// holding the pieces must not keep the oldest piece from being finished.
@@ -57,9 +59,28 @@ impl<'a> Pieces<'a> {
             next_input: 0,
             current: None,
             next_number: 0,
+            start: None,
             budget,
             buffers,
         }
+    }
+
+    /// Begins at the first piece that any output needs.
+    pub(super) fn starting_at(mut self, starts: &[Option<Mark>]) -> Self {
+        self.next_number = first_piece(starts);
+        if self.next_number == u64::MAX {
+            self.next_input = self.inputs.len();
+        } else if let Some(position) = starts
+            .iter()
+            .flatten()
+            .filter(|mark| mark.piece == self.next_number)
+            .find_map(|mark| mark.position)
+            .filter(|_| self.next_number > 0)
+        {
+            self.next_input = position.input;
+            self.start = Some(position);
+        }
+        self
     }
 
     /// Returns the next piece; nothing after the last.
@@ -88,13 +109,23 @@ impl<'a> Pieces<'a> {
             let taken = match &mut self.current {
                 None if self.next_input >= self.inputs.len() => return Ok(None),
                 None => {
-                    self.current = Some(self.inputs.open(self.next_input, self.targets)?);
+                    let mut opened = self.inputs.open(self.next_input, self.targets)?;
+                    if let Some(start) = self.start.take() {
+                        self.inputs.go_to(&mut opened, start)?;
+                    }
+                    self.current = Some(opened);
                     self.next_input += 1;
                     continue;
                 }
                 Some(Ready::Parquet { file, next }) if *next < file.file.row_groups() => {
                     let group = *next;
                     *next += 1;
+                    let position = PiecePosition {
+                        input: self.next_input - 1,
+                        offset: group as u64,
+                        line: 0,
+                    };
+                    collector.announce(number, position);
                     let planned = file.file.plan(group, &file.roots, self.budget)?;
                     let memory = collector.lease_piece(number, planned.memory())?;
                     Some((
@@ -108,6 +139,13 @@ impl<'a> Pieces<'a> {
                 }
                 Some(Ready::Parquet { .. }) => None,
                 Some(Ready::Text { file, plans }) => {
+                    let (offset, line) = file.position();
+                    let position = PiecePosition {
+                        input: self.next_input - 1,
+                        offset,
+                        line,
+                    };
+                    collector.announce(number, position);
                     let mut memory = collector.lease_piece(number, BLOCK_MEMORY)?;
                     let idle = self
                         .buffers

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::pass::{PassInput, TextInput};
 use crate::convert::{RowPlan, RowTarget};
 use crate::error::{Error, Place, Result};
+use crate::exchange::PiecePosition;
 use crate::sanitize::TextPlan;
 use crate::schema::OutputColumn;
 use crate::source::{InputFormat, InputName, ParquetFile, TextFile};
@@ -146,6 +147,24 @@ impl PreparedInputs {
     /// Returns the number of inputs.
     pub(super) fn len(&self) -> usize {
         self.inputs.len()
+    }
+
+    /// Lets an opened input go on at `position`.
+    ///
+    /// # Errors
+    /// The input can't be read up to there.
+    pub(super) fn go_to(&self, opened: &mut Ready, position: PiecePosition) -> Result<()> {
+        match opened {
+            Ready::Parquet { next, .. } => {
+                *next = usize::try_from(position.offset).unwrap_or(usize::MAX);
+                Ok(())
+            }
+            Ready::Text { file, .. } => {
+                let input = &self.inputs[position.input];
+                let dialect = &input.text.dialect;
+                file.go_to(&input.input, dialect, position.offset, position.line)
+            }
+        }
     }
 
     /// Opens input number `number` and compiles the plans of the targets that it feeds.

@@ -96,7 +96,13 @@ pub fn run(
             .flat_map(|job| job.inputs.iter().map(|fed| &fed.input)),
     );
     let root = file.destination();
-    let Standing { done, folder } = standing(&root, &jobs, options.replace, options.folder)?;
+    let Standing { done, folder } = standing(
+        &root,
+        &jobs,
+        options.replace,
+        options.folder,
+        &options.limits,
+    )?;
     let is_unchanged = folder.is_none();
     let mut reports = BTreeMap::new();
     let mut failures = Failures::default();

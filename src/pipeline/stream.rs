@@ -68,6 +68,7 @@ pub fn stream(
         inputs: &inputs,
         targets: vec![target],
         sinks: vec![&sink],
+        starts: vec![None],
     };
     let counts = pass.run(limits, events)?.pop().unwrap_or_default();
     let written = sink.finish()?;

@@ -12,16 +12,19 @@ use super::pass::{PassLimits, TargetCounts};
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{
-    ChunkRows, ChunkSink, ChunkSinkOptions, FileDigest, FileSummary, Finish, Sink, StreamSink,
+    ChunkRows, ChunkSink, ChunkSinkOptions, FileDigest, FileSummary, Finish, JournalPlace, Mark,
+    Sink, StreamSink,
 };
 use crate::partition::{Partitioning, chunk_index_record};
-use crate::publish::{OutputFolder, TableIdentity, append};
+use crate::publish::{OutputFolder, TableIdentity, append, remove_optional};
 use crate::schema::{OutputColumn, TableKind, row_steps};
 
 /// Name of the director index among a table's files.
 const KEY_INDEX: &str = "chunk_object_index.txt";
 /// Name of the rows-per-sub-chunk index among a table's files.
 const CHUNK_INDEX: &str = "chunk_index.bin";
+
+const EXCHANGE: &str = "exchange";
 
 /// A table to be made, and where its files go.
 #[derive(Debug)]
@@ -90,48 +93,90 @@ impl TableJob {
         }
     }
 
-    /// Makes the table's sink in the staging area of `folder`.
+    /// Makes the table's sink in the staging area of `folder`. With `identity`, a digest of all that
+    /// decides the bytes, it keeps a journal and goes on where an earlier run was ended; how far
+    /// that one came is returned.
     pub(super) fn sink(
         &self,
         columns: &[OutputColumn],
         folder: &OutputFolder,
         limits: &PassLimits,
-    ) -> Result<TableSink> {
+        identity: Option<&str>,
+    ) -> Result<(TableSink, Option<Mark>)> {
+        let journal = match identity {
+            Some(identity) => Some(JournalPlace {
+                path: folder.staged(&self.hidden_name("journal"))?,
+                identity: identity.to_owned(),
+            }),
+            None => None,
+        };
         let Some(routing) = &self.target.routing else {
             let path = format!("{}{}", self.prefix, self.file_name);
             let staged = folder.staged(&path)?;
-            let file = append(&staged)?;
-            let sink = Box::new(StreamSink::new(folder.root().join(&path), Box::new(file)));
-            return Ok(TableSink::Stream { sink, path });
+            let shown = folder.root().join(&path);
+            let (sink, start) = match journal {
+                Some(journal) => StreamSink::resumable(shown, &staged, journal)?,
+                None => (StreamSink::new(shown, Box::new(append(&staged)?)), None),
+            };
+            let sink = Box::new(sink);
+            return Ok((TableSink::Stream { sink, path }, start));
         };
         // Any name will do: what counts is that the folder is there.
         let staged = folder.staged(&format!("{}{CHUNK_INDEX}", self.prefix))?;
         let staging = staged.parent().map_or_else(PathBuf::new, PathBuf::from);
-        let exchange = format!("{}.exchange", self.target.name);
-        let exchange_path = match &limits.spill_folder {
-            Some(spill) => spill.join(spill_name(folder.root(), &exchange)),
-            None => folder.staged(&format!(".{exchange}"))?,
-        };
-        Ok(TableSink::Chunks(Box::new(ChunkSink::new(
-            ChunkSinkOptions {
-                rows: ChunkRows {
-                    chunk_numbers: routing.router.chunk_numbers(),
-                    slots: row_steps(columns).1,
-                    delimiter: self.target.dialect.delimiter(),
-                    line_end: self.target.dialect.line_terminator().as_bytes(),
-                    counts_sub_chunks: self.has_chunk_index,
-                },
-                staging,
-                prefix: Arc::from(self.prefix.as_str()),
-                key_index: routing.key.as_ref().map(|_| KEY_INDEX.to_owned()),
-                gate: Arc::clone(&limits.gate),
-                cancel: limits.cancel.clone(),
-                max_open_files: limits.max_open_files,
-                exchange_path,
-                finish: limits.finish,
-                small_segment: Finish::SMALL_SEGMENT,
+        let options = ChunkSinkOptions {
+            rows: ChunkRows {
+                chunk_numbers: routing.router.chunk_numbers(),
+                slots: row_steps(columns).1,
+                delimiter: self.target.dialect.delimiter(),
+                line_end: self.target.dialect.line_terminator().as_bytes(),
+                counts_sub_chunks: self.has_chunk_index,
             },
-        ))))
+            staging,
+            prefix: Arc::from(self.prefix.as_str()),
+            key_index: routing.key.as_ref().map(|_| KEY_INDEX.to_owned()),
+            gate: Arc::clone(&limits.gate),
+            cancel: limits.cancel.clone(),
+            max_open_files: limits.max_open_files,
+            exchange_path: self.exchange_path(folder, limits)?,
+            finish: limits.finish,
+            small_segment: Finish::SMALL_SEGMENT,
+        };
+        let (sink, start) = match journal {
+            Some(journal) => ChunkSink::resumable(options, journal)?,
+            None => (ChunkSink::new(options), None),
+        };
+        Ok((TableSink::Chunks(Box::new(sink)), start))
+    }
+
+    /// Removes what waits outside the staging folder of `root` for rows to get into their files.
+    pub(super) fn clear_spill(&self, root: &Path, limits: &PassLimits) -> Result<()> {
+        match &limits.spill_folder {
+            Some(spill) if self.target.routing.is_some() => {
+                remove_optional(&self.spill_path(spill, root))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn exchange_path(&self, folder: &OutputFolder, limits: &PassLimits) -> Result<PathBuf> {
+        match &limits.spill_folder {
+            Some(spill) => Ok(self.spill_path(spill, folder.root())),
+            None => folder.staged(&self.hidden_name(EXCHANGE)),
+        }
+    }
+
+    /// Returns the exchange file's path in a folder that many runs share.
+    fn spill_path(&self, spill: &Path, root: &Path) -> PathBuf {
+        let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
+        let id = xxhash_rust::xxh3::xxh3_64(root.as_os_str().as_encoded_bytes());
+        spill.join(format!("skyprep-{id:016x}{}", self.hidden_name(EXCHANGE)))
+    }
+
+    /// Returns a short name for a hidden file of this table.
+    fn hidden_name(&self, what: &str) -> String {
+        let id = xxhash_rust::xxh3::xxh3_64(self.target.name.as_bytes());
+        format!(".{id:016x}.{what}")
     }
 
     /// Finishes the files and checks that the books balance.
@@ -246,11 +291,4 @@ impl StagedFile {
             .map_err(|error| Error::writing(&self.staged, error))?;
         Ok(Some(self.digest.finish(self.path, None, false)))
     }
-}
-
-/// Returns the name of an exchange file in a folder that many runs share.
-fn spill_name(root: &Path, name: &str) -> String {
-    let root = std::path::absolute(root).unwrap_or_else(|_| root.to_owned());
-    let id = xxhash_rust::xxh3::xxh3_64(root.as_os_str().as_encoded_bytes());
-    format!("skyprep-{id:016x}-{name}")
 }

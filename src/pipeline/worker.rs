@@ -3,11 +3,11 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, PoisonError};
 
-use super::pass::{Events, TargetCounts};
+use super::pass::Events;
 use super::pieces::{Piece, Pieces, Work};
 use super::prepared::{ParquetPlans, TextPlans};
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::exchange::{Collector, Packet, Stop};
+use crate::exchange::{Collector, OutputCounts, Packet, Stop};
 use crate::source::{RowGroup, TextBlock};
 
 /// One of the threads of a pass.
@@ -16,12 +16,13 @@ pub(super) struct Worker<'a> {
     pub(super) buffers: &'a Mutex<Vec<Vec<u8>>>,
     pub(super) collector: &'a Collector<'a>,
     pub(super) events: &'a dyn Events,
-    pub(super) counts: Vec<TargetCounts>,
+    /// What was counted in the piece at hand.
+    pub(super) counts: Vec<OutputCounts>,
 }
 
 impl Worker<'_> {
-    /// Works until there is nothing left to do, and returns what was counted.
-    pub(super) fn run(mut self) -> Vec<TargetCounts> {
+    /// Works until there is nothing left to do.
+    pub(super) fn run(mut self, targets: usize) {
         loop {
             let next = self
                 .pieces
@@ -30,17 +31,21 @@ impl Worker<'_> {
                 .next(self.collector);
             let piece = match next {
                 Ok(Some(piece)) if !self.collector.is_overtaken(piece.number) => piece,
-                Ok(_) => return self.counts,
+                Ok(_) => return,
                 Err((number, stop)) => {
                     self.stop(number, stop);
-                    return self.counts;
+                    return;
                 }
             };
             let number = piece.number;
+            self.counts = vec![OutputCounts::default(); targets];
             // A fault of ours must not leave the others waiting for this piece for ever.
             let outcome = catch_unwind(AssertUnwindSafe(|| self.work_on(piece)));
             match outcome {
-                Ok(Ok(())) => self.collector.finish(number),
+                Ok(Ok(())) => {
+                    let counts = std::mem::take(&mut self.counts);
+                    self.collector.finish(number, counts);
+                }
                 Ok(Err(stop)) => self.stop(number, stop),
                 Err(_) => {
                     let error = Error::new(ErrorKind::Internal, "a worker failed unexpectedly")
@@ -97,6 +102,9 @@ impl Worker<'_> {
         let mut rows_before = input.rows_before.get(number).copied().unwrap_or(0);
         while let Some(batch) = reader.next_batch()? {
             for (target, plan) in &input.plans {
+                if !emitter.wants(*target) {
+                    continue;
+                }
                 let counts = &mut self.counts[*target];
                 let rows = plan
                     .bind(&batch, &input.roots, &mut counts.changes)
@@ -127,6 +135,9 @@ impl Worker<'_> {
     ) -> Result<u64, Stop> {
         let mut most = 0;
         for (target, plan) in &input.plans {
+            if !emitter.wants(*target) {
+                continue;
+            }
             let counts = &mut self.counts[*target];
             let mut rows = plan.rows(block.records(), block.first_line);
             let mut count = 0u64;
@@ -150,6 +161,8 @@ struct Emitter<'a> {
     collector: &'a Collector<'a>,
     piece: u64,
     packets: Vec<Option<Packet>>,
+    /// Whether each output needs rows of this piece: an earlier run may have written them.
+    wanted: Vec<bool>,
 }
 
 impl<'a> Emitter<'a> {
@@ -158,7 +171,12 @@ impl<'a> Emitter<'a> {
             collector,
             piece,
             packets: (0..targets).map(|_| None).collect(),
+            wanted: (0..targets).map(|at| collector.wants(piece, at)).collect(),
         }
+    }
+
+    fn wants(&self, target: usize) -> bool {
+        self.wanted[target]
     }
 
     /// Returns a packet with room for a row of output number `target`.

@@ -46,6 +46,39 @@ pub fn create_spill(path: &Path) -> Result<File> {
         .map_err(|error| Error::writing(path, error))
 }
 
+/// Opens what [`create_spill`] has made, for reading and writing; nothing if it is not there.
+///
+/// # Errors
+/// It is there and can't be opened.
+pub fn open_spill(path: &Path) -> Result<Option<File>> {
+    match OpenOptions::new().read(true).write(true).open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::writing(path, error)),
+    }
+}
+
+/// Removes the files of the staged folder `folder` for which `is_known` is false; hidden ones and
+/// folders stay.
+///
+/// # Errors
+/// The folder can't be read, or a file can't be removed.
+pub fn remove_unknown(folder: &Path, is_known: impl Fn(&str) -> bool) -> Result<()> {
+    let reading = |error| Error::reading(folder, error);
+    for entry in fs::read_dir(folder).map_err(reading)? {
+        let entry = entry.map_err(reading)?;
+        let name = entry.file_name();
+        let is_file = entry.file_type().map_err(reading)?.is_file();
+        let is_known = name
+            .to_str()
+            .is_some_and(|name| name.starts_with('.') || is_known(name));
+        if is_file && !is_known {
+            remove_optional(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Makes a folder and those above it.
 ///
 /// # Errors

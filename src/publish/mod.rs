@@ -18,8 +18,8 @@ mod sync;
 pub use crash_point::arm_crash_point;
 pub use crash_point::{CRASH_POINTS, crash_point};
 pub use files::{
-    AtomicFile, append, create_folders, create_spill, read_optional, remove_optional,
-    stream_atomically, write_atomically,
+    AtomicFile, append, create_folders, create_spill, open_spill, read_optional, remove_optional,
+    remove_unknown, stream_atomically, write_atomically,
 };
 pub use folder::{FolderOptions, OutputFolder, Publication, STATE_FOLDER, SetState, Staging};
 pub use record::{InputStamp, Record, SetRecord, TableIdentity};

@@ -1,7 +1,7 @@
 //! Text inputs, read by blocks of whole records.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 
 use super::inputs::{Input, InputName};
 use crate::dialect::{BlockReader, DEFAULT_BLOCK_BYTES, Dialect, Fields, Records};
@@ -29,6 +29,8 @@ pub struct TextBlock {
     bytes: Vec<u8>,
     /// Where the records start: behind a header.
     start: usize,
+    /// First byte of the block in the unpacked text.
+    offset: u64,
     /// Line of the first record, from 1.
     pub first_line: u64,
 }
@@ -89,6 +91,36 @@ impl TextFile {
         self.fields
     }
 
+    /// Returns where the next block begins: its byte in the unpacked text, and its line.
+    pub fn position(&self) -> (u64, u64) {
+        match &self.first {
+            // It has been read already, and may have lost its header.
+            Some(block) => (block.offset, block.first_line),
+            None => self.blocks.position(),
+        }
+    }
+
+    /// Goes on at a position that [`Self::position`] has told.
+    ///
+    /// # Errors
+    /// The input can't be read up to there.
+    pub fn go_to(
+        &mut self,
+        input: &Input,
+        dialect: &Dialect,
+        offset: u64,
+        line: u64,
+    ) -> Result<()> {
+        if self.position() == (offset, line) {
+            return Ok(());
+        }
+        let stream = open_stream_at(input, offset)?;
+        let blocks = BlockReader::new(stream, dialect, DEFAULT_BLOCK_BYTES);
+        self.blocks = blocks.starting_at(offset, line);
+        self.first = None;
+        Ok(())
+    }
+
     /// Returns the next block, reading it into `buffer`; nothing at the end.
     ///
     /// # Errors
@@ -105,6 +137,7 @@ impl TextFile {
         Ok(info.map(|info| TextBlock {
             bytes: buffer,
             start: 0,
+            offset: info.offset,
             first_line: info.first_line,
         }))
     }
@@ -145,6 +178,11 @@ impl TextFile {
 }
 
 fn open_stream(input: &Input) -> Result<Box<dyn Read + Send>> {
+    open_stream_at(input, 0)
+}
+
+/// Opens an input at byte `offset` of its unpacked text.
+fn open_stream_at(input: &Input, offset: u64) -> Result<Box<dyn Read + Send>> {
     let path = match &input.name {
         InputName::File(path) => path.clone(),
         InputName::Stdin => "stdin".into(),
@@ -159,7 +197,7 @@ fn open_stream(input: &Input) -> Result<Box<dyn Read + Send>> {
     let head = stream
         .fill_buf()
         .map_err(|error| Error::reading(&path, error))?;
-    Ok(match head {
+    let mut unpacked: Box<dyn Read + Send> = match head {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(stream)),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             let decoder = zstd::stream::read::Decoder::with_buffer(stream);
@@ -170,6 +208,20 @@ fn open_stream(input: &Input) -> Result<Box<dyn Read + Send>> {
                 .at(Place::file(input.name.shown()))
                 .hint("name the file"));
         }
-        _ => Box::new(stream),
-    })
+        _ => {
+            let InputName::File(path) = &input.name else {
+                return Ok(Box::new(stream));
+            };
+            if offset == 0 {
+                return Ok(Box::new(stream));
+            }
+            let reading = |error| Error::reading(path, error);
+            let mut file = File::open(path).map_err(reading)?;
+            file.seek(SeekFrom::Start(offset)).map_err(reading)?;
+            return Ok(Box::new(BufReader::with_capacity(READ_BYTES, file)));
+        }
+    };
+    let mut before = unpacked.by_ref().take(offset);
+    io::copy(&mut before, &mut io::sink()).map_err(|error| Error::reading(&path, error))?;
+    Ok(unpacked)
 }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 /// A rule that changes values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(usize)]
@@ -49,7 +51,7 @@ impl RuleName {
 }
 
 /// Changes per column and rule; each worker keeps its own and they are added up at the end.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleCounts {
     columns: Vec<[u64; RuleName::ALL.len()]>,
 }

@@ -48,6 +48,12 @@ impl TextBuffer {
         self.len = self.len.min(len);
     }
 
+    /// Forgets the first `bytes` bytes of what was written.
+    pub fn drop_front(&mut self, bytes: usize) {
+        self.bytes.copy_within(bytes..self.len, 0);
+        self.len -= bytes;
+    }
+
     /// Gives memory beyond `capacity` back; what was written must fit.
     pub fn shrink_to(&mut self, capacity: usize) {
         self.bytes.truncate(capacity.max(self.len));

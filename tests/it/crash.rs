@@ -79,6 +79,29 @@ const SCENARIOS: &[Scenario] = &[
     },
 ];
 
+/// Commands whose rows memory can't hold.
+const LONG: &[Scenario] = &[
+    Scenario {
+        name: "partition, appending",
+        before: &[],
+        command: "partition w.txt -o out --kind director --stripes 18 --sub-stripes 10 \
+                  --overlap 0.01 --ra ra --dec dec --id id --fields id,ra,dec,note --chunk-index \
+                  --memory-limit 24MiB --finish append",
+        output: "out",
+    },
+    Scenario {
+        name: "partition, exchanging",
+        before: &[],
+        command: "partition w.txt -o out --kind director --stripes 18 --sub-stripes 10 \
+                  --overlap 0.01 --ra ra --dec dec --id id --fields id,ra,dec,note --chunk-index \
+                  --memory-limit 24MiB --finish exchange",
+        output: "out",
+    },
+];
+
+/// Crash points of commands whose rows memory can't hold.
+const LONG_POINTS: &[&str] = &["run-written", "run-recorded", "merged"];
+
 const PIPELINE: &str = r#"
 [database]
 name = "d"
@@ -138,6 +161,10 @@ impl Stage {
         bench.write("x.txt", text(rows, 7919));
         bench.write("y.txt", text(rows / 2, 6101));
         bench.write("z.txt", text(rows / 3, 5003));
+        if scenario.command.contains("w.txt") {
+            let note = format!("\t{}\n", "note ".repeat(60));
+            bench.write("w.txt", text(40_000, 7919).replace('\n', &note));
+        }
         bench.write("prep.toml", PIPELINE);
         let mut stage = Self {
             bench,
@@ -302,9 +329,11 @@ fn a_crash_at_any_step_does_no_harm() {
                 scope.spawn(|| crash_everywhere(&Stage::new(scenario, 60), None, CRASH_POINTS))
             })
             .collect();
-        runs.into_iter()
-            .flat_map(|run| run.join().unwrap())
-            .collect()
+        let long = LONG.iter().map(|scenario| {
+            scope.spawn(|| crash_everywhere(&Stage::new(scenario, 60), None, LONG_POINTS))
+        });
+        let runs = runs.into_iter().chain(long.collect::<Vec<_>>());
+        runs.flat_map(|run| run.join().unwrap()).collect()
     });
     let twice: BTreeSet<&str> = std::thread::scope(|scope| {
         let runs: Vec<_> = ["rename-after:2", "intent-written", "done-synced"]
@@ -328,7 +357,8 @@ fn a_crash_at_any_step_does_no_harm() {
 #[test]
 fn a_kill_at_any_moment_does_no_harm() {
     let kills: u32 = std::env::var("SKYPREP_CRASH_KILLS").map_or(40, |text| text.parse().unwrap());
-    let stages: Vec<Stage> = SCENARIOS.iter().map(|s| Stage::new(s, 2000)).collect();
+    let scenarios = SCENARIOS.iter().chain(LONG);
+    let stages: Vec<Stage> = scenarios.map(|s| Stage::new(s, 2000)).collect();
     // A fixed row of moments, so that a failure comes again.
     let mut random = 0x9e37_79b9_7f4a_7c15_u64;
     for round in 0..kills {

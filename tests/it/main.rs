@@ -23,6 +23,7 @@ mod places;
 mod refusals;
 mod regressions;
 mod rerun;
+mod resume;
 mod stage;
 mod star_file;
 mod stars;

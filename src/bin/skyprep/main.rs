@@ -22,7 +22,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Context;
+use skyprep::error::Error;
 
 use crate::args::Command;
 use crate::layers::{Refusal, Resolved};
@@ -60,7 +60,10 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Man(args) => return commands::pages::manual(args, printer),
         _ => {}
     }
-    let interruption = Interruption::listen().context("listening for signals")?;
+    let interruption = Interruption::listen().map_err(|error| {
+        Error::usage(format!("can't listen for signals: {error}"))
+            .hint("raise the limit of open files (ulimit -n)")
+    })?;
     let session = Session::open(resolved, printer, interruption)?;
     match &resolved.arguments.command {
         Command::Convert(args) => commands::convert::run(args, &session),

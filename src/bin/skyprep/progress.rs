@@ -242,6 +242,13 @@ impl Events for Progress<'_> {
             self.bar.inc(bytes);
         }
     }
+
+    fn goes_on(&self, rows: u64) {
+        self.printer.note(&format!(
+            "going on where an earlier run was ended: {} rows are done",
+            grouped(rows)
+        ));
+    }
 }
 
 impl RunEvents for Progress<'_> {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 use skyprep::error::{Error, Place};
 use skyprep::pipeline::PassLimits;
-use skyprep::publish::FolderOptions;
+use skyprep::publish::{FolderOptions, Staging};
 use skyprep::report::Report;
 use skyprep::resources::{
     ByteSize, available_memory, available_threads, is_in_memory, open_files_limit,
@@ -75,7 +75,8 @@ impl Session {
             config: resolved.origins.config.clone(),
             folder: FolderOptions {
                 sync: global.sync,
-                ..FolderOptions::default()
+                // What a killed run has staged is gone on with.
+                staging: Staging::Keep,
             },
             options: Value::Object(resolved.options.clone()),
             limits,

@@ -34,7 +34,8 @@ pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
     if args.books.dry_run {
         return books::foretell(session, root, outlook(root, &jobs, replace)?);
     }
-    let Standing { done, folder } = standing(root, &jobs, replace, session.folder)?;
+    let Standing { done, folder } =
+        standing(root, &jobs, replace, session.folder, &session.pass_limits())?;
     let [job] = jobs;
     let reports = match (done.into_iter().flatten().next(), folder) {
         (None, Some(mut folder)) => {

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::Error;
+use skyprep::publish::{FolderOptions, Staging};
 use skyprep::stage::{StageOptions, TableHints, foresee, stage};
 
 use crate::args::StageArgs;
@@ -42,7 +43,11 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
             charset: settings::charset(args.charset.as_deref()),
         },
         replace: settings::replace(args.force),
-        folder: session.folder,
+        folder: FolderOptions {
+            // Copies are made again from the beginning.
+            staging: Staging::Clear,
+            ..session.folder
+        },
     };
     books::check(&args.books, DataTo::Files, &[])?;
     if args.books.dry_run {

@@ -288,7 +288,13 @@ fn to_folder(
     if command.books.dry_run {
         return books::foretell(session, &root, outlook(&root, &jobs, replace)?);
     }
-    let Standing { done, folder } = standing(&root, &jobs, replace, session.folder)?;
+    let Standing { done, folder } = standing(
+        &root,
+        &jobs,
+        replace,
+        session.folder,
+        &session.pass_limits(),
+    )?;
     let mut left = Vec::with_capacity(jobs.len());
     for (job, done) in jobs.into_iter().zip(done) {
         match done {
