@@ -348,8 +348,22 @@ impl ChunkSink {
                     Finish::Append
                 })
             }
+            Finish::Append if self.digests(state, run) > self.options.gate.room() / 2 => {
+                Err(Error::usage(format!(
+                    "appending to {} files takes more than the memory limit of {} MiB allows",
+                    run.groups.segments(),
+                    self.options.gate.limit() >> 20
+                ))
+                .hint("raise --memory-limit, or say --finish exchange"))
+            }
             forced => Ok(forced),
         }
+    }
+
+    /// Returns the bytes that the digests of growing files would take after a run.
+    fn digests(&self, state: &State, run: &Run<'_>) -> u64 {
+        let segments = run.groups.segments() as u64;
+        state.paid.bytes().max(segments * FileDigest::MEMORY)
     }
 
     /// Writes the files of the only run, each once.

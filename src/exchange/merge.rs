@@ -57,9 +57,11 @@ impl Merge<'_> {
         let threads = rayon::current_num_threads();
         // Counts and digests of a window are kept until it is done, and threads wait for each
         // other after each batch of windows: neither many nor few.
-        let bytes = self.memory.clamp(4 << 20, 64 << 20);
+        let bytes = (self.memory / 4).clamp(1 << 20, 32 << 20);
         let windows = self.exchange.windows(self.rows.files(), bytes);
-        let mut files = Vec::new();
+        // Room for all there may be: a list that grows leaves holes behind, and what is not touched
+        // takes no memory.
+        let mut files = Vec::with_capacity(self.rows.files());
         let mut rest = begun;
         for batch in windows.chunks(threads) {
             let mut parts = Vec::with_capacity(batch.len());
@@ -73,8 +75,6 @@ impl Merge<'_> {
                 .map(|(range, begun)| self.window(range, begun, threads))
                 .collect();
             for window in done? {
-                // No more than needed: there may be hundreds of thousands.
-                files.reserve_exact(window.files.len());
                 files.extend(window.files);
                 for (key, count) in window.counts.into_sorted() {
                     counts(key, count)?;
@@ -93,6 +93,8 @@ impl Merge<'_> {
         let mut window = Window::default();
         let runs = self.exchange.runs();
         let share = self.memory / (threads as u64 * (runs as u64 + 1));
+        // What is read beyond a window's end is read in vain.
+        let share = share.min(self.memory / 16 / (runs as u64 + 1));
         let buffer = share.clamp(LEAST_READ, MOST_READ) as usize;
         let mut readers: Vec<RunReader<'_>> = (0..runs)
             .map(|run| self.exchange.reader(run, range.start, buffer))

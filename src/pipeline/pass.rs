@@ -68,6 +68,8 @@ pub struct PassLimits {
     pub max_open_files: usize,
     /// How rows that come run by run get into one file per chunk.
     pub finish: Finish,
+    /// Called when much memory was freed: the allocator may keep it otherwise.
+    pub give_back: fn(),
     /// Whether the memory is that of the whole process.
     is_of_process: bool,
 }
@@ -85,6 +87,7 @@ impl PassLimits {
             spill_folder: None,
             max_open_files: Self::USUAL_OPEN_FILES,
             finish: Finish::Auto,
+            give_back: || (),
             is_of_process: false,
         }
     }
@@ -195,6 +198,7 @@ impl Pass<'_> {
             })?;
         }
         let totals = collector.complete()?.into_iter();
+        (limits.give_back)();
         let count = |total: OutputTotals| TargetCounts {
             rows_in: total.counts.rows_in,
             changes: total.counts.changes,

@@ -13,6 +13,7 @@ use skyprep::resources::{
     ByteSize, available_memory, available_threads, is_in_memory, open_files_limit,
 };
 
+use crate::allocator;
 use crate::args::{GlobalArgs, ProgressForm};
 use crate::layers::{Origins, Resolved};
 use crate::printer::{Printer, grouped};
@@ -57,6 +58,7 @@ impl Session {
         let threads = finder.threads()?;
         let mut limits = PassLimits::of_process(threads, finder.memory()?);
         limits.finish = global.finish.into();
+        limits.give_back = allocator::give_back;
         limits.max_open_files = finder.open_files()?;
         let may_spill = matches!(resolved.command.as_str(), "partition" | "run");
         limits.spill_folder = finder.spill_folder(may_spill)?;
