@@ -1,6 +1,6 @@
 # `make test` is all that continuous integration does; `make demo` shows the tool at work.
 
-.PHONY: test crash setup format lint demo clean-demo
+.PHONY: test crash setup format lint demo clean-demo bench
 
 # One after another, so that the first complaint is the last line.
 .NOTPARALLEL:
@@ -29,6 +29,11 @@ lint:
 	else \
 		echo 'SKIPPED: cargo clippy is not installed (rustup component add clippy)'; \
 	fi
+
+# Ratios, not times: see benches/exchange.py --help.
+bench:
+	cargo build --release --locked
+	benches/exchange.py
 
 # Prepares the stars below testdata/stars/out.
 demo:

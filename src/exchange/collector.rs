@@ -145,26 +145,32 @@ impl<'a> Collector<'a> {
     /// # Errors
     /// The limit is too small for this piece, with the figure that would do.
     pub fn lease_piece(&self, piece: u64, bytes: u64) -> Result<Lease, Stop> {
-        let needed = bytes.saturating_add(self.headroom);
-        if needed > self.gate.room() {
-            let needed = needed + self.gate.limit() - self.gate.room();
-            return Err(Stop::Failed(
-                Error::usage(format!(
-                    "the memory limit of {} MiB is too small: this input needs {} MiB",
-                    self.gate.limit() >> 20,
-                    needed.div_ceil(1 << 20)
-                ))
-                .hint(format!(
-                    "say --memory-limit {}MiB or more",
-                    needed.div_ceil(1 << 20)
-                )),
-            ));
+        if !self.has_room_for(bytes) {
+            return Err(Stop::Failed(self.too_small(bytes)));
         }
         self.acquire(
             piece,
             || self.gate.try_lease(bytes, self.headroom),
             || self.gate.charge(bytes),
         )
+    }
+
+    /// Says whether a piece could have so many bytes if it were alone.
+    pub fn has_room_for(&self, bytes: u64) -> bool {
+        bytes.saturating_add(self.headroom) <= self.gate.room()
+    }
+
+    /// Makes the error for a piece that needs more memory than there is.
+    fn too_small(&self, bytes: u64) -> Error {
+        let one_each: u64 = self.shapes.iter().map(PacketShape::bytes).sum();
+        // A sixteenth is headroom; the program itself does not always take the same.
+        let needed = (self.gate.base() + bytes) / 15 * 16 + one_each + (1 << 20);
+        let needed = needed.div_ceil(1 << 20);
+        Error::usage(format!(
+            "the memory limit of {} MiB is too small: this input needs {needed} MiB",
+            self.gate.limit() >> 20,
+        ))
+        .hint(format!("say --memory-limit {needed}MiB or more"))
     }
 
     /// Takes memory for what outgrew its estimate, whatever the limit.
@@ -667,7 +673,7 @@ mod tests {
         });
         match collector.lease_piece(0, 1 << 20) {
             Err(Stop::Failed(error)) => {
-                assert!(error.hint_text().unwrap().contains("--memory-limit 2MiB"));
+                assert!(error.hint_text().unwrap().contains("--memory-limit 3MiB"));
             }
             other => panic!("{other:?}"),
         }

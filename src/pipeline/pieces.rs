@@ -126,7 +126,11 @@ impl<'a> Pieces<'a> {
                         line: 0,
                     };
                     collector.announce(number, position);
-                    let planned = file.file.plan(group, &file.roots, self.budget)?;
+                    let mut planned = file.file.plan(group, &file.roots, self.budget)?;
+                    if !collector.has_room_for(planned.memory()) {
+                        let least = DecodeBudget { share: 0, most: 0 };
+                        planned = file.file.plan(group, &file.roots, least)?;
+                    }
                     let memory = collector.lease_piece(number, planned.memory())?;
                     Some((
                         Work::RowGroup {

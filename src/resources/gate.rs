@@ -49,6 +49,11 @@ impl MemoryGate {
         self.limit
     }
 
+    /// Returns the bytes that were in use before anything was taken.
+    pub fn base(&self) -> u64 {
+        self.base
+    }
+
     /// Returns the bytes that there are to be had at most.
     pub fn room(&self) -> u64 {
         self.limit.saturating_sub(self.base)

@@ -14,6 +14,8 @@ use thrift::protocol::{TCompactInputProtocol, TInputProtocol, TType};
 /// Longest text in a header: the statistics of a page.
 const MOST_HEADER_TEXT: usize = 1 << 20;
 const HEADER_READ: usize = 512;
+/// parquet-mr before 1.2.9 left the header of the dictionary page out of a column's size.
+const MISSING_DICTIONARY_HEADER: u64 = 100;
 
 /// What the headers of a column chunk say.
 #[derive(Debug, Clone)]
@@ -68,7 +70,7 @@ impl ColumnPages {
         let mut indexed_rows = 0u64;
         let (mut values, mut unpacked) = (0i64, 0u64);
         let mut offset = start;
-        let end = start + length;
+        let end = start + length + MISSING_DICTIONARY_HEADER;
         while values < column.num_values() {
             if offset >= end {
                 return Err(format!(

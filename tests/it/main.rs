@@ -15,6 +15,7 @@ mod geometry;
 mod golden;
 mod harness;
 mod load;
+mod memory;
 mod naive_chunker;
 mod naive_tokenizer;
 mod options;

@@ -1,0 +1,129 @@
+//! The memory limit holds for the whole process, whatever the shape of the table.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+use parquet::arrow::ArrowWriter;
+use parquet::file::properties::WriterProperties;
+
+use super::harness::{Bench, files, words};
+
+/// A number that looks random and does not pack well.
+fn noise(seed: u64) -> f64 {
+    let mut bits = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678;
+    bits ^= bits >> 29;
+    bits = bits.wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits ^= bits >> 32;
+    (bits >> 11) as f64 / (1_u64 << 53) as f64
+}
+
+/// A table with a key, a position and so many columns in all, in row groups of `rows` rows.
+fn table(columns: usize, rows: usize, groups: usize) -> Vec<u8> {
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(rows))
+        .build();
+    let mut bytes = Vec::new();
+    let mut writer: Option<ArrowWriter<&mut Vec<u8>>> = None;
+    let mut pending = Some(&mut bytes);
+    for group in 0..groups {
+        let first = (group * rows) as u64;
+        let keys = (first..first + rows as u64).map(|row| row as i64);
+        let id: ArrayRef = Arc::new(Int64Array::from_iter_values(keys));
+        let mut all = vec![("id".to_owned(), id)];
+        for column in 1..columns as u64 {
+            let (name, scale, base) = match column {
+                1 => ("ra".to_owned(), 360.0, 0.0),
+                2 => ("dec".to_owned(), 180.0, -90.0),
+                _ => (format!("c{column}"), 1e3, 0.0),
+            };
+            let values = (0..rows as u64)
+                .map(|row| noise((first + row) * columns as u64 + column) * scale + base);
+            all.push((
+                name,
+                Arc::new(Float64Array::from_iter_values(values)) as ArrayRef,
+            ));
+        }
+        let batch = RecordBatch::try_from_iter(all).unwrap();
+        let writer = match &mut writer {
+            Some(writer) => writer,
+            None => {
+                let properties = Some(properties.clone());
+                let out = pending.take().unwrap();
+                writer.insert(ArrowWriter::try_new(out, batch.schema(), properties).unwrap())
+            }
+        };
+        writer.write(&batch).unwrap();
+    }
+    writer.unwrap().close().unwrap();
+    bytes
+}
+
+fn peak(bench: &Bench) -> u64 {
+    let report = std::fs::read(bench.path("report.json")).unwrap();
+    let report: serde_json::Value = serde_json::from_slice(&report).unwrap();
+    report["process_peak"].as_u64().unwrap()
+}
+
+const COMMANDS: [&str; 2] = [
+    "convert x.parquet -o out/",
+    "partition x.parquet -o out --kind director --stripes 18 --sub-stripes 10 --overlap 0.05 \
+     --ra ra --dec dec --id id --chunk-index",
+];
+
+fn is_kept(bench: &Bench, limits: &[(u64, &str)]) {
+    for command in COMMANDS {
+        bench.run(words(command)).ok();
+        let expected = files(&bench.path("out"));
+        std::fs::remove_dir_all(bench.path("out")).unwrap();
+        for (mib, options) in limits {
+            let at = format!("{command} {options} --memory-limit {mib}MiB");
+            bench.run(words(&format!("{at} --report report.json"))).ok();
+            let peak = peak(bench);
+            assert!(peak <= (mib << 20) / 10 * 11, "{at}: {peak} bytes");
+            assert!(files(&bench.path("out")) == expected, "{at}: other bytes");
+            std::fs::remove_dir_all(bench.path("out")).unwrap();
+        }
+    }
+}
+
+#[test]
+fn columns_that_memory_cant_hold_side_by_side_are_read_in_groups() {
+    let bench = Bench::in_memory();
+    bench.write("x.parquet", table(62, 131_072, 2));
+    is_kept(
+        &bench,
+        &[
+            (32, "--threads 2"),
+            (32, "--threads 8"),
+            (64, "--threads 2"),
+        ],
+    );
+}
+
+#[test]
+fn thirteen_hundred_columns_are_read_in_groups() {
+    let bench = Bench::in_memory();
+    bench.write("x.parquet", table(1300, 4096, 2));
+    is_kept(&bench, &[(64, "--threads 2")]);
+}
+
+#[test]
+fn a_limit_that_cant_be_kept_is_refused_before_any_work() {
+    let bench = Bench::in_memory();
+    bench.write("small.parquet", table(3, 100, 1));
+    bench.write("x.parquet", table(1300, 4096, 1));
+    for command in [
+        "convert small.parquet x.parquet --columns id,ra,dec -o out/ --memory-limit 1MiB",
+        "convert x.parquet -o out/ --memory-limit 10MiB",
+    ] {
+        let outcome = bench.run(words(command));
+        outcome.failed(2, &["memory limit", "too small", "say --memory-limit"]);
+        assert!(files(&bench.path("out")).is_empty());
+        // The figure is right.
+        let said = outcome.stderr.split("say --memory-limit ").nth(1).unwrap();
+        let enough = said.split(' ').next().unwrap();
+        let limit = command.rsplit(' ').next().unwrap();
+        bench.run(words(&command.replace(limit, enough))).ok();
+        std::fs::remove_dir_all(bench.path("out")).unwrap();
+    }
+}
