@@ -198,6 +198,13 @@ impl Error {
         self
     }
 
+    /// Adds to the end of the message.
+    #[must_use]
+    pub fn add_message(mut self, more: &str) -> Self {
+        self.0.message.push_str(more);
+        self
+    }
+
     /// Adds the underlying failure.
     #[must_use]
     pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {

@@ -174,6 +174,7 @@ impl PassJob {
         for (number, ((((job, sink), counts), options), inputs_then)) in all.enumerate() {
             let columns = inputs.columns(number);
             let (files, mut report) = job.finish(sink, columns, counts, folder)?;
+            report.reject_file = limits.reject_file(report.rejected);
             report.seconds = start.elapsed().as_secs_f64();
             let recorded = serde_json::to_value(&report)
                 .map_err(|error| Error::new(ErrorKind::Internal, format!("report: {error}")))?;

@@ -11,6 +11,7 @@ mod outlook;
 mod pass;
 mod pieces;
 mod prepared;
+mod rejects;
 mod run;
 mod stream;
 mod table;
@@ -23,6 +24,7 @@ pub use outlook::{
 };
 pub use pass::{Events, NoEvents, Pass, PassInput, PassLimits, TargetCounts, TextInput};
 pub use prepared::{PreparedInputs, TextNames};
+pub use rejects::Rejects;
 pub use run::{RunEvents, RunOptions, RunOutcome, check_director, foresee, run};
 pub use stream::{StreamOutcome, stream};
 pub use table::{TableJob, TableReport};

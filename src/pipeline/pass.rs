@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::pieces::Pieces;
 use super::prepared::{PreparedInputs, TextNames};
+use super::rejects::{PassRejects, Rejects};
 use super::worker::Worker;
 use crate::convert::RowTarget;
 use crate::dialect::Dialect;
@@ -66,6 +67,8 @@ pub struct PassLimits {
     pub max_open_files: usize,
     /// How rows that come run by run get into one file per chunk.
     pub finish: Finish,
+    /// What becomes of bad rows, over all passes of a command.
+    pub rejects: Arc<Rejects>,
     /// Whether the memory is that of the whole process.
     is_of_process: bool,
 }
@@ -83,6 +86,7 @@ impl PassLimits {
             spill_folder: None,
             max_open_files: Self::USUAL_OPEN_FILES,
             finish: Finish::Auto,
+            rejects: Arc::default(),
             is_of_process: false,
         }
     }
@@ -95,6 +99,11 @@ impl PassLimits {
             ..Self::new(threads, memory)
         };
         limits.afresh()
+    }
+
+    /// Returns the file that lists `rejected` rows, if there are any.
+    pub(super) fn reject_file(&self, rejected: u64) -> Option<String> {
+        self.rejects.listed_in().filter(|_| rejected > 0)
     }
 
     /// Returns the same limits for another pass, with a memory gate of its own.
@@ -119,6 +128,8 @@ impl PassLimits {
 pub struct TargetCounts {
     /// Rows that came in.
     pub rows_in: u64,
+    /// Rows that were set aside.
+    pub rejected: u64,
     /// Changes per column and rule.
     pub changes: RuleCounts,
     /// The most bytes that this target's packets held at once.
@@ -150,11 +161,36 @@ impl Pass<'_> {
     /// # Errors
     /// The first failure in input order, whatever the number of threads.
     pub fn run(&self, limits: &PassLimits, events: &dyn Events) -> Result<Vec<TargetCounts>> {
-        let shapes = self.shapes(limits.gate.room());
+        let Some(rejects) = limits.rejects.begin_pass() else {
+            return self.run_with(None, limits, events);
+        };
+        let counts = self.run_with(Some(&rejects), limits, events);
+        let rejected = counts.as_ref().ok();
+        let rejected = rejected.map(|all| all.iter().map(|counts| counts.rejected).sum());
+        let tables: Vec<&str> = self.targets.iter().map(|t| t.name.as_str()).collect();
+        let settled = rejects.settle(&tables, rejected);
+        // The first failure counts: that of the pass.
+        let counts = counts?;
+        settled?;
+        Ok(counts)
+    }
+
+    fn run_with(
+        &self,
+        rejects: Option<&PassRejects<'_>>,
+        limits: &PassLimits,
+        events: &dyn Events,
+    ) -> Result<Vec<TargetCounts>> {
+        let mut shapes = self.shapes(limits.gate.room());
+        let mut sinks = self.sinks.clone();
+        if let Some(rejects) = rejects {
+            shapes.push(PassRejects::shape());
+            sinks.push(rejects);
+        }
         let collector = Collector::new(CollectorOptions {
             gate: Arc::clone(&limits.gate),
             cancel: limits.cancel.clone(),
-            sinks: self.sinks.clone(),
+            sinks,
             shapes,
         });
         let buffers = Mutex::default();
@@ -174,6 +210,8 @@ impl Pass<'_> {
                         buffers: &buffers,
                         collector: &collector,
                         events,
+                        targets: &self.targets,
+                        rejects,
                         counts: totals.clone(),
                     };
                     scope.spawn(move || worker.run())
@@ -190,6 +228,7 @@ impl Pass<'_> {
             })?;
             for (total, part) in totals.iter_mut().zip(counts) {
                 total.rows_in += part.rows_in;
+                total.rejected += part.rejected;
                 total.changes.merge(&part.changes);
             }
         }

@@ -98,6 +98,8 @@ pub fn run(
     let root = file.destination();
     let Standing { done, folder } = standing(&root, &jobs, options.replace, options.folder)?;
     let is_unchanged = folder.is_none();
+    let standing = done.iter().flatten().flatten();
+    options.limits.rejects.add_standing(standing)?;
     let mut reports = BTreeMap::new();
     let mut failures = Failures::default();
     let folder_path = root.join(&file.database.name);

@@ -20,6 +20,8 @@ pub struct StreamOutcome {
     pub counts: TargetCounts,
     /// Rows, bytes and digests of the stream.
     pub written: FileDigest,
+    /// The file that lists what was refused.
+    pub reject_file: Option<String>,
 }
 
 impl StreamOutcome {
@@ -32,7 +34,8 @@ impl StreamOutcome {
             rows_in: self.counts.rows_in,
             rows_out: self.written.rows(),
             overlap_rows: 0,
-            rejected: 0,
+            rejected: self.counts.rejected,
+            reject_file: self.reject_file.clone(),
             files: 1,
             bytes: self.written.bytes(),
             seconds,
@@ -71,15 +74,17 @@ pub fn stream(
     };
     let counts = pass.run(limits, events)?.pop().unwrap_or_default();
     let written = sink.finish()?;
-    if written.rows() != counts.rows_in {
+    if written.rows() + counts.rejected != counts.rows_in {
         let message = format!(
-            "{} rows came in, but {} were written",
+            "{} rows came in, but {} were written and {} refused",
             counts.rows_in,
-            written.rows()
+            written.rows(),
+            counts.rejected
         );
         return Err(Error::new(ErrorKind::Integrity, message).hint("please report this"));
     }
     Ok(StreamOutcome {
+        reject_file: limits.reject_file(counts.rejected),
         columns,
         counts,
         written,

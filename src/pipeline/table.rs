@@ -59,6 +59,9 @@ pub struct TableReport {
     pub overlap_rows: u64,
     /// Rows that were refused.
     pub rejected: u64,
+    /// The file that lists them: an absolute path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reject_file: Option<String>,
     /// Files.
     pub files: u64,
     /// Bytes of the files.
@@ -170,7 +173,8 @@ impl TableJob {
             rows_in: counts.rows_in,
             rows_out: rows(false),
             overlap_rows: rows(true),
-            rejected: 0,
+            rejected: counts.rejected,
+            reject_file: None,
             files: files.len() as u64,
             bytes: files.iter().map(|file| file.bytes).sum(),
             seconds: 0.0,

@@ -22,6 +22,7 @@ mod pipes;
 mod places;
 mod refusals;
 mod regressions;
+mod rejects;
 mod rerun;
 mod stage;
 mod star_file;

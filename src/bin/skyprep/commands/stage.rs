@@ -44,7 +44,7 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
         replace: settings::replace(args.force),
         folder: session.folder,
     };
-    books::check(&args.books, DataTo::Files, &[])?;
+    books::check(&args.books, None, DataTo::Files, &[])?;
     if args.books.dry_run {
         return books::foretell(session, dest, foresee(&options)?);
     }

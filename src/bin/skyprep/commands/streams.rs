@@ -19,7 +19,7 @@ use skyprep::report::Report;
 use skyprep::schema::TableKind;
 use skyprep::source::{Input, InputName};
 
-use crate::args::BookArgs;
+use crate::args::{BookArgs, RejectArgs};
 use crate::books::{self, DataTo};
 use crate::printer::grouped;
 use crate::progress::Progress;
@@ -33,27 +33,30 @@ pub struct StreamCommand<'a> {
     pub target: RowTarget,
     pub output: &'a str,
     pub is_forced: bool,
+    pub rejects: &'a RejectArgs,
     pub books: &'a BookArgs,
     /// Files that the output depends on besides the inputs.
     pub sources: Vec<String>,
 }
 
 /// Runs a command that writes rows as they come.
-pub fn run_streams(command: StreamCommand<'_>, session: &Session) -> Result<()> {
+pub fn run_streams(mut command: StreamCommand<'_>, session: &Session) -> Result<()> {
     let path = Path::new(command.output);
     let to = match command.output {
         "-" => DataTo::Stdout,
         _ => DataTo::Files,
     };
-    books::check(command.books, to, &command.inputs)?;
+    books::check(command.books, Some(command.rejects), to, &command.inputs)?;
     let mut report = session.begin_report();
     report.add_inputs(&command.inputs);
     let progress = Progress::new(session);
-    if to == DataTo::Stdout {
-        return to_stream(command, Destination::Stdout, session, &progress, report);
-    }
     if path.is_dir() || command.output.ends_with('/') {
         return to_folder(command, session, &progress, report);
+    }
+    // In lists of rejects, the output is called as in the report.
+    command.target.name = command.output.to_owned();
+    if to == DataTo::Stdout {
+        return to_stream(command, Destination::Stdout, session, &progress, report);
     }
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         // A pipe or a device takes the rows as they come; it must not be replaced by a file.
@@ -142,6 +145,7 @@ fn to_stream(
     } = command;
     let outcome = write_rows(inputs, &text, &target, (name, out), session, progress)?;
     report.add_table(outcome.report(command.output, 0.0), true);
+    books::close_rejects(session, &report)?;
     let (books, target) = (command.books, Path::new(command.output));
     books::close(
         books,
@@ -208,6 +212,7 @@ fn to_file(
     session.printer.note(&summary(command.output, &outcome));
     let seconds = start.elapsed().as_secs_f64();
     report.add_table(outcome.report(command.output, seconds), true);
+    books::close_rejects(session, &report)?;
     books::close(
         command.books,
         session,
@@ -289,6 +294,9 @@ fn to_folder(
         return books::foretell(session, &root, outlook(&root, &jobs, replace)?);
     }
     let Standing { done, folder } = standing(&root, &jobs, replace, session.folder)?;
+    session
+        .rejects()
+        .add_standing(done.iter().flatten().flatten())?;
     let mut left = Vec::with_capacity(jobs.len());
     for (job, done) in jobs.into_iter().zip(done) {
         match done {
@@ -310,6 +318,7 @@ fn to_folder(
         progress.end();
     }
     report.keep_in(&root)?;
+    books::close_rejects(session, &report)?;
     session.printer.note(&match made {
         0 => format!(
             "{}: all {all} files are there; nothing to do",
