@@ -222,6 +222,18 @@ impl Error {
         &self.0.place
     }
 
+    /// Returns the message with its place, but for the file.
+    pub fn reason(&self) -> String {
+        let place = Place {
+            file: None,
+            ..self.0.place.clone()
+        };
+        match place.to_string() {
+            place if place.is_empty() => self.0.message.clone(),
+            place => format!("{place}: {}", self.0.message),
+        }
+    }
+
     /// Returns what the user can do, where that is known.
     pub fn hint_text(&self) -> Option<&str> {
         self.0.hint.as_deref()

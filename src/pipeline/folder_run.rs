@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::bad_inputs::{PassedOver, passed_over};
 use super::pass::{Events, Pass, PassInput, PassLimits};
 use super::prepared::PreparedInputs;
 use super::table::{TableJob, TableReport, TableSink};
@@ -17,6 +18,7 @@ use crate::publish::{
 };
 
 /// What a pass is to make: tables that are fed by the same inputs.
+#[derive(Clone)]
 pub struct PassJob {
     /// The inputs; `feeds` counts in `tables`.
     pub inputs: Vec<PassInput>,
@@ -130,12 +132,15 @@ impl PassJob {
         limits: &PassLimits,
         events: &dyn Events,
     ) -> Result<Vec<TableReport>> {
-        let made = self.make(folder, limits, events);
-        if made.is_err() {
+        let mut job = self;
+        limits.bad_inputs.look_at(&mut job.inputs)?;
+        loop {
+            let made = job.clone().make(folder, limits, events);
+            let Err(error) = made else { return made };
             // What was staged is of no use; the failure is what counts.
             let _ = folder.clear_staging();
+            limits.bad_inputs.pass_over(&mut job.inputs, error)?;
         }
-        made
     }
 
     fn make(
@@ -150,7 +155,15 @@ impl PassJob {
             .collect();
         let dropped = self.others_in(folder.record());
         let targets: Vec<&RowTarget> = self.tables.iter().map(|job| &job.target).collect();
-        let inputs = PreparedInputs::new(self.inputs, &targets)?;
+        let passed_over: Vec<_> = (0..self.tables.len())
+            .map(|number| passed_over(self.feeding(number)))
+            .collect();
+        if let Some(sets) = self.sets_of_nothing(&stamps, &passed_over)? {
+            return publish_nothing(sets, self.outdated, dropped, folder);
+        }
+        let readable = self.inputs.into_iter();
+        let readable = readable.filter(|fed| fed.input.unreadable.is_none());
+        let inputs = PreparedInputs::new(readable.collect(), &targets)?;
         let mut sinks = Vec::with_capacity(self.tables.len());
         for (number, job) in self.tables.iter().enumerate() {
             sinks.push(job.sink(inputs.columns(number), folder, limits)?);
@@ -174,6 +187,7 @@ impl PassJob {
         for (number, ((((job, sink), counts), options), inputs_then)) in all.enumerate() {
             let columns = inputs.columns(number);
             let (files, mut report) = job.finish(sink, columns, counts, folder)?;
+            report.passed_over.clone_from(&passed_over[number]);
             report.reject_file = limits.reject_file(report.rejected);
             report.seconds = start.elapsed().as_secs_f64();
             let recorded = serde_json::to_value(&report)
@@ -224,17 +238,86 @@ impl PassJob {
 
     /// Returns the stamps of the inputs of table number `table`; nothing if one is stdin.
     fn stamps(&self, table: usize) -> Option<Vec<InputStamp>> {
-        let feeding = self
-            .inputs
-            .iter()
-            .filter(|input| input.feeds.contains(&table));
+        let feeding = self.feeding(table);
         feeding.map(|input| input.input.stamp.clone()).collect()
     }
+
+    /// Returns the inputs of table number `table`.
+    fn feeding(&self, table: usize) -> impl Iterator<Item = &PassInput> {
+        let feeds = move |input: &&PassInput| input.feeds.contains(&table);
+        self.inputs.iter().filter(feeds)
+    }
+
+    /// Returns sets without files, with their reports, if all inputs were passed over: the record
+    /// remembers that they were.
+    ///
+    /// # Errors
+    /// Some tables lack all their inputs and others do not.
+    fn sets_of_nothing(
+        &self,
+        stamps: &[Vec<InputStamp>],
+        passed_over: &[Vec<PassedOver>],
+    ) -> Result<Option<Vec<(SetRecord, TableReport)>>> {
+        let is_readable = |fed: &PassInput| fed.input.unreadable.is_none();
+        let lacking = |table: &usize| {
+            !passed_over[*table].is_empty() && !self.feeding(*table).any(is_readable)
+        };
+        let Some(first) = (0..self.tables.len()).find(lacking) else {
+            return Ok(None);
+        };
+        if self.inputs.iter().any(is_readable) {
+            let message = format!(
+                "table {} has no input left: all were passed over",
+                self.tables[first].target.name
+            );
+            let first = passed_over[first].first();
+            let file = first.map_or_else(String::new, |input| input.file.clone());
+            return Err(Error::new(ErrorKind::DataRefused, message).at(Place::file(file)));
+        }
+        let set = |number: usize| {
+            let job = &self.tables[number];
+            let mut report = TableReport::of_nothing(job);
+            report.passed_over.clone_from(&passed_over[number]);
+            let recorded = serde_json::to_value(&report)
+                .map_err(|error| Error::new(ErrorKind::Internal, format!("report: {error}")))?;
+            let set = SetRecord {
+                identity: Some(job.identity()),
+                options: self.options[number].clone(),
+                inputs: stamps[number].clone(),
+                files: Vec::new(),
+                report: recorded,
+            };
+            Ok((set, report))
+        };
+        let sets: Result<Vec<_>> = (0..self.tables.len()).map(set).collect();
+        sets.map(Some)
+    }
+}
+
+/// Publishes sets without files.
+fn publish_nothing(
+    sets: Vec<(SetRecord, TableReport)>,
+    outdated: Vec<String>,
+    dropped: Vec<String>,
+    folder: &mut OutputFolder,
+) -> Result<Vec<TableReport>> {
+    let (sets, reports): (Vec<_>, Vec<_>) = sets.into_iter().unzip();
+    let names = reports
+        .iter()
+        .map(|report: &TableReport| report.table.clone());
+    folder.publish(Publication {
+        sets: names.zip(sets).collect(),
+        outdated,
+        dropped,
+    })?;
+    folder.clear_staging()?;
+    Ok(reports)
 }
 
 /// Refuses to publish what was read from files that changed meanwhile.
 fn check_unchanged(sets: &BTreeMap<String, SetRecord>) -> Result<()> {
-    for before in sets.values().flat_map(|set| &set.inputs) {
+    let inputs = sets.values().flat_map(|set| &set.inputs);
+    for before in inputs.filter(|stamp| !stamp.is_absent()) {
         if InputStamp::of(Path::new(&before.path))? != *before {
             return Err(
                 Error::new(ErrorKind::Integrity, "the input changed while it was read")

@@ -4,6 +4,7 @@
 //! so into an output folder, once and whole; [`run`] does that for all tables of a pipeline file
 //! and writes manifest and report.
 
+mod bad_inputs;
 mod components;
 mod file;
 mod folder_run;
@@ -17,6 +18,7 @@ mod stream;
 mod table;
 mod worker;
 
+pub use bad_inputs::{BadInputs, PassedOver};
 pub use file::PipelineFile;
 pub use folder_run::{PassJob, Replace, Standing, standing};
 pub use outlook::{

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
+use super::bad_inputs::{BadInputs, is_of_input};
 use super::pieces::Pieces;
 use super::prepared::{PreparedInputs, TextNames};
 use super::rejects::{PassRejects, Rejects};
@@ -69,6 +70,8 @@ pub struct PassLimits {
     pub finish: Finish,
     /// What becomes of bad rows, over all passes of a command.
     pub rejects: Arc<Rejects>,
+    /// What becomes of inputs that can't be read.
+    pub bad_inputs: BadInputs,
     /// Whether the memory is that of the whole process.
     is_of_process: bool,
 }
@@ -87,6 +90,7 @@ impl PassLimits {
             max_open_files: Self::USUAL_OPEN_FILES,
             finish: Finish::Auto,
             rejects: Arc::default(),
+            bad_inputs: BadInputs::End,
             is_of_process: false,
         }
     }
@@ -165,6 +169,16 @@ impl Pass<'_> {
             return self.run_with(None, limits, events);
         };
         let counts = self.run_with(Some(&rejects), limits, events);
+        if let (BadInputs::PassOver, Err(error)) = (limits.bad_inputs, &counts) {
+            // Bad rows of a file that is passed over don't count, wherever the damage is.
+            let files = rejects.files_of_too_many();
+            let budget = Self::budget(limits);
+            self.inputs.check_whole(&files, &self.targets, budget)?;
+            if is_of_input(error) {
+                // The pass is begun anew without that input, and its bad rows with it.
+                return counts;
+            }
+        }
         let rejected = counts.as_ref().ok();
         let rejected = rejected.map(|all| all.iter().map(|counts| counts.rejected).sum());
         let tables: Vec<&str> = self.targets.iter().map(|t| t.name.as_str()).collect();
@@ -194,11 +208,7 @@ impl Pass<'_> {
             shapes,
         });
         let buffers = Mutex::default();
-        let room = limits.gate.room();
-        let budget = DecodeBudget {
-            share: room / 2 / limits.threads.max(1) as u64,
-            most: room / 3 * 2,
-        };
+        let budget = Self::budget(limits);
         let pieces = Pieces::new(self.inputs, &self.targets, budget, &buffers);
         let pieces = Mutex::new(pieces);
         let mut totals = vec![TargetCounts::default(); self.targets.len()];
@@ -237,6 +247,14 @@ impl Pass<'_> {
             total.memory_peak = peak;
         }
         Ok(totals)
+    }
+
+    fn budget(limits: &PassLimits) -> DecodeBudget {
+        let room = limits.gate.room();
+        DecodeBudget {
+            share: room / 2 / limits.threads.max(1) as u64,
+            most: room / 3 * 2,
+        }
     }
 
     fn shapes(&self, room: u64) -> Vec<PacketShape> {

@@ -151,6 +151,7 @@ impl Rejects {
             rejects: self,
             before: self.books().rows,
             first: Mutex::default(),
+            files: Mutex::default(),
             state: Mutex::default(),
         })
     }
@@ -167,6 +168,8 @@ pub(super) struct PassRejects<'r> {
     before: u64,
     /// Of the pieces that have bad rows the first, and its first bad row.
     first: Mutex<Option<(u64, Error)>>,
+    /// Files that have bad rows.
+    files: Mutex<BTreeSet<String>>,
     state: Mutex<State>,
 }
 
@@ -221,9 +224,25 @@ impl PassRejects<'_> {
 
     /// Takes note of the first bad row of piece number `piece`.
     pub(super) fn note_first(&self, piece: u64, row: &BadRow) {
+        if let Some(file) = &row.place.file {
+            let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+            if !files.contains(file) {
+                files.insert(file.clone());
+            }
+        }
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         if first.as_ref().is_none_or(|(earlier, _)| piece < *earlier) {
             *first = Some((piece, row.to_error()));
+        }
+    }
+
+    /// Returns the files with bad rows, if there were too many rows.
+    pub(super) fn files_of_too_many(&self) -> BTreeSet<String> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        match state.is_exceeded {
+            true => std::mem::take(&mut files),
+            false => BTreeSet::new(),
         }
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::bad_inputs::BadInputs;
 use super::components::{Component, components};
 use super::file::{PipelineFile, TableSection};
 use super::folder_run::{PassJob, Replace, Standing, standing};
@@ -98,8 +99,8 @@ pub fn run(
     let root = file.destination();
     let Standing { done, folder } = standing(&root, &jobs, options.replace, options.folder)?;
     let is_unchanged = folder.is_none();
-    let standing = done.iter().flatten().flatten();
-    options.limits.rejects.add_standing(standing)?;
+    let standing: Vec<_> = done.iter().flatten().flatten().collect();
+    options.limits.check_standing(&standing)?;
     let mut reports = BTreeMap::new();
     let mut failures = Failures::default();
     let folder_path = root.join(&file.database.name);
@@ -191,7 +192,7 @@ fn plan<'f>(
         }),
         None => None,
     };
-    let mut jobs = plan_passes(file, &tables, sky.as_ref())?;
+    let mut jobs = plan_passes(file, &tables, sky.as_ref(), options.limits.bad_inputs)?;
     if options.has_digests {
         let fed = jobs.iter_mut().flat_map(|job| &mut job.inputs);
         add_digests(fed.map(|fed| &mut fed.input), &options.limits.cancel)?;
@@ -346,6 +347,7 @@ fn plan_passes(
     file: &PipelineFile,
     tables: &[PlannedTable<'_>],
     sky: Option<&Sky>,
+    bad: BadInputs,
 ) -> Result<Vec<PassJob>> {
     let products: BTreeMap<String, Vec<String>> = tables
         .iter()
@@ -361,7 +363,7 @@ fn plan_passes(
     components.sort_by_key(rank);
     components
         .iter()
-        .map(|component| plan_pass(file, tables, sky, component))
+        .map(|component| plan_pass(file, tables, sky, component, bad))
         .collect()
 }
 
@@ -370,6 +372,7 @@ fn plan_pass(
     tables: &[PlannedTable<'_>],
     sky: Option<&Sky>,
     component: &Component,
+    bad: BadInputs,
 ) -> Result<PassJob> {
     let members: Vec<&PlannedTable<'_>> = tables
         .iter()
@@ -394,7 +397,7 @@ fn plan_pass(
         };
         let dialect = file.text_dialect_of(name).map_err(at_product)?;
         let text = Arc::new(TextInput { dialect, names });
-        for input in file.inputs_of(name)? {
+        for input in file.inputs_of(name, bad)? {
             inputs.push(PassInput {
                 input,
                 text: Arc::clone(&text),

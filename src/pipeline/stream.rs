@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use super::bad_inputs::{PassedOver, passed_over};
 use super::pass::{Events, Pass, PassInput, PassLimits, TargetCounts};
 use super::prepared::PreparedInputs;
 use super::table::TableReport;
 use crate::convert::RowTarget;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{FileDigest, StreamSink};
 use crate::schema::TableKind;
 
@@ -22,6 +23,8 @@ pub struct StreamOutcome {
     pub written: FileDigest,
     /// The file that lists what was refused.
     pub reject_file: Option<String>,
+    /// Inputs that were passed over.
+    pub passed_over: Vec<PassedOver>,
 }
 
 impl StreamOutcome {
@@ -36,6 +39,7 @@ impl StreamOutcome {
             overlap_rows: 0,
             rejected: self.counts.rejected,
             reject_file: self.reject_file.clone(),
+            passed_over: self.passed_over.clone(),
             files: 1,
             bytes: self.written.bytes(),
             seconds,
@@ -46,6 +50,7 @@ impl StreamOutcome {
 }
 
 /// Writes the rows of `inputs`, all of which feed target 0, to `out`; messages call it `name`.
+/// Inputs that are marked as unreadable are passed over.
 ///
 /// # Errors
 /// The first failure in input order; `out` may then have got the rows before it.
@@ -57,7 +62,17 @@ pub fn stream(
     limits: &PassLimits,
     events: &dyn Events,
 ) -> Result<StreamOutcome> {
-    let inputs = PreparedInputs::new(inputs, &[target])?;
+    let passed_over = passed_over(&inputs);
+    let readable = inputs
+        .into_iter()
+        .filter(|fed| fed.input.unreadable.is_none());
+    let readable: Vec<_> = readable.collect();
+    if let ([], Some(first)) = (readable.as_slice(), passed_over.first()) {
+        return Err(Error::new(ErrorKind::DataRefused, first.reason.as_str())
+            .at(Place::file(first.file.as_str()))
+            .hint("no input is left"));
+    }
+    let inputs = PreparedInputs::new(readable, &[target])?;
     let columns: Vec<String> = inputs
         .columns(0)
         .iter()
@@ -85,6 +100,7 @@ pub fn stream(
     }
     Ok(StreamOutcome {
         reject_file: limits.reject_file(counts.rejected),
+        passed_over,
         columns,
         counts,
         written,

@@ -147,6 +147,7 @@ fn inputs_of(tables: &Tables, stamps: &Stamps, name: &str) -> Vec<Input> {
         name: InputName::File(file.path.clone()),
         format: InputFormat::Text,
         stamp: Some(stamp.clone()),
+        unreadable: None,
     };
     files.zip(stamps).map(input).collect()
 }

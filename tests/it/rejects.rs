@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch};
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 use serde_json::Value;
 
 use super::harness::{Bench, files, times, words};
@@ -20,6 +22,7 @@ fn parquet(columns: Vec<(&str, ArrayRef)>, group: usize) -> Vec<u8> {
     let batch = RecordBatch::try_from_iter_with_nullable(columns).unwrap();
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(group))
+        .set_compression(Compression::ZSTD(ZstdLevel::default()))
         .build();
     let mut bytes = Vec::new();
     let mut writer = ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
@@ -365,4 +368,177 @@ fn options_come_from_the_configuration_too() {
     bench
         .run(words("sanitize x.txt --reject-file y --report y"))
         .failed(2, &["two files at once"]);
+}
+
+/// Makes the first page of row group `group` unreadable.
+fn with_damaged_page(mut file: Vec<u8>, group: usize) -> Vec<u8> {
+    let reader = SerializedFileReader::new(bytes::Bytes::from(file.clone())).unwrap();
+    let start = reader.metadata().row_group(group).column(0).byte_range().0 as usize;
+    let frame = file[start..]
+        .windows(4)
+        .position(|w| w == [0x28, 0xb5, 0x2f, 0xfd]);
+    file[start + frame.unwrap()..][..4].fill(0xee);
+    file
+}
+
+/// Good files, a truncated one, one with a damaged page; one is not there.
+fn damaged(bench: &Bench) {
+    let good = |bad: &[usize]| parquet(stars(3000, bad), 1000);
+    bench.write("a.parquet", good(&[5]));
+    let cut = good(&[]);
+    bench.write("b.parquet", &cut[..cut.len() / 2]);
+    bench.write("c.parquet", with_damaged_page(good(&[7, 8]), 1));
+    bench.write("e.parquet", good(&[2500]));
+}
+
+const ALL: &str = "a.parquet b.parquet c.parquet d.parquet e.parquet";
+
+fn is_listed(stderr: &str) {
+    for said in [
+        "passed over: b.parquet: ",
+        "passed over: c.parquet: row group 1",
+        "passed over: d.parquet: can't read",
+        "error: 3 input files were passed over",
+    ] {
+        assert!(stderr.contains(said), "'{said}' is not in: {stderr}");
+    }
+    assert!(
+        !stderr.contains("a.parquet:") && !stderr.contains("e.parquet:"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn damaged_files_are_passed_over_as_a_whole() {
+    let bench = Bench::new();
+    damaged(&bench);
+    let rejects = "--max-rejects 2 --reject-file bad";
+    let good = PARTITION.replace("-o out", "-o good");
+    bench
+        .run(words(&format!("{good} a.parquet e.parquet {rejects}")))
+        .ok();
+    let lines = fs::read(bench.path("bad")).unwrap();
+    let partition = format!("{PARTITION} {ALL} {rejects}");
+    bench.run(words(&partition)).failed(3, &["d.parquet"]);
+    for threads in [1, 2, 8] {
+        let made = bench.run(words(&format!(
+            "{partition} --keep-going --threads {threads} --report report"
+        )));
+        assert_eq!(made.code, 1, "{}", made.stderr);
+        is_listed(&made.stderr);
+        assert_eq!(files(&bench.path("out")), files(&bench.path("good")));
+        assert_eq!(fs::read(bench.path("bad")).unwrap(), lines);
+        let report: Value =
+            serde_json::from_slice(&fs::read(bench.path("report")).unwrap()).unwrap();
+        let passed_over = report["passed_over"].as_array().unwrap();
+        let names: Vec<_> = passed_over.iter().map(|input| &input["file"]).collect();
+        assert_eq!(names, ["b.parquet", "c.parquet", "d.parquet"]);
+        assert_eq!(report["tables"][0]["rows_in"], 6000);
+
+        let before = times(bench.root());
+        let again = bench.run(words(&format!("{partition} --keep-going")));
+        assert_eq!(again.code, 1);
+        is_listed(&again.stderr);
+        assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+        bench.run(words(&partition)).failed(3, &["d.parquet"]);
+        assert_eq!(times(bench.root()), before);
+        if threads < 8 {
+            fs::remove_dir_all(bench.path("out")).unwrap();
+        }
+    }
+    // A file that is put right makes another input.
+    bench.write("d.parquet", parquet(stars(10, &[]), 10));
+    let keep_going = format!("{partition} --keep-going");
+    bench
+        .run(words(&keep_going))
+        .failed(5, &["other options or from other inputs"]);
+    let forced = bench.run(words(&format!("{keep_going} --force")));
+    forced.failed(1, &["2 input files were passed over"]);
+    bench.run(words(&partition)).failed(
+        1,
+        &[
+            "b.parquet: was passed over when the output was made",
+            "--keep-going",
+        ],
+    );
+}
+
+#[test]
+fn damaged_files_have_no_output_in_a_folder() {
+    let bench = Bench::new();
+    damaged(&bench);
+    let convert = format!("convert {ALL} -o out/ --keep-going --threads 2");
+    let made = bench.run(words(&convert));
+    assert_eq!(made.code, 1, "{}", made.stderr);
+    is_listed(&made.stderr);
+    assert!(made.stderr.contains("2 of 5 files made"), "{}", made.stderr);
+    let found = files(&bench.path("out"));
+    assert_eq!(found.keys().collect::<Vec<_>>(), ["a.txt", "e.txt"]);
+    let before = times(bench.root());
+    let again = bench.run(words(&convert));
+    assert_eq!(again.code, 1, "{}", again.stderr);
+    is_listed(&again.stderr);
+    assert_eq!(times(bench.root()), before);
+    bench.write("b.parquet", parquet(stars(3000, &[]), 1000));
+    bench
+        .run(words(&convert))
+        .failed(5, &["b.txt stands here already"]);
+    let forced = bench.run(words(&format!("{convert} --force")));
+    forced.failed(1, &["1 of 5 files made", "2 input files were passed over"]);
+    assert_eq!(files(&bench.path("out")).len(), 3);
+}
+
+#[test]
+fn damaged_files_are_left_out_of_one_file() {
+    let bench = Bench::new();
+    damaged(&bench);
+    bench
+        .run(words("convert a.parquet e.parquet -o good.txt"))
+        .ok();
+    let made = bench.run(words(&format!("convert {ALL} -o out.txt --keep-going")));
+    assert_eq!(made.code, 1, "{}", made.stderr);
+    is_listed(&made.stderr);
+    let read = |name: &str| fs::read(bench.path(name)).unwrap();
+    assert_eq!(read("out.txt"), read("good.txt"));
+    // What has left in a pipe can't be taken back.
+    let piped = bench.run(words(&format!("convert {ALL} -o - --keep-going")));
+    piped.failed(4, &["c.parquet, row group 1"]);
+    let piped = bench.run(words(
+        "convert a.parquet b.parquet d.parquet e.parquet -o - --keep-going",
+    ));
+    piped.failed(1, &["2 input files were passed over"]);
+    assert_eq!(piped.stdout, read("good.txt"));
+    let none = bench.run(words("convert b.parquet -o none.txt --keep-going"));
+    none.failed(1, &["b.parquet", "no input is left"]);
+    assert!(!bench.path("none.txt").exists());
+}
+
+#[test]
+fn a_run_goes_on_without_damaged_files() {
+    let bench = Bench::new();
+    damaged(&bench);
+    let names: Vec<String> = words(ALL).iter().map(|name| format!("{name:?}")).collect();
+    let pipeline = format!(
+        "[database]\nname = \"db\"\n[product.all]\ninputs = [{}]\n\
+         [product.lost]\ninputs = [\"b.parquet\"]\n[stage]\ndest = \"out\"\n\
+         [table.All]\nkind = \"regular\"\nproducts = [\"all\"]\n\
+         [table.Lost]\nkind = \"regular\"\nproducts = [\"lost\"]\n",
+        names.join(", ")
+    );
+    bench.write("p.toml", pipeline);
+    bench
+        .run(words("convert a.parquet e.parquet -o good.txt"))
+        .ok();
+    let made = bench.run(words("run p.toml --keep-going"));
+    assert_eq!(made.code, 1, "{}", made.stderr);
+    is_listed(&made.stderr);
+    let read = |name: &str| fs::read(bench.path(name)).unwrap();
+    assert_eq!(read("out/db/All/All.txt"), read("good.txt"));
+    assert!(bench.path("out/db/manifest.jsonl").exists());
+    let before = times(bench.root());
+    let again = bench.run(words("run p.toml --keep-going"));
+    assert_eq!(again.code, 1, "{}", again.stderr);
+    is_listed(&again.stderr);
+    assert_eq!(times(bench.root()), before);
+    bench.run(words("run p.toml")).failed(3, &["d.parquet"]);
 }

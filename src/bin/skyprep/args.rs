@@ -195,6 +195,10 @@ pub struct RejectArgs {
     /// List the rows that were set aside: a JSON object a line, in input order
     #[arg(long, value_name = "FILE")]
     pub reject_file: Option<PathBuf>,
+    /// Pass over input files that are missing, unreadable or damaged, do the rest, and end with
+    /// exit code 1
+    #[arg(long)]
+    pub keep_going: bool,
 }
 
 /// How inputs are told apart from changed ones.

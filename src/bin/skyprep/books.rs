@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use skyprep::error::Error;
+use skyprep::error::{Error, ErrorKind};
 use skyprep::pipeline::{Outlook, OutputState, TableOutlook, TableReport};
 use skyprep::publish::{read_optional, write_atomically};
 use skyprep::report::{Report, depfile};
@@ -66,7 +66,7 @@ pub fn check(
 /// Closes the list of rejected rows and warns of them.
 pub fn close_rejects(session: &Session, report: &Report) -> Result<()> {
     if !report.unchanged {
-        session.rejects().close()?;
+        session.limits().rejects.close()?;
     }
     let tables = report.tables.iter().map(|table| &table.counts);
     let tables: Vec<&TableReport> = tables.filter(|table| table.rejected > 0).collect();
@@ -89,6 +89,31 @@ pub fn close_rejects(session: &Session, report: &Report) -> Result<()> {
         session.printer.warn(&message);
     }
     Ok(())
+}
+
+/// Lists the inputs that were passed over; call it last.
+///
+/// # Errors
+/// There are any.
+pub fn end(session: &Session, report: &Report) -> Result<()> {
+    let count = report.passed_over.len();
+    if count == 0 {
+        return Ok(());
+    }
+    for input in &report.passed_over {
+        let message = format!("passed over: {}: {}", input.file, input.reason);
+        session.printer.warn(&message);
+    }
+    let what = match count {
+        1 => "an input file was".to_owned(),
+        count => format!("{} input files were", grouped(count as u64)),
+    };
+    Err(Error::new(
+        ErrorKind::DataRefused,
+        format!("{what} passed over; the outputs lack their rows"),
+    )
+    .hint("once the files are right, run the command again with --force")
+    .into())
 }
 
 /// What a command depends on besides its inputs: those of its options that name files.

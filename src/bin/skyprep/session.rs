@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::Value;
 use skyprep::error::{Error, Place};
-use skyprep::pipeline::{PassLimits, Rejects};
+use skyprep::pipeline::{BadInputs, PassLimits, Rejects};
 use skyprep::publish::FolderOptions;
 use skyprep::report::Report;
 use skyprep::resources::{
@@ -65,6 +65,9 @@ impl Session {
         if let Some(args) = resolved.arguments.command.rejects() {
             let rejects = Rejects::new(args.max_rejects, args.reject_file.clone());
             limits.rejects = Arc::new(rejects);
+            if args.keep_going {
+                limits.bad_inputs = BadInputs::PassOver;
+            }
         }
         // Files of a run are written by rayon's own threads.
         let pool = rayon::ThreadPoolBuilder::new()
@@ -92,9 +95,9 @@ impl Session {
         self.limits.afresh()
     }
 
-    /// Returns what becomes of bad rows.
-    pub fn rejects(&self) -> &Rejects {
-        &self.limits.rejects
+    /// Returns the limits of the whole command.
+    pub fn limits(&self) -> &PassLimits {
+        &self.limits
     }
 
     /// Returns the limits in words, for a dry run.

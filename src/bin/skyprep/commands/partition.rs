@@ -50,7 +50,8 @@ pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
         }
         (reports, _) => {
             let reports = reports.unwrap_or_default();
-            session.rejects().add_standing(&reports)?;
+            let standing: Vec<_> = reports.iter().collect();
+            session.limits().check_standing(&standing)?;
             let message = format!("{}: all is there; nothing to do", root.display());
             session.printer.note(&message);
             for table in &reports {
@@ -81,7 +82,8 @@ pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
         &[&books::record_of(root)],
         &sources,
         Some(&format_tables(&reports)),
-    )
+    )?;
+    books::end(session, &report)
 }
 
 fn plan(

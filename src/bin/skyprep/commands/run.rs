@@ -52,5 +52,5 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
         grouped(outcome.contributions as u64),
         outcome.manifest.display()
     ));
-    Ok(())
+    books::end(session, &outcome.report)
 }
