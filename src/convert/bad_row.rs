@@ -4,7 +4,7 @@ use crate::error::{Error, ErrorKind, Place};
 use crate::values::CellFault;
 
 /// A row that can't be taken; either the run ends with it as its error, or it is set aside.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct BadRow {
     /// Where it stands: file, row or line, column.
     pub place: Place,

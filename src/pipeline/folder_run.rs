@@ -138,8 +138,10 @@ impl PassJob {
             let made = job.clone().make(folder, limits, events);
             let Err(error) = made else { return made };
             // What was staged is of no use; the failure is what counts.
-            let _ = folder.clear_staging();
+            let cleared = folder.clear_staging();
             limits.bad_inputs.pass_over(&mut job.inputs, error)?;
+            // What is left there would get into the next attempt.
+            cleared?;
         }
     }
 

@@ -173,7 +173,12 @@ impl Pass<'_> {
             // Bad rows of a file that is passed over don't count, wherever the damage is.
             let files = rejects.files_of_too_many();
             let budget = Self::budget(limits);
-            self.inputs.check_whole(&files, &self.targets, budget)?;
+            let checked = self.inputs.check_whole(&files, &self.targets, budget);
+            if let Err(damage) = checked
+                && is_of_input(&damage)
+            {
+                return Err(damage);
+            }
             if is_of_input(error) {
                 // The pass is begun anew without that input, and its bad rows with it.
                 return counts;

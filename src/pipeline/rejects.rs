@@ -36,8 +36,8 @@ pub struct Rejects {
 struct Books {
     /// Rows of passes that are over, and of tables that stood already.
     rows: u64,
-    /// The first bad row, as an error.
-    first: Option<Error>,
+    /// The first bad row, unless it has been the error of a pass.
+    first: Option<BadRow>,
     /// Tables whose lines in the file are true: they stood already, or this command made them.
     listed: BTreeSet<String>,
     /// Whether this command has written the file.
@@ -167,7 +167,7 @@ pub(super) struct PassRejects<'r> {
     /// Rows set aside before this pass.
     before: u64,
     /// Of the pieces that have bad rows the first, and its first bad row.
-    first: Mutex<Option<(u64, Error)>>,
+    first: Mutex<Option<(u64, BadRow)>>,
     /// Files that have bad rows.
     files: Mutex<BTreeSet<String>>,
     state: Mutex<State>,
@@ -232,7 +232,7 @@ impl PassRejects<'_> {
         }
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         if first.as_ref().is_none_or(|(earlier, _)| piece < *earlier) {
-            *first = Some((piece, row.to_error()));
+            *first = Some((piece, row.clone()));
         }
     }
 
@@ -253,13 +253,13 @@ impl PassRejects<'_> {
 
     /// Returns the error that ends a pass with too many bad rows.
     pub(super) fn too_many(&self) -> Error {
-        let of_command = self.rejects.books().first.take();
-        let of_pass = || {
-            let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
-            first.take().map(|(_, error)| error)
-        };
-        let first = of_command.or_else(of_pass);
-        let first = first.unwrap_or_else(|| Error::new(ErrorKind::DataRefused, "a row is bad"));
+        let of_command = self.rejects.books().first.clone();
+        let first = of_command.or_else(|| {
+            let first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
+            first.as_ref().map(|(_, row)| row.clone())
+        });
+        let unknown = || Error::new(ErrorKind::DataRefused, "too many rows are bad");
+        let first = first.map_or_else(unknown, |row| row.to_error());
         match self.rejects.most {
             0 => first,
             most => first.add_message(&format!(
@@ -284,12 +284,12 @@ impl PassRejects<'_> {
         }
         let mut books = self.rejects.books();
         books.rows += state.rows;
-        if !state.is_exceeded {
+        if state.is_exceeded {
+            books.first = None;
+        } else if books.first.is_none() {
             let first = self.first.into_inner();
             let first = first.unwrap_or_else(PoisonError::into_inner);
-            if books.first.is_none() {
-                books.first = first.map(|(_, error)| error);
-            }
+            books.first = first.map(|(_, row)| row);
         }
         if let (Some(list), Some(path)) = (state.list.take(), &self.rejects.file) {
             list.commit(path)?;
@@ -409,5 +409,149 @@ impl List {
         let file = self.out.into_inner();
         let file = file.map_err(|error| Error::writing(path, error.into_error()))?;
         file.commit()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::exchange::{Collector, CollectorOptions, Stop};
+    use crate::resources::{Cancel, MemoryGate};
+    use crate::values::CellFault;
+
+    const PIECES: u64 = 12;
+
+    /// Bad rows of a piece.
+    fn rows_of(piece: u64) -> u64 {
+        [0, 3, 0, 1, 7, 0, 2][piece as usize % 7]
+    }
+
+    /// A piece as a worker does it; one of them ends with another failure.
+    fn work_on(
+        piece: u64,
+        failing: u64,
+        rows: usize,
+        rejects: &PassRejects<'_>,
+        to: &Collector<'_>,
+    ) {
+        let mut packet = None;
+        for number in 1..=rows_of(piece) {
+            let place = Place {
+                row: Some(piece * 10 + number),
+                ..Place::file("x")
+            };
+            let fault = CellFault::found(number.to_string(), ", expected less");
+            let row = BadRow { place, fault };
+            if number == 1 {
+                rejects.note_first(piece, &row);
+            }
+            let mut lines: Packet = match packet.take() {
+                Some(lines) => lines,
+                None => match to.packet(piece, 0) {
+                    Ok(lines) => lines,
+                    Err(Stop::Overtaken) => return,
+                    Err(Stop::Failed(error)) => panic!("{error}"),
+                },
+            };
+            PassRejects::write_line("t", &row, lines.text_mut()).unwrap();
+            lines.end_row();
+            match lines.rows() >= rows {
+                true => to.submit(piece, 0, lines),
+                false => packet = Some(lines),
+            }
+            if rejects.are_too_many(number) {
+                packet
+                    .into_iter()
+                    .for_each(|lines| to.submit(piece, 0, lines));
+                return to.fail(piece, row.to_error());
+            }
+        }
+        packet
+            .into_iter()
+            .for_each(|lines| to.submit(piece, 0, lines));
+        match piece == failing {
+            true => to.fail(piece, Error::usage("something else")),
+            false => to.finish(piece),
+        }
+    }
+
+    /// The outcome and the list, with packets of `rows` and pieces done in the order of `order`.
+    fn outcome(most: u64, failing: u64, rows: usize, order: &[u64]) -> (String, Vec<u8>) {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bad");
+        let rejects = Rejects::new(most, Some(file.clone()));
+        let pass = rejects.begin_pass().unwrap();
+        let collector = Collector::new(CollectorOptions {
+            gate: MemoryGate::new(64 << 20),
+            cancel: Cancel::default(),
+            sinks: vec![&pass],
+            shapes: vec![PassRejects::shape()],
+        });
+        for piece in order {
+            if !collector.is_overtaken(*piece) {
+                work_on(*piece, failing, rows, &pass, &collector);
+            }
+        }
+        let said = match collector.complete() {
+            Ok(_) => "done".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        pass.settle(&["t"], None).unwrap();
+        (said, std::fs::read(file).unwrap_or_default())
+    }
+
+    #[test]
+    fn the_outcome_does_not_depend_on_packets_and_order() {
+        let in_order: Vec<u64> = (0..PIECES).collect();
+        let backwards: Vec<u64> = (0..PIECES).rev().collect();
+        let mixed: Vec<u64> = (0..PIECES).map(|piece| piece * 7 % PIECES).collect();
+        for most in [0, 1, 2, 3, 4, 10, 11, 13, 100] {
+            for failing in [0, 1, 4, 9, PIECES] {
+                let expected = outcome(most, failing, 1, &in_order);
+                // Counted by hand: what comes first in the order of the input.
+                let before: u64 = (0..=failing.min(PIECES - 1)).map(rows_of).sum();
+                let said = match (before > most, failing < PIECES) {
+                    (true, _) => "x, row 11: found 1, expected less",
+                    (false, true) => "something else",
+                    (false, false) => "done",
+                };
+                assert!(
+                    expected.0.starts_with(said),
+                    "{most} {failing}: {}",
+                    expected.0
+                );
+                let lines = expected.1.split(|byte| *byte == b'\n').count() as u64;
+                let listed = before.min(most + 1);
+                assert_eq!(lines, if listed > 0 { listed + 2 } else { 1 });
+                for order in [&in_order, &backwards, &mixed] {
+                    for rows in [1, 2, 5, 100] {
+                        assert_eq!(outcome(most, failing, rows, order), expected, "{order:?}");
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn lists_of_others_are_not_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bad");
+        let head = format!("{{\"format\":\"{FORMAT}\",\"version\":1}}\n");
+        let (old, new) = ("{\"table\":\"old\"}\n", "{\"table\":\"new\"}\n");
+        for (text, kept) in [
+            (format!("{head}{new}{old}"), old),
+            (format!("{{\"format\":\"other\"}}\n{old}"), ""),
+            (String::new(), ""),
+        ] {
+            crate::publish::write_atomically(&file, text.as_bytes()).unwrap();
+            let list = List::begin(&file, &BTreeSet::from(["old".to_owned()])).unwrap();
+            list.commit(&file).unwrap();
+            let made = std::fs::read_to_string(&file).unwrap();
+            assert_eq!(made, format!("{head}{kept}"));
+        }
+        let rejects = Arc::new(Rejects::new(0, None));
+        assert!(rejects.begin_pass().is_none());
     }
 }

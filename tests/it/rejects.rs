@@ -368,6 +368,9 @@ fn options_come_from_the_configuration_too() {
     bench
         .run(words("sanitize x.txt --reject-file y --report y"))
         .failed(2, &["two files at once"]);
+    bench
+        .run(words("sanitize x.txt --reject-file y -o y"))
+        .failed(2, &["two files at once"]);
 }
 
 /// Makes the first page of row group `group` unreadable.

@@ -47,6 +47,10 @@ pub fn run_streams(mut command: StreamCommand<'_>, session: &Session) -> Result<
         _ => DataTo::Files,
     };
     books::check(command.books, Some(command.rejects), to, &command.inputs)?;
+    if command.rejects.reject_file.as_deref() == Some(path) {
+        let message = format!("{} can't be two files at once", path.display());
+        return Err(Error::usage(message).into());
+    }
     let mut report = session.begin_report();
     report.add_inputs(&command.inputs);
     let progress = Progress::new(session);
