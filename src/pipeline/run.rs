@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Place, Result};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::partition::geometry::Chunker;
 use crate::partition::{OverlapRule, Partitioning, RaRule};
-use crate::publish::{FolderOptions, OutputFolder, Record};
+use crate::publish::{FolderOptions, OutputFolder, Record, create_folders};
 use crate::report::{REPORT_FILE, Report, add_digests};
 use crate::schema::{
     CHUNK_COLUMN, SUB_CHUNK_COLUMN, Severity, TableKind, TableSchema, check_director_columns,
@@ -153,6 +153,8 @@ pub fn run(
     report.unchanged = is_unchanged && stands && report_path.exists();
     report.keep_in(&root)?;
     if !report.unchanged {
+        // Tables without any row have no files, and so no folder.
+        create_folders(&folder_path)?;
         report.write(&report_path)?;
         manifest.write(&manifest_path, options.folder.sync)?;
     }

@@ -107,7 +107,7 @@ fn many_rows(rows: usize) {
             "--threads {threads} --memory-limit {memory} --max-rejects 10 --reject-file bad --report report"
         );
         let outcome = bench.run(words(&format!("{partition} {options}"))).ok();
-        let said = "2 rows were rejected; they are listed in ";
+        let said = "2 rows were rejected; listed in ";
         assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
         let table = report(&bench, "report", 0);
         assert_eq!(table["rows_in"], rows);
@@ -544,4 +544,13 @@ fn a_run_goes_on_without_damaged_files() {
     is_listed(&again.stderr);
     assert_eq!(times(bench.root()), before);
     bench.run(words("run p.toml")).failed(3, &["d.parquet"]);
+
+    // Where nothing is left, even that is remembered.
+    let lost = PARTITION.replace("-o out", "-o lost");
+    for _ in 0..2 {
+        let none = bench.run(words(&format!("{lost} b.parquet --keep-going -q")));
+        none.failed(1, &["passed over: b.parquet: "]);
+    }
+    assert!(files(&bench.path("lost")).is_empty());
+    bench.run(words("stage lost site --database d")).ok();
 }

@@ -78,8 +78,8 @@ pub fn close_rejects(session: &Session, report: &Report) -> Result<()> {
             .collect();
         files.dedup();
         let listed = match files.as_slice() {
-            [] => "--reject-file FILE would list them".to_owned(),
-            files => format!("they are listed in {}", files.join(", ")),
+            [] => "--reject-file FILE makes a list".to_owned(),
+            files => format!("listed in {}", files.join(", ")),
         };
         let rows = match rows {
             1 => "1 row was".to_owned(),
@@ -101,8 +101,7 @@ pub fn end(session: &Session, report: &Report) -> Result<()> {
         return Ok(());
     }
     for input in &report.passed_over {
-        let message = format!("passed over: {}: {}", input.file, input.reason);
-        session.printer.warn(&message);
+        session.printer.passed_over(&input.file, &input.reason);
     }
     let what = match count {
         1 => "an input file was".to_owned(),
