@@ -16,7 +16,7 @@ impl BadRow {
     /// Returns the error that ends the run.
     pub fn to_error(&self) -> Error {
         let error = Error::new(ErrorKind::DataRefused, self.fault.message()).at(self.place.clone());
-        match self.fault.hint {
+        match self.fault.hint() {
             Some(hint) => error.hint(hint),
             None => error,
         }

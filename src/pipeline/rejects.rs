@@ -210,7 +210,7 @@ impl PassRejects<'_> {
             column: place.column.as_deref(),
             value: fault.value(),
             reason: fault.reason(),
-            hint: fault.hint,
+            hint: fault.hint(),
         };
         out.append_with(|bytes| {
             serde_json::to_writer(&mut *bytes, &line)?;

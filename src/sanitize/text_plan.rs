@@ -293,9 +293,9 @@ impl TextFault {
                 ),
             }),
             Self::Row { line, mut fault } => {
-                if line == 1 {
+                if line == 1 && fault.cell.hint().is_none() {
                     let header = "if the first line names the columns, say --in-header";
-                    fault.cell.hint.get_or_insert(header);
+                    fault.cell = fault.cell.with_hint(header);
                 }
                 Ok(fault.into_bad_row(Place {
                     line: Some(line),
