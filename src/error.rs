@@ -203,6 +203,13 @@ impl Error {
         self
     }
 
+    /// Adds to the end of the message.
+    #[must_use]
+    pub fn add_message(mut self, more: &str) -> Self {
+        self.0.message.push_str(more);
+        self
+    }
+
     /// Adds the underlying failure.
     #[must_use]
     pub fn caused_by(mut self, source: impl std::error::Error + Send + Sync + 'static) -> Self {
@@ -218,6 +225,18 @@ impl Error {
     /// Returns where it happened.
     pub fn place(&self) -> &Place {
         &self.0.place
+    }
+
+    /// Returns the message with its place, but for the file.
+    pub fn reason(&self) -> String {
+        let place = Place {
+            file: None,
+            ..self.0.place.clone()
+        };
+        match place.to_string() {
+            place if place.is_empty() => self.0.message.clone(),
+            place => format!("{place}: {}", self.0.message),
+        }
     }
 
     /// Returns what the user can do, where that is known.

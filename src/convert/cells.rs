@@ -154,6 +154,16 @@ impl<'p> BoundColumn<'p> {
         })
     }
 
+    /// Counts what [`Self::bind`] has counted of row `row`.
+    pub fn recount_bound(&self, row: usize, counts: &mut RuleCounts) {
+        if let Cells::Bool(values) = &self.cells
+            && self.rule.changes_booleans()
+            && values.is_valid(row)
+        {
+            self.rule.count(counts, RuleName::Bool, 1);
+        }
+    }
+
     /// Writes the cell of row `row`.
     ///
     /// # Errors
@@ -303,9 +313,8 @@ impl<'p> BoundColumn<'p> {
         if let Some(MysqlType::Bit(bits)) = self.rule.target() {
             // BIT takes raw bytes: the digit 1 would be the byte 0x31.
             if number < 0 || number >= 1i128 << bits.min(64) {
-                return Err(CellFault::new(format!(
-                    "found {number}, expected {bits} bits"
-                )));
+                let expected = format!(", expected {bits} bits");
+                return Err(CellFault::found(number.to_string(), expected));
             }
             let bytes = (number as u64).to_be_bytes();
             let used = usize::from(bits.div_ceil(8)).clamp(1, 8);
@@ -329,9 +338,10 @@ fn in_range(
     if is_written {
         return Ok(());
     }
-    Err(CellFault::new(format!(
-        "found {found} in the column's unit, expected {expected}"
-    )))
+    Err(CellFault::found(
+        found.to_string(),
+        format!(" in the column's unit, expected {expected}"),
+    ))
 }
 
 fn unpack(array: &ArrayRef) -> Result<ArrayRef> {

@@ -4,12 +4,14 @@
 //! bound to a batch it writes row after row into a packet, one encoder per column, without strings
 //! or allocations per cell.
 
+mod bad_row;
 mod cells;
 mod positions;
 mod row_plan;
 mod target;
 mod temporal;
 
+pub use bad_row::BadRow;
 pub use cells::{BoundColumn, CellSource};
 pub use positions::PositionColumn;
 pub use row_plan::{BoundRows, RowPlan, mysql_type_of};

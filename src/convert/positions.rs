@@ -79,7 +79,7 @@ impl PositionColumn {
     #[inline]
     pub fn degrees(&self, row: usize) -> Result<f64, CellFault> {
         if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
-            return Err(CellFault::new("found NULL, expected a position in degrees"));
+            return Err(CellFault::found("NULL", ", expected a position in degrees"));
         }
         Ok(self.degrees[row])
     }
@@ -96,7 +96,7 @@ mod tests {
         let singles: ArrayRef = Arc::new(Float32Array::from(vec![Some(0.1), None]));
         let column = PositionColumn::bind(&singles).unwrap();
         assert_eq!(column.degrees(0).unwrap(), 0.1);
-        assert!(column.degrees(1).unwrap_err().message.contains("NULL"));
+        assert!(column.degrees(1).unwrap_err().message().contains("NULL"));
         let decimals = Decimal128Array::from(vec![359_999_999_999_999_999i128])
             .with_precision_and_scale(18, 15)
             .unwrap();

@@ -238,8 +238,26 @@ impl BoundRows<'_> {
         let written = self.write_cells(row, packet, counts);
         if written.is_err() {
             packet.abandon_row();
+            counts.take_back(&self.counted(row, packet));
         }
         written
+    }
+
+    /// Returns what was counted of a row that is refused: when the batch was bound, and before the
+    /// fault, which shows when the same is done again. So good rows need no counts of their own.
+    #[cold]
+    fn counted(&self, row: usize, packet: &mut Packet) -> RuleCounts {
+        let mut vain = RuleCounts::default();
+        let _ = self.write_cells(row, packet, &mut vain);
+        packet.abandon_row();
+        for (plan, bound) in self.plan.cells.iter().zip(&self.cells) {
+            match bound {
+                Some(column) => column.recount_bound(row, &mut vain),
+                None if plan.is_placeholder => {}
+                None => plan.rule.count(&mut vain, RuleName::Missing, 1),
+            }
+        }
+        vain
     }
 
     fn write_cells(

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::bad_row::BadRow;
 use crate::dialect::Dialect;
-use crate::error::{Error, ErrorKind, Place, Result};
+use crate::error::{Error, Place, Result};
 use crate::exchange::Packet;
 use crate::partition::geometry::{Chunker, PositionFault};
 use crate::partition::{OverlapRule, RaRule, Router};
@@ -131,10 +132,8 @@ pub(crate) fn route_row(
         };
         let hint = matches!(fault, PositionFault::RaOutOfRange(_))
             .then_some("--wrap-ra (wrap_ra = true) takes any right ascension modulo 360");
-        let cell = CellFault {
-            hint,
-            ..CellFault::new(fault.to_string())
-        };
+        let (lead, degrees, rest) = fault.parts();
+        let cell = CellFault::led(lead, degrees.to_string(), rest).with_hint(hint);
         RowFault {
             column: column.to_owned(),
             cell,
@@ -313,15 +312,14 @@ pub struct RowFault {
 }
 
 impl RowFault {
-    /// Turns the fault into an error at `place`.
-    pub fn into_error(self, place: Place) -> Error {
-        let error = Error::new(ErrorKind::DataRefused, self.cell.message).at(Place {
-            column: Some(self.column),
-            ..place
-        });
-        match self.cell.hint {
-            Some(hint) => error.hint(hint),
-            None => error,
+    /// Says where the row stands.
+    pub fn into_bad_row(self, place: Place) -> BadRow {
+        BadRow {
+            place: Place {
+                column: Some(self.column),
+                ..place
+            },
+            fault: self.cell,
         }
     }
 }

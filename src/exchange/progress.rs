@@ -20,6 +20,8 @@ pub struct PiecePosition {
 pub struct OutputCounts {
     /// Rows that came in.
     pub rows_in: u64,
+    /// Rows that were set aside.
+    pub rejected: u64,
     /// Changes per column and rule.
     pub changes: RuleCounts,
 }
@@ -28,6 +30,7 @@ impl OutputCounts {
     /// Adds what was counted elsewhere.
     pub fn merge(&mut self, other: &Self) {
         self.rows_in += other.rows_in;
+        self.rejected += other.rejected;
         self.changes.merge(&other.changes);
     }
 }

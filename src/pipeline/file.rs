@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::bad_inputs::BadInputs;
 use crate::dialect::{Dialect, DialectOptions};
 use crate::error::{Error, Place, Result};
 use crate::schema::{TableKind, TableSchema, check_name};
@@ -154,13 +155,16 @@ impl PipelineFile {
     /// Returns the inputs of the product `name`, with format and stamp.
     ///
     /// # Errors
-    /// An input is missing or unreadable.
-    pub fn inputs_of(&self, name: &str) -> Result<Vec<Input>> {
+    /// An input is missing or unreadable, and is not to be passed over.
+    pub fn inputs_of(&self, name: &str, bad: BadInputs) -> Result<Vec<Input>> {
         let product = self
             .product
             .get(name)
             .ok_or_else(|| unknown_product(name, &self.product))?;
         let mut list = InputList::default();
+        if bad == BadInputs::PassOver {
+            list.keep_unreadable();
+        }
         for input in &product.inputs {
             list.add(&self.beside(input))?;
         }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::bad_inputs::{PassedOver, passed_over};
 use super::pass::{Events, Pass, PassInput, PassLimits};
 use super::prepared::PreparedInputs;
 use super::table::{TableJob, TableReport, TableSink};
@@ -17,6 +18,7 @@ use crate::publish::{
 };
 
 /// What a pass is to make: tables that are fed by the same inputs.
+#[derive(Clone)]
 pub struct PassJob {
     /// The inputs; `feeds` counts in `tables`.
     pub inputs: Vec<PassInput>,
@@ -143,16 +145,24 @@ impl PassJob {
         limits: &PassLimits,
         events: &dyn Events,
     ) -> Result<Vec<TableReport>> {
-        let made = self.make(folder, limits, events);
-        let is_interrupted = matches!(&made, Err(error) if error.kind().is_interruption());
-        if !is_interrupted || self.identity().is_none() {
-            // If the pass failed, what was staged is of no use, and the failure is what counts.
-            let cleared = self.clear_leftovers(folder, limits);
-            if made.is_ok() {
-                cleared?;
+        let mut job = self;
+        limits.bad_inputs.look_at(&mut job.inputs)?;
+        loop {
+            let made = job.make(folder, limits, events);
+            let is_interrupted = matches!(&made, Err(error) if error.kind().is_interruption());
+            if is_interrupted && job.identity().is_some() {
+                // What is staged is gone on with next time.
+                return made;
             }
+            // If the pass failed, what was staged is of no use, and the failure is what counts.
+            let cleared = job.clear_leftovers(folder, limits);
+            match made {
+                Ok(reports) => return cleared.map(|()| reports),
+                Err(error) => limits.bad_inputs.pass_over(&mut job.inputs, error)?,
+            }
+            // What is left there would get into the next attempt.
+            cleared?;
         }
-        made
     }
 
     /// Removes what this or an earlier run has staged.
@@ -173,7 +183,10 @@ impl PassJob {
         let stamps: Option<Vec<_>> = self
             .inputs
             .iter()
-            .map(|input| Some((input.input.stamp.as_ref()?, &input.feeds)))
+            .map(|fed| {
+                let is_read = fed.input.unreadable.is_none();
+                Some((fed.input.stamp.as_ref()?, &fed.feeds, is_read))
+            })
             .collect();
         let names: Vec<&str> = self
             .tables
@@ -182,6 +195,23 @@ impl PassJob {
             .collect();
         let all = serde_json::to_vec(&(stamps?, names, &self.options)).ok()?;
         Some(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&all)))
+    }
+
+    /// Makes the sinks of all tables, and tells how far each has come.
+    fn sinks(
+        &self,
+        inputs: &PreparedInputs,
+        folder: &OutputFolder,
+        limits: &PassLimits,
+        identity: Option<&str>,
+    ) -> Result<(Vec<TableSink>, Vec<Option<Mark>>)> {
+        let made: Result<Vec<_>> = self
+            .tables
+            .iter()
+            .enumerate()
+            .map(|(number, job)| job.sink(inputs.columns(number), folder, limits, identity))
+            .collect();
+        Ok(made?.into_iter().unzip())
     }
 
     fn make(
@@ -196,18 +226,25 @@ impl PassJob {
             .collect();
         let dropped = self.others_in(folder.record());
         let targets: Vec<&RowTarget> = self.tables.iter().map(|job| &job.target).collect();
-        let inputs = PreparedInputs::new(self.inputs.clone(), &targets)?;
+        let passed_over: Vec<_> = (0..self.tables.len())
+            .map(|number| passed_over(self.feeding(number)))
+            .collect();
+        if let Some(sets) = self.sets_of_nothing(&stamps, &passed_over)? {
+            return publish_nothing(sets, self.outdated.clone(), dropped, folder);
+        }
+        let readable = self.inputs.iter().cloned();
+        let readable = readable.filter(|fed| fed.input.unreadable.is_none());
+        let inputs = PreparedInputs::new(readable.collect(), &targets)?;
         let identity = self.identity();
         if identity.is_none() {
             folder.clear_staging()?;
         }
-        let mut sinks = Vec::with_capacity(self.tables.len());
-        let mut starts = Vec::with_capacity(self.tables.len());
-        for (number, job) in self.tables.iter().enumerate() {
-            let columns = inputs.columns(number);
-            let (sink, start) = job.sink(columns, folder, limits, identity.as_deref())?;
-            sinks.push(sink);
-            starts.push(start);
+        let (mut sinks, mut starts) = self.sinks(&inputs, folder, limits, identity.as_deref())?;
+        if starts.iter().flatten().any(|mark| mark.counts.rejected > 0) {
+            // What was set aside is not in the journal, so it has to be found again.
+            drop(sinks);
+            self.clear_leftovers(folder, limits)?;
+            (sinks, starts) = self.sinks(&inputs, folder, limits, identity.as_deref())?;
         }
         let rows_done = |mark: &Mark| mark.counts.rows_in + mark.rows;
         if let Some(rows) = starts.iter().flatten().map(rows_done).max() {
@@ -233,6 +270,8 @@ impl PassJob {
         for (number, ((((job, sink), counts), options), inputs_then)) in all.enumerate() {
             let columns = inputs.columns(number);
             let (files, mut report) = job.finish(sink, columns, counts, folder)?;
+            report.passed_over.clone_from(&passed_over[number]);
+            report.reject_file = limits.reject_file(report.rejected);
             report.seconds = start.elapsed().as_secs_f64();
             let recorded = serde_json::to_value(&report)
                 .map_err(|error| Error::new(ErrorKind::Internal, format!("report: {error}")))?;
@@ -281,17 +320,86 @@ impl PassJob {
 
     /// Returns the stamps of the inputs of table number `table`; nothing if one is stdin.
     fn stamps(&self, table: usize) -> Option<Vec<InputStamp>> {
-        let feeding = self
-            .inputs
-            .iter()
-            .filter(|input| input.feeds.contains(&table));
+        let feeding = self.feeding(table);
         feeding.map(|input| input.input.stamp.clone()).collect()
     }
+
+    /// Returns the inputs of table number `table`.
+    fn feeding(&self, table: usize) -> impl Iterator<Item = &PassInput> {
+        let feeds = move |input: &&PassInput| input.feeds.contains(&table);
+        self.inputs.iter().filter(feeds)
+    }
+
+    /// Returns sets without files, with their reports, if all inputs were passed over: the record
+    /// remembers that they were.
+    ///
+    /// # Errors
+    /// Some tables lack all their inputs and others do not.
+    fn sets_of_nothing(
+        &self,
+        stamps: &[Vec<InputStamp>],
+        passed_over: &[Vec<PassedOver>],
+    ) -> Result<Option<Vec<(SetRecord, TableReport)>>> {
+        let is_readable = |fed: &PassInput| fed.input.unreadable.is_none();
+        let lacking = |table: &usize| {
+            !passed_over[*table].is_empty() && !self.feeding(*table).any(is_readable)
+        };
+        let Some(first) = (0..self.tables.len()).find(lacking) else {
+            return Ok(None);
+        };
+        if self.inputs.iter().any(is_readable) {
+            let message = format!(
+                "table {} has no input left: all were passed over",
+                self.tables[first].target.name
+            );
+            let first = passed_over[first].first();
+            let file = first.map_or_else(String::new, |input| input.file.clone());
+            return Err(Error::new(ErrorKind::DataRefused, message).at(Place::file(file)));
+        }
+        let set = |number: usize| {
+            let job = &self.tables[number];
+            let mut report = TableReport::of_nothing(job);
+            report.passed_over.clone_from(&passed_over[number]);
+            let recorded = serde_json::to_value(&report)
+                .map_err(|error| Error::new(ErrorKind::Internal, format!("report: {error}")))?;
+            let set = SetRecord {
+                identity: Some(job.identity()),
+                options: self.options[number].clone(),
+                inputs: stamps[number].clone(),
+                files: Vec::new(),
+                report: recorded,
+            };
+            Ok((set, report))
+        };
+        let sets: Result<Vec<_>> = (0..self.tables.len()).map(set).collect();
+        sets.map(Some)
+    }
+}
+
+/// Publishes sets without files.
+fn publish_nothing(
+    sets: Vec<(SetRecord, TableReport)>,
+    outdated: Vec<String>,
+    dropped: Vec<String>,
+    folder: &mut OutputFolder,
+) -> Result<Vec<TableReport>> {
+    let (sets, reports): (Vec<_>, Vec<_>) = sets.into_iter().unzip();
+    let names = reports
+        .iter()
+        .map(|report: &TableReport| report.table.clone());
+    folder.publish(Publication {
+        sets: names.zip(sets).collect(),
+        outdated,
+        dropped,
+    })?;
+    folder.clear_staging()?;
+    Ok(reports)
 }
 
 /// Refuses to publish what was read from files that changed meanwhile.
 fn check_unchanged(sets: &BTreeMap<String, SetRecord>) -> Result<()> {
-    for before in sets.values().flat_map(|set| &set.inputs) {
+    let inputs = sets.values().flat_map(|set| &set.inputs);
+    for before in inputs.filter(|stamp| !stamp.is_absent()) {
         if InputStamp::of(Path::new(&before.path))? != *before {
             return Err(
                 Error::new(ErrorKind::Integrity, "the input changed while it was read")

@@ -4,6 +4,7 @@
 //! so into an output folder, once and whole; [`run`] does that for all tables of a pipeline file
 //! and writes manifest and report.
 
+mod bad_inputs;
 mod components;
 mod file;
 mod folder_run;
@@ -11,11 +12,13 @@ mod outlook;
 mod pass;
 mod pieces;
 mod prepared;
+mod rejects;
 mod run;
 mod stream;
 mod table;
 mod worker;
 
+pub use bad_inputs::{BadInputs, PassedOver};
 pub use file::PipelineFile;
 pub use folder_run::{PassJob, Replace, Standing, standing};
 pub use outlook::{
@@ -23,6 +26,7 @@ pub use outlook::{
 };
 pub use pass::{Events, NoEvents, Pass, PassInput, PassLimits, TargetCounts, TextInput};
 pub use prepared::{PreparedInputs, TextNames};
+pub use rejects::Rejects;
 pub use run::{RunEvents, RunOptions, RunOutcome, check_director, foresee, run};
 pub use stream::{StreamOutcome, stream};
 pub use table::{TableJob, TableReport};

@@ -5,13 +5,18 @@ use std::sync::{Arc, Mutex};
 
 use serde::Serialize;
 
+use super::bad_inputs::{BadInputs, is_of_input};
 use super::pieces::Pieces;
 use super::prepared::{PreparedInputs, TextNames};
+use super::rejects::{PassRejects, Rejects};
 use super::worker::Worker;
 use crate::convert::RowTarget;
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
-use crate::exchange::{Collector, CollectorOptions, Finish, Mark, OutputTotals, PacketShape, Sink};
+use crate::exchange::{
+    Collector, CollectorOptions, Finish, Mark, OutputCounts, OutputTotals, PacketShape, Sink,
+    first_piece,
+};
 use crate::resources::{Cancel, MemoryGate, process_bytes};
 use crate::schema::row_steps;
 use crate::source::{DecodeBudget, Input};
@@ -70,6 +75,10 @@ pub struct PassLimits {
     pub finish: Finish,
     /// Called when much memory was freed: the allocator may keep it otherwise.
     pub give_back: fn(),
+    /// What becomes of bad rows, over all passes of a command.
+    pub rejects: Arc<Rejects>,
+    /// What becomes of inputs that can't be read.
+    pub bad_inputs: BadInputs,
     /// Whether the memory is that of the whole process.
     is_of_process: bool,
 }
@@ -88,6 +97,8 @@ impl PassLimits {
             max_open_files: Self::USUAL_OPEN_FILES,
             finish: Finish::Auto,
             give_back: || (),
+            rejects: Arc::default(),
+            bad_inputs: BadInputs::End,
             is_of_process: false,
         }
     }
@@ -100,6 +111,11 @@ impl PassLimits {
             ..Self::new(threads, memory)
         };
         limits.afresh()
+    }
+
+    /// Returns the file that lists `rejected` rows, if there are any.
+    pub(super) fn reject_file(&self, rejected: u64) -> Option<String> {
+        self.rejects.listed_in().filter(|_| rejected > 0)
     }
 
     /// Returns the same limits for another pass, with a memory gate of its own.
@@ -124,6 +140,8 @@ impl PassLimits {
 pub struct TargetCounts {
     /// Rows that came in.
     pub rows_in: u64,
+    /// Rows that were set aside.
+    pub rejected: u64,
     /// Changes per column and rule.
     pub changes: RuleCounts,
     /// The most bytes that this target's packets held at once.
@@ -157,20 +175,71 @@ impl Pass<'_> {
     /// # Errors
     /// The first failure in input order, whatever the number of threads.
     pub fn run(&self, limits: &PassLimits, events: &dyn Events) -> Result<Vec<TargetCounts>> {
-        let shapes = self.shapes(limits.gate.room());
+        let Some(rejects) = limits.rejects.begin_pass() else {
+            return self.run_with(None, limits, events);
+        };
+        let counts = self.run_with(Some(&rejects), limits, events);
+        if let (BadInputs::PassOver, Err(error)) = (limits.bad_inputs, &counts) {
+            // Bad rows of a file that is passed over don't count, wherever the damage is.
+            let files = rejects.files_of_too_many();
+            let budget = Self::budget(limits);
+            let checked = self.inputs.check_whole(&files, &self.targets, budget);
+            if let Err(damage) = checked
+                && is_of_input(&damage)
+            {
+                return Err(damage);
+            }
+            if is_of_input(error) {
+                // The pass is begun anew without that input, and its bad rows with it.
+                return counts;
+            }
+        }
+        if let Err(error) = &counts
+            && error.kind().is_interruption()
+        {
+            // The list is made when the work is done.
+            return counts;
+        }
+        let rejected = counts.as_ref().ok();
+        let rejected = rejected.map(|all| all.iter().map(|counts| counts.rejected).sum());
+        let tables: Vec<&str> = self.targets.iter().map(|t| t.name.as_str()).collect();
+        let settled = rejects.settle(&tables, rejected);
+        // The first failure counts: that of the pass.
+        let counts = counts?;
+        settled?;
+        Ok(counts)
+    }
+
+    fn run_with(
+        &self,
+        rejects: Option<&PassRejects<'_>>,
+        limits: &PassLimits,
+        events: &dyn Events,
+    ) -> Result<Vec<TargetCounts>> {
+        let mut shapes = self.shapes(limits.gate.room());
+        let mut sinks = self.sinks.clone();
+        let mut starts = self.starts.clone();
+        if let Some(rejects) = rejects {
+            shapes.push(PassRejects::shape());
+            sinks.push(rejects);
+            // A pass goes on only where nothing was set aside before.
+            let first = starts.iter().flatten().min_by_key(|mark| mark.piece);
+            let first = first.filter(|mark| mark.piece == first_piece(&starts));
+            starts.push(first.map(|mark| Mark {
+                rows: 0,
+                counts: OutputCounts::default(),
+                ..mark.clone()
+            }));
+        }
         let collector = Collector::new(CollectorOptions {
             gate: Arc::clone(&limits.gate),
             cancel: limits.cancel.clone(),
-            sinks: self.sinks.clone(),
+            sinks,
             shapes,
-            starts: self.starts.clone(),
+            starts,
         });
         let buffers = Mutex::default();
-        let room = limits.gate.room();
-        let budget = DecodeBudget {
-            share: room / 2 / limits.threads.max(1) as u64,
-            most: room / 3 * 2,
-        };
+        let budget = Self::budget(limits);
         let pieces = Pieces::new(self.inputs, &self.targets, budget, &buffers);
         let pieces = pieces.starting_at(&self.starts);
         let pieces = Mutex::new(pieces);
@@ -182,6 +251,8 @@ impl Pass<'_> {
                         buffers: &buffers,
                         collector: &collector,
                         events,
+                        targets: &self.targets,
+                        rejects,
                         counts: Vec::new(),
                     };
                     scope.spawn(move || worker.run(self.targets.len()))
@@ -197,14 +268,23 @@ impl Pass<'_> {
                 Error::new(ErrorKind::Internal, "a worker thread died; please report")
             })?;
         }
-        let totals = collector.complete()?.into_iter();
+        let totals = collector.complete()?.into_iter().take(self.targets.len());
         (limits.give_back)();
         let count = |total: OutputTotals| TargetCounts {
             rows_in: total.counts.rows_in,
+            rejected: total.counts.rejected,
             changes: total.counts.changes,
             memory_peak: total.memory_peak,
         };
         Ok(totals.map(count).collect())
+    }
+
+    fn budget(limits: &PassLimits) -> DecodeBudget {
+        let room = limits.gate.room();
+        DecodeBudget {
+            share: room / 2 / limits.threads.max(1) as u64,
+            most: room / 3 * 2,
+        }
     }
 
     fn shapes(&self, room: u64) -> Vec<PacketShape> {

@@ -1,5 +1,6 @@
 //! Inputs opened far enough to know their columns, with the row plans of the outputs they feed.
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
@@ -10,7 +11,7 @@ use crate::error::{Error, Place, Result};
 use crate::exchange::PiecePosition;
 use crate::sanitize::TextPlan;
 use crate::schema::OutputColumn;
-use crate::source::{InputFormat, InputName, ParquetFile, TextFile};
+use crate::source::{DecodeBudget, InputFormat, InputName, ParquetFile, TextFile};
 
 /// Where the names of headerless text come from.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -52,7 +53,7 @@ pub(super) enum Opened {
 }
 
 impl Opened {
-    fn open(input: &PassInput) -> Result<Self> {
+    pub(super) fn open(input: &PassInput) -> Result<Self> {
         let TextInput { dialect, names } = input.text.as_ref();
         if let (InputFormat::Parquet, InputName::File(path)) =
             (&input.input.format, &input.input.name)
@@ -165,6 +166,40 @@ impl PreparedInputs {
                 file.go_to(&input.input, dialect, position.offset, position.line)
             }
         }
+    }
+
+    /// Reads those of the inputs that are called like one of `names` to their ends.
+    ///
+    /// # Errors
+    /// One is damaged.
+    pub(super) fn check_whole(
+        &self,
+        names: &BTreeSet<String>,
+        targets: &[&RowTarget],
+        budget: DecodeBudget,
+    ) -> Result<()> {
+        for (number, fed) in self.inputs.iter().enumerate() {
+            // A pipe gives its bytes only once.
+            if fed.input.stamp.is_none() || !names.contains(&fed.input.name.shown()) {
+                continue;
+            }
+            match self.open(number, targets)? {
+                Ready::Parquet { file, .. } => {
+                    for group in 0..file.file.row_groups() {
+                        let group = file.file.plan(group, &file.roots, budget)?;
+                        let mut reader = group.read()?;
+                        while reader.next_batch()?.is_some() {}
+                    }
+                }
+                Ready::Text { mut file, .. } => {
+                    let mut buffer = Vec::new();
+                    while let Some(block) = file.next_block(buffer)? {
+                        buffer = block.into_buffer().unwrap_or_default();
+                    }
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Opens input number `number` and compiles the plans of the targets that it feeds.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::bad_inputs::BadInputs;
 use super::components::{Component, components};
 use super::file::{PipelineFile, TableSection};
 use super::folder_run::{PassJob, Replace, Standing, standing};
@@ -18,7 +19,7 @@ use crate::error::{Error, ErrorKind, Place, Result};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::partition::geometry::Chunker;
 use crate::partition::{OverlapRule, Partitioning, RaRule};
-use crate::publish::{FolderOptions, OutputFolder, Record};
+use crate::publish::{FolderOptions, OutputFolder, Record, create_folders};
 use crate::report::{REPORT_FILE, Report, add_digests};
 use crate::schema::{
     CHUNK_COLUMN, SUB_CHUNK_COLUMN, Severity, TableKind, TableSchema, check_director_columns,
@@ -104,6 +105,8 @@ pub fn run(
         &options.limits,
     )?;
     let is_unchanged = folder.is_none();
+    let standing: Vec<_> = done.iter().flatten().flatten().collect();
+    options.limits.check_standing(&standing)?;
     let mut reports = BTreeMap::new();
     let mut failures = Failures::default();
     let folder_path = root.join(&file.database.name);
@@ -156,6 +159,8 @@ pub fn run(
     report.unchanged = is_unchanged && stands && report_path.exists();
     report.keep_in(&root)?;
     if !report.unchanged {
+        // Tables without any row have no files, and so no folder.
+        create_folders(&folder_path)?;
         report.write(&report_path)?;
         manifest.write(&manifest_path, options.folder.sync)?;
     }
@@ -195,7 +200,7 @@ fn plan<'f>(
         }),
         None => None,
     };
-    let mut jobs = plan_passes(file, &tables, sky.as_ref())?;
+    let mut jobs = plan_passes(file, &tables, sky.as_ref(), options.limits.bad_inputs)?;
     if options.has_digests {
         let fed = jobs.iter_mut().flat_map(|job| &mut job.inputs);
         add_digests(fed.map(|fed| &mut fed.input), &options.limits.cancel)?;
@@ -350,6 +355,7 @@ fn plan_passes(
     file: &PipelineFile,
     tables: &[PlannedTable<'_>],
     sky: Option<&Sky>,
+    bad: BadInputs,
 ) -> Result<Vec<PassJob>> {
     let products: BTreeMap<String, Vec<String>> = tables
         .iter()
@@ -365,7 +371,7 @@ fn plan_passes(
     components.sort_by_key(rank);
     components
         .iter()
-        .map(|component| plan_pass(file, tables, sky, component))
+        .map(|component| plan_pass(file, tables, sky, component, bad))
         .collect()
 }
 
@@ -374,6 +380,7 @@ fn plan_pass(
     tables: &[PlannedTable<'_>],
     sky: Option<&Sky>,
     component: &Component,
+    bad: BadInputs,
 ) -> Result<PassJob> {
     let members: Vec<&PlannedTable<'_>> = tables
         .iter()
@@ -398,7 +405,7 @@ fn plan_pass(
         };
         let dialect = file.text_dialect_of(name).map_err(at_product)?;
         let text = Arc::new(TextInput { dialect, names });
-        for input in file.inputs_of(name)? {
+        for input in file.inputs_of(name, bad)? {
             inputs.push(PassInput {
                 input,
                 text: Arc::clone(&text),

@@ -3,11 +3,12 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use super::bad_inputs::{PassedOver, passed_over};
 use super::pass::{Events, Pass, PassInput, PassLimits, TargetCounts};
 use super::prepared::PreparedInputs;
 use super::table::TableReport;
 use crate::convert::RowTarget;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{FileDigest, StreamSink};
 use crate::schema::TableKind;
 
@@ -20,6 +21,10 @@ pub struct StreamOutcome {
     pub counts: TargetCounts,
     /// Rows, bytes and digests of the stream.
     pub written: FileDigest,
+    /// The file that lists what was refused.
+    pub reject_file: Option<String>,
+    /// Inputs that were passed over.
+    pub passed_over: Vec<PassedOver>,
 }
 
 impl StreamOutcome {
@@ -32,7 +37,9 @@ impl StreamOutcome {
             rows_in: self.counts.rows_in,
             rows_out: self.written.rows(),
             overlap_rows: 0,
-            rejected: 0,
+            rejected: self.counts.rejected,
+            reject_file: self.reject_file.clone(),
+            passed_over: self.passed_over.clone(),
             files: 1,
             bytes: self.written.bytes(),
             seconds,
@@ -43,6 +50,7 @@ impl StreamOutcome {
 }
 
 /// Writes the rows of `inputs`, all of which feed target 0, to `out`; messages call it `name`.
+/// Inputs that are marked as unreadable are passed over.
 ///
 /// # Errors
 /// The first failure in input order; `out` may then have got the rows before it.
@@ -54,7 +62,17 @@ pub fn stream(
     limits: &PassLimits,
     events: &dyn Events,
 ) -> Result<StreamOutcome> {
-    let inputs = PreparedInputs::new(inputs, &[target])?;
+    let passed_over = passed_over(&inputs);
+    let readable = inputs
+        .into_iter()
+        .filter(|fed| fed.input.unreadable.is_none());
+    let readable: Vec<_> = readable.collect();
+    if let ([], Some(first)) = (readable.as_slice(), passed_over.first()) {
+        return Err(Error::new(ErrorKind::DataRefused, first.reason.as_str())
+            .at(Place::file(first.file.as_str()))
+            .hint("no input is left"));
+    }
+    let inputs = PreparedInputs::new(readable, &[target])?;
     let columns: Vec<String> = inputs
         .columns(0)
         .iter()
@@ -72,15 +90,18 @@ pub fn stream(
     };
     let counts = pass.run(limits, events)?.pop().unwrap_or_default();
     let written = sink.finish()?;
-    if written.rows() != counts.rows_in {
+    if written.rows() + counts.rejected != counts.rows_in {
         let message = format!(
-            "{} rows came in, but {} were written",
+            "{} rows came in, but {} were written and {} refused",
             counts.rows_in,
-            written.rows()
+            written.rows(),
+            counts.rejected
         );
         return Err(Error::new(ErrorKind::Integrity, message).hint("please report this"));
     }
     Ok(StreamOutcome {
+        reject_file: limits.reject_file(counts.rejected),
+        passed_over,
         columns,
         counts,
         written,

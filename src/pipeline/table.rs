@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::bad_inputs::PassedOver;
 use super::pass::{PassLimits, TargetCounts};
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Result};
@@ -27,7 +28,7 @@ const CHUNK_INDEX: &str = "chunk_index.bin";
 const EXCHANGE: &str = "exchange";
 
 /// A table to be made, and where its files go.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct TableJob {
     /// How its rows are made.
     pub target: RowTarget,
@@ -62,6 +63,12 @@ pub struct TableReport {
     pub overlap_rows: u64,
     /// Rows that were refused.
     pub rejected: u64,
+    /// The file that lists them: an absolute path.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reject_file: Option<String>,
+    /// Inputs that were passed over: the table lacks their rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
     /// Files.
     pub files: u64,
     /// Bytes of the files.
@@ -215,7 +222,9 @@ impl TableJob {
             rows_in: counts.rows_in,
             rows_out: rows(false),
             overlap_rows: rows(true),
-            rejected: 0,
+            rejected: counts.rejected,
+            reject_file: None,
+            passed_over: Vec::new(),
             files: files.len() as u64,
             bytes: files.iter().map(|file| file.bytes).sum(),
             seconds: 0.0,
@@ -229,6 +238,26 @@ impl TableJob {
 }
 
 impl TableReport {
+    /// Returns the report of a table that was not made, since all its inputs were passed over.
+    pub(super) fn of_nothing(job: &TableJob) -> Self {
+        Self {
+            table: job.target.name.clone(),
+            kind: job.kind,
+            columns: Vec::new(),
+            rows_in: 0,
+            rows_out: 0,
+            overlap_rows: 0,
+            rejected: 0,
+            reject_file: None,
+            passed_over: Vec::new(),
+            files: 0,
+            bytes: 0,
+            seconds: 0.0,
+            memory_peak: 0,
+            changes: BTreeMap::new(),
+        }
+    }
+
     /// Checks that every row that came in was written once or refused.
     fn check_balance(&self) -> Result<()> {
         if self.rows_in == self.rows_out + self.rejected {

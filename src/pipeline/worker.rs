@@ -6,6 +6,8 @@ use std::sync::{Mutex, PoisonError};
 use super::pass::Events;
 use super::pieces::{Piece, Pieces, Work};
 use super::prepared::{ParquetPlans, TextPlans};
+use super::rejects::PassRejects;
+use crate::convert::{BadRow, RowTarget};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{Collector, OutputCounts, Packet, Stop};
 use crate::source::{RowGroup, TextBlock};
@@ -16,6 +18,9 @@ pub(super) struct Worker<'a> {
     pub(super) buffers: &'a Mutex<Vec<Vec<u8>>>,
     pub(super) collector: &'a Collector<'a>,
     pub(super) events: &'a dyn Events,
+    pub(super) targets: &'a [&'a RowTarget],
+    /// Takes bad rows; without it the first ends the run. Their output comes after the targets'.
+    pub(super) rejects: Option<&'a PassRejects<'a>>,
     /// What was counted in the piece at hand.
     pub(super) counts: Vec<OutputCounts>,
 }
@@ -63,19 +68,31 @@ impl Worker<'_> {
     }
 
     fn work_on(&mut self, piece: Piece) -> Result<(), Stop> {
-        let mut emitter = Emitter::new(self.collector, piece.number, self.counts.len());
-        match piece.work {
+        let outputs = self.counts.len() + usize::from(self.rejects.is_some());
+        let mut emitter = Emitter::new(self.collector, piece.number, outputs);
+        let worked = self.convert(piece.work, &mut emitter);
+        if worked.is_err() {
+            // Bad rows before the failure count, wherever packets end.
+            emitter.submit(self.counts.len());
+            return worked;
+        }
+        emitter.submit_all();
+        Ok(())
+    }
+
+    fn convert(&mut self, work: Work, emitter: &mut Emitter<'_>) -> Result<(), Stop> {
+        match work {
             Work::RowGroup {
                 file,
                 number,
                 group,
             } => {
-                self.convert_row_group(&file, number, &group, &mut emitter)?;
+                self.convert_row_group(&file, number, &group, emitter)?;
                 self.events
                     .advance(file.file.compressed_bytes(number), file.file.rows(number));
             }
             Work::Block { input, block } => {
-                let rows = self.convert_block(&input, &block, &mut emitter)?;
+                let rows = self.convert_block(&input, &block, emitter)?;
                 self.events.advance(block.records().len() as u64, rows);
                 if let Some(buffer) = block.into_buffer() {
                     let mut idle = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -83,7 +100,6 @@ impl Worker<'_> {
                 }
             }
         }
-        emitter.submit_all();
         Ok(())
     }
 
@@ -101,26 +117,34 @@ impl Worker<'_> {
         let mut reader = group.read()?;
         let mut rows_before = input.rows_before.get(number).copied().unwrap_or(0);
         while let Some(batch) = reader.next_batch()? {
+            let mut bound = Vec::with_capacity(input.plans.len());
             for (target, plan) in &input.plans {
                 if !emitter.wants(*target) {
                     continue;
                 }
-                let counts = &mut self.counts[*target];
+                let changes = &mut self.counts[*target].changes;
                 let rows = plan
-                    .bind(&batch, &input.roots, &mut counts.changes)
+                    .bind(&batch, &input.roots, changes)
                     .map_err(|error| error.at(place.clone()))?;
-                for row in 0..batch.num_rows() {
+                bound.push((*target, rows));
+            }
+            // Row by row for all targets, so that bad rows come in the order of the input.
+            for row in 0..batch.num_rows() {
+                for (target, rows) in &bound {
                     let packet = emitter.packet(*target)?;
-                    rows.write(row, packet, &mut counts.changes)
-                        .map_err(|fault| {
-                            let row = Some(rows_before + row as u64 + 1);
-                            fault.into_error(Place {
-                                row,
-                                ..place.clone()
-                            })
-                        })?;
+                    let written = rows.write(row, packet, &mut self.counts[*target].changes);
+                    if let Err(fault) = written {
+                        let row = Some(rows_before + row as u64 + 1);
+                        let bad = fault.into_bad_row(Place {
+                            row,
+                            ..place.clone()
+                        });
+                        self.reject(*target, &bad, emitter)?;
+                    }
                 }
-                counts.rows_in += batch.num_rows() as u64;
+            }
+            for (target, _) in &bound {
+                self.counts[*target].rows_in += batch.num_rows() as u64;
             }
             rows_before += batch.num_rows() as u64;
         }
@@ -133,26 +157,61 @@ impl Worker<'_> {
         block: &TextBlock,
         emitter: &mut Emitter<'_>,
     ) -> Result<u64, Stop> {
-        let mut most = 0;
-        for (target, plan) in &input.plans {
-            if !emitter.wants(*target) {
-                continue;
-            }
-            let counts = &mut self.counts[*target];
-            let mut rows = plan.rows(block.records(), block.first_line);
-            let mut count = 0u64;
-            loop {
+        let plans = input.plans.iter();
+        let mut all: Vec<_> = plans
+            .filter(|(target, _)| emitter.wants(*target))
+            .map(|(target, plan)| (*target, plan.rows(block.records(), block.first_line)))
+            .collect();
+        let mut count = 0u64;
+        // Row by row for all targets, so that bad rows come in the order of the input. They read
+        // the same records, so they end together.
+        'rows: loop {
+            for (target, rows) in &mut all {
                 let packet = emitter.packet(*target)?;
-                let written = rows.write_next(packet, &mut counts.changes);
-                if !written.map_err(|fault| fault.into_error(Place::file(input.name.as_str())))? {
-                    break;
+                match rows.write_next(packet, &mut self.counts[*target].changes) {
+                    Ok(true) => {}
+                    Ok(false) => break 'rows,
+                    Err(fault) => {
+                        let bad = fault.into_bad_row(Place::file(input.name.as_str()))?;
+                        self.reject(*target, &bad, emitter)?;
+                    }
                 }
-                count += 1;
             }
-            counts.rows_in += count;
-            most = most.max(count);
+            if all.is_empty() {
+                break;
+            }
+            count += 1;
         }
-        Ok(most)
+        for (target, _) in &all {
+            self.counts[*target].rows_in += count;
+        }
+        Ok(count)
+    }
+
+    /// Sets a bad row aside, or ends the run with it.
+    #[cold]
+    fn reject(
+        &mut self,
+        target: usize,
+        bad: &BadRow,
+        emitter: &mut Emitter<'_>,
+    ) -> Result<(), Stop> {
+        let Some(rejects) = self.rejects else {
+            return Err(bad.to_error().into());
+        };
+        if emitter.rejected == 0 {
+            rejects.note_first(emitter.piece, bad);
+        }
+        let packet = emitter.packet(self.counts.len())?;
+        PassRejects::write_line(&self.targets[target].name, bad, packet.text_mut())?;
+        packet.end_row();
+        emitter.rejected += 1;
+        self.counts[target].rejected += 1;
+        if rejects.are_too_many(emitter.rejected) {
+            // The sink of rejects ends the pass when it gets there, with the first of all bad rows.
+            return Err(bad.to_error().into());
+        }
+        Ok(())
     }
 }
 
@@ -163,6 +222,8 @@ struct Emitter<'a> {
     packets: Vec<Option<Packet>>,
     /// Whether each output needs rows of this piece: an earlier run may have written them.
     wanted: Vec<bool>,
+    /// Bad rows of this piece.
+    rejected: u64,
 }
 
 impl<'a> Emitter<'a> {
@@ -172,6 +233,7 @@ impl<'a> Emitter<'a> {
             piece,
             packets: (0..targets).map(|_| None).collect(),
             wanted: (0..targets).map(|at| collector.wants(piece, at)).collect(),
+            rejected: 0,
         }
     }
 
@@ -194,11 +256,14 @@ impl<'a> Emitter<'a> {
         }
     }
 
-    fn submit_all(&mut self) {
-        for (target, slot) in self.packets.iter_mut().enumerate() {
-            if let Some(packet) = slot.take() {
-                self.collector.submit(self.piece, target, packet);
-            }
+    /// Hands in the packet of output number `target`, if there is one.
+    fn submit(&mut self, target: usize) {
+        if let Some(packet) = self.packets.get_mut(target).and_then(Option::take) {
+            self.collector.submit(self.piece, target, packet);
         }
+    }
+
+    fn submit_all(&mut self) {
+        (0..self.packets.len()).for_each(|target| self.submit(target));
     }
 }

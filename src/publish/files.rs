@@ -5,7 +5,7 @@
 )]
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -294,6 +294,15 @@ impl AtomicFile {
             // Without links, renaming may replace what has come there since the start.
             Err(_) => Ok(false),
         }
+    }
+
+    /// Forgets what was written.
+    ///
+    /// # Errors
+    /// The file can't be cut.
+    pub fn restart(&mut self) -> Result<()> {
+        let cut = self.file.set_len(0).and_then(|()| self.file.rewind());
+        cut.map_err(|error| Error::writing(&self.target, error))
     }
 
     /// Returns a second handle that writes to the same file.

@@ -82,6 +82,22 @@ impl PartialEq for InputStamp {
 }
 
 impl InputStamp {
+    /// Returns the stamp of a file that can't be looked at.
+    pub fn absent(path: &Path) -> Self {
+        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Self {
+            path: absolute.display().to_string(),
+            bytes: 0,
+            modified_ns: 0,
+            sha256: None,
+        }
+    }
+
+    /// Says whether the file could not be looked at.
+    pub fn is_absent(&self) -> bool {
+        self.bytes == 0 && self.modified_ns == 0
+    }
+
     /// Reads size and time of the file `path`.
     ///
     /// # Errors

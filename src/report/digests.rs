@@ -22,6 +22,9 @@ pub fn add_digests<'i>(
 ) -> Result<()> {
     let inputs: Vec<&mut Input> = inputs.into_iter().collect();
     inputs.into_par_iter().try_for_each(|input| {
+        if input.unreadable.is_some() {
+            return Ok(());
+        }
         if let (InputName::File(path), Some(stamp)) = (&input.name, &mut input.stamp) {
             let failed = |error| Error::reading(path, error);
             let mut file = File::open(path).map_err(failed)?;

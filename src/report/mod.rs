@@ -17,7 +17,7 @@ pub use depfile::depfile;
 pub use digests::add_digests;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::pipeline::{PassLimits, TableReport};
+use crate::pipeline::{PassLimits, PassedOver, TableReport};
 use crate::publish::{STATE_FOLDER, write_atomically};
 use crate::resources::process_peak_bytes;
 use crate::source::Input;
@@ -50,6 +50,9 @@ pub struct Report {
     pub unchanged: bool,
     /// The inputs in order; one that feeds several tables stands once.
     pub inputs: Vec<InputReport>,
+    /// Inputs that were passed over; outputs lack their rows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
     /// The tables, or the outputs of `convert` and `sanitize`.
     pub tables: Vec<TableEntry>,
     /// Files that stand, indexes included.
@@ -109,6 +112,7 @@ impl Report {
             spill_folder: spill_folder.map(|folder| folder.display().to_string()),
             unchanged: false,
             inputs: Vec::new(),
+            passed_over: Vec::new(),
             tables: Vec::new(),
             files: 0,
             bytes: 0,
@@ -128,7 +132,7 @@ impl Report {
             if !known.insert(path.clone()) {
                 continue;
             }
-            let stamp = input.stamp.as_ref();
+            let stamp = input.stamp.as_ref().filter(|stamp| !stamp.is_absent());
             self.inputs.push(InputReport {
                 path,
                 bytes: stamp.map(|stamp| stamp.bytes),
@@ -142,6 +146,11 @@ impl Report {
     pub fn add_table(&mut self, counts: TableReport, is_new: bool) {
         self.files += counts.files;
         self.bytes += counts.bytes;
+        for input in &counts.passed_over {
+            if !self.passed_over.contains(input) {
+                self.passed_over.push(input.clone());
+            }
+        }
         self.tables.push(TableEntry {
             rows_routed: counts.rows_in.saturating_sub(counts.rejected),
             counts,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::convert::{RowFault, RowTarget, check_row_length, route_row};
+use crate::convert::{BadRow, RowFault, RowTarget, check_row_length, route_row};
 use crate::dialect::{Dialect, Encoder, Fields, Record, RecordFault, Records};
 use crate::error::{Error, ErrorKind, Place, Result, quote_value};
 use crate::exchange::Packet;
@@ -249,6 +249,8 @@ pub enum TextFault {
         found: usize,
         /// Fields expected.
         expected: usize,
+        /// The record as it is shown.
+        record: String,
     },
     /// A value of the record on that line was refused.
     Row {
@@ -260,37 +262,45 @@ pub enum TextFault {
 }
 
 impl TextFault {
-    /// Turns the fault into an error in the file that `place` names.
-    pub fn into_error(self, place: Place) -> Error {
+    /// Says where the row stands in the file that `place` names.
+    ///
+    /// # Errors
+    /// The text is broken, so that nothing is known of what follows.
+    pub fn into_bad_row(self, place: Place) -> Result<BadRow> {
         match self {
-            Self::Record(fault) => {
-                Error::new(ErrorKind::DataRefused, fault.to_string()).at(Place {
+            Self::Record(fault) => Err(Error::new(ErrorKind::DataRefused, fault.to_string()).at(
+                Place {
                     line: Some(fault.line),
                     ..place
-                })
-            }
+                },
+            )),
             Self::FieldCount {
                 line,
                 found,
                 expected,
-            } => Error::new(
-                ErrorKind::DataRefused,
-                format!("found {found} fields, expected {expected}"),
-            )
-            .at(Place {
-                line: Some(line),
-                ..place
-            })
-            .hint("check the dialect (--in-dialect, --in-delimiter ...) and the field names"),
-            Self::Row { line, mut fault } => {
-                if line == 1 {
-                    let header = "if the first line names the columns, say --in-header";
-                    fault.cell.hint.get_or_insert(header);
-                }
-                fault.into_error(Place {
+                record,
+            } => Ok(BadRow {
+                place: Place {
                     line: Some(line),
                     ..place
-                })
+                },
+                fault: CellFault::of_record(
+                    record,
+                    format!("found {found} fields, expected {expected}"),
+                )
+                .with_hint(
+                    "check the dialect (--in-dialect, --in-delimiter ...) and the field names",
+                ),
+            }),
+            Self::Row { line, mut fault } => {
+                if line == 1 && fault.cell.hint().is_none() {
+                    let header = "if the first line names the columns, say --in-header";
+                    fault.cell = fault.cell.with_hint(header);
+                }
+                Ok(fault.into_bad_row(Place {
+                    line: Some(line),
+                    ..place
+                }))
             }
         }
     }
@@ -330,17 +340,26 @@ impl TextRows<'_> {
         let line = record.line();
         if self.fields.count() != expected {
             let found = self.fields.count();
+            let bytes = self.block.get(record.range()).unwrap_or_default();
             return Err(TextFault::FieldCount {
                 line,
                 found,
                 expected,
+                record: quote_value(bytes),
             });
         }
         let written = self.write_record(&record, packet, counts);
-        written.map(|()| true).map_err(|fault| {
+        if let Err(fault) = written {
             packet.abandon_row();
-            TextFault::Row { line, fault }
-        })
+            // What was counted before the fault shows when the same is done again; so good rows
+            // need no counts of their own.
+            let mut vain = RuleCounts::default();
+            let _ = self.write_record(&record, packet, &mut vain);
+            packet.abandon_row();
+            counts.take_back(&vain);
+            return Err(TextFault::Row { line, fault });
+        }
+        Ok(true)
     }
 
     fn write_record(
@@ -405,25 +424,22 @@ impl TextRows<'_> {
     }
 
     fn position(&mut self, (at, name): &(usize, String)) -> Result<f64, RowFault> {
-        let fault = |message: String| RowFault {
+        let fault = |cell: CellFault| RowFault {
             column: name.clone(),
-            cell: CellFault::new(message),
+            cell,
         };
+        let expected = ", expected a position in degrees";
         let input = &self.plan.input;
         let Some(field) = self.fields.get(*at, self.block) else {
-            return Err(fault("the field is missing".into()));
+            return Err(fault(CellFault::new("the field is missing")));
         };
         if input.is_null(field) {
-            return Err(fault("found NULL, expected a position in degrees".into()));
+            return Err(fault(CellFault::found("NULL", expected)));
         }
         let value = input.value(field, &mut self.scratch);
         let text = std::str::from_utf8(value.trim_ascii()).ok();
-        text.and_then(|text| text.parse().ok()).ok_or_else(|| {
-            fault(format!(
-                "found {}, expected a position in degrees",
-                quote_value(value)
-            ))
-        })
+        text.and_then(|text| text.parse().ok())
+            .ok_or_else(|| fault(CellFault::found(quote_value(value), expected)))
     }
 
     fn write_key(&mut self, at: usize, packet: &mut Packet) -> Result<(), CellFault> {
@@ -432,14 +448,13 @@ impl TextRows<'_> {
             return Err(CellFault::new("the field is missing"));
         };
         if input.is_null(field) || field.content().is_empty() {
-            return Err(CellFault::new(
-                "found no value, expected the director's key",
-            ));
+            let expected = ", expected the director's key";
+            return Err(CellFault::found("no value", expected));
         }
         let value = input.value(field, &mut self.scratch);
         let encoder = &self.plan.encoder;
         let keys = packet.key_mut();
         keys.append_with(|bytes| encoder.encode_into(value, bytes))
-            .map_err(|fault| CellFault::new(format!("found {}: {fault}", quote_value(value))))
+            .map_err(|fault| CellFault::found(quote_value(value), format!(": {fault}")))
     }
 }

@@ -46,6 +46,8 @@ pub struct Input {
     pub format: InputFormat,
     /// Size and time, for files.
     pub stamp: Option<InputStamp>,
+    /// Why it can't be read, if it is to be passed over.
+    pub unreadable: Option<String>,
 }
 
 /// Endings of files that a folder is searched for.
@@ -59,9 +61,15 @@ const KNOWN_ENDINGS: [&str; 11] = [
 pub struct InputList {
     names: Vec<InputName>,
     format: Option<InputFormat>,
+    keeps_unreadable: bool,
 }
 
 impl InputList {
+    /// Takes files that are missing or can't be read as inputs all the same, and marks them.
+    pub fn keep_unreadable(&mut self) {
+        self.keeps_unreadable = true;
+    }
+
     /// Takes all inputs for this format, whatever they look like.
     pub fn force_format(&mut self, format: InputFormat) {
         self.format = Some(format);
@@ -165,13 +173,29 @@ impl InputList {
             return Err(Error::usage("stdin can be read only once"));
         }
         // Thousands of files on a network file system: look at them in parallel.
-        let look = |name| look_at(name, self.format);
+        let look = |name: InputName| match (look_at(name.clone(), self.format), name) {
+            (Err(error), InputName::File(path))
+                if self.keeps_unreadable && error.kind() == ErrorKind::InputMissing =>
+            {
+                let stamp = InputStamp::of(&path);
+                Ok(Input {
+                    stamp: Some(stamp.unwrap_or_else(|_| InputStamp::absent(&path))),
+                    name: InputName::File(path),
+                    format: InputFormat::Text,
+                    unreadable: Some(error.reason()),
+                })
+            }
+            (looked, _) => looked,
+        };
         self.names.into_par_iter().map(look).collect()
     }
 
     fn add_path(&mut self, path: &Path) -> Result<()> {
-        let metadata = fs::metadata(path).map_err(|error| Error::reading(path, error))?;
-        if !metadata.is_dir() {
+        let metadata = match fs::metadata(path) {
+            Err(error) if !self.keeps_unreadable => return Err(Error::reading(path, error)),
+            metadata => metadata.ok(),
+        };
+        if !metadata.is_some_and(|found| found.is_dir()) {
             self.names.push(InputName::File(path.to_owned()));
             return Ok(());
         }
@@ -241,6 +265,7 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
             name,
             format: InputFormat::Text,
             stamp: None,
+            unreadable: None,
         });
     };
     let metadata = fs::metadata(path).map_err(|error| Error::reading(path, error))?;
@@ -250,6 +275,7 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
             name,
             format: InputFormat::Text,
             stamp: None,
+            unreadable: None,
         });
     }
     let stamp = InputStamp::of(path)?;
@@ -259,6 +285,7 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
             name,
             format,
             stamp,
+            unreadable: None,
         });
     }
     let mut head = Vec::with_capacity(16);
@@ -288,6 +315,7 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
         name,
         format,
         stamp: Some(stamp),
+        unreadable: None,
     })
 }
 

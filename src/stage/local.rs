@@ -16,6 +16,7 @@ use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::pipeline::{Events, Outlook, PassOutlook, Replace, TableOutlook, check_writable};
 use crate::publish::{
     FolderOptions, InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, append,
+    create_folders,
 };
 use crate::schema::TableKind;
 use crate::source::{Input, InputFormat, InputName};
@@ -147,6 +148,7 @@ fn inputs_of(tables: &Tables, stamps: &Stamps, name: &str) -> Vec<Input> {
         name: InputName::File(file.path.clone()),
         format: InputFormat::Text,
         stamp: Some(stamp.clone()),
+        unreadable: None,
     };
     files.zip(stamps).map(input).collect()
 }
@@ -341,6 +343,8 @@ fn write_manifests(
         }
         let path = options.dest.join(database).join(MANIFEST_FILE);
         if !manifest.stands_at(&path)? {
+            // Tables without any row have no files, and so no folder.
+            create_folders(path.parent().unwrap_or(Path::new("")))?;
             manifest.write(&path, options.folder.sync)?;
         }
         paths.push(path);

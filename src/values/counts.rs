@@ -78,6 +78,15 @@ impl RuleCounts {
         }
     }
 
+    /// Takes back what `other` has counted and this has, too: of rows that were then refused.
+    pub fn take_back(&mut self, other: &Self) {
+        for (own, vain) in self.columns.iter_mut().zip(&other.columns) {
+            for (own, vain) in own.iter_mut().zip(vain) {
+                *own = own.saturating_sub(*vain);
+            }
+        }
+    }
+
     /// Returns the counts that are not zero as column name to rule name to count.
     pub fn named(&self, names: &[String]) -> BTreeMap<String, BTreeMap<String, u64>> {
         let mut all = BTreeMap::new();

@@ -8,29 +8,89 @@ use super::float::{DOUBLE_LIMIT, FLOAT_LIMIT, write_f32, write_f64};
 use super::policy::{BoolPolicy, InfPolicy, NanPolicy, ValuePolicy};
 use super::text_buffer::TextBuffer;
 use crate::dialect::Encoder;
+use crate::error::quote_value;
 use crate::schema::MysqlType;
 
 /// Why a value can't be written: what was found, and what was expected or can be done.
+///
+/// It is kept in parts, because messages put them into one sentence and lists of rejected rows
+/// into columns.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CellFault {
-    /// What was found, and what the column expects.
-    pub message: String,
+pub struct CellFault(Box<Parts>); // boxed: results of good cells stay small
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Parts {
+    /// What the message begins with; without it, the message does not show the value.
+    lead: Option<&'static str>,
+    /// The value as it is shown: texts quoted, escaped and cut.
+    value: Option<String>,
+    /// What follows the value, with its comma or colon.
+    rest: String,
     /// What the user can do.
-    pub hint: Option<&'static str>,
+    hint: Option<&'static str>,
 }
 
 impl CellFault {
-    /// Makes a fault without a hint.
+    /// Makes a fault without a value to show, and without a hint.
     pub fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
+        Self(Box::new(Parts {
+            lead: None,
+            value: None,
+            rest: message.into(),
             hint: None,
+        }))
+    }
+
+    /// Makes a fault of a value, shown as `value`; `rest` goes on the sentence "found `value`",
+    /// with its comma or colon.
+    pub fn found(value: impl Into<String>, rest: impl Into<String>) -> Self {
+        Self::led("found ", value, rest)
+    }
+
+    /// Makes a fault whose message is `lead`, `value` and `rest`.
+    pub fn led(lead: &'static str, value: impl Into<String>, rest: impl Into<String>) -> Self {
+        let mut fault = Self::new(rest);
+        fault.0.lead = Some(lead);
+        fault.0.value = Some(value.into());
+        fault
+    }
+
+    /// Makes a fault of a whole record, which the message does not show.
+    pub fn of_record(record: String, message: String) -> Self {
+        let mut fault = Self::new(message);
+        fault.0.value = Some(record);
+        fault
+    }
+
+    /// Adds what the user can do, where that is known.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<Option<&'static str>>) -> Self {
+        self.0.hint = hint.into();
+        self
+    }
+
+    /// Returns what was found, and what the column expects.
+    pub fn message(&self) -> String {
+        match (self.0.lead, &self.0.value) {
+            (Some(lead), Some(value)) => format!("{lead}{value}{}", self.0.rest),
+            _ => self.0.rest.clone(),
         }
     }
 
-    fn with_hint(mut self, hint: &'static str) -> Self {
-        self.hint = Some(hint);
-        self
+    /// Returns the value as it is shown, if there is one.
+    pub fn value(&self) -> Option<&str> {
+        self.0.value.as_deref()
+    }
+
+    /// Returns what is wrong, without the value.
+    pub fn reason(&self) -> &str {
+        let reason = self.0.rest.trim_start_matches([',', ':', ' ']);
+        reason.strip_prefix("but ").unwrap_or(reason)
+    }
+
+    /// Returns what the user can do, where that is known.
+    pub fn hint(&self) -> Option<&'static str> {
+        self.0.hint
     }
 }
 
@@ -207,9 +267,10 @@ impl ColumnRule {
     /// The number lies outside.
     pub fn check_integer(&self, value: i128) -> Result<(), CellFault> {
         match self.integer_range {
-            Some((least, most)) if value < least || value > most => Err(CellFault::new(format!(
-                "found {value}, expected {least} to {most}"
-            ))
+            Some((least, most)) if value < least || value > most => Err(CellFault::found(
+                value.to_string(),
+                format!(", expected {least} to {most}"),
+            )
             .with_hint("give the column a wider type")),
             _ => Ok(()),
         }
@@ -276,7 +337,7 @@ impl ColumnRule {
         }
         if self.target == Some(MysqlType::Float) {
             return Err(
-                CellFault::new(format!("found {value:e}, too large for FLOAT"))
+                CellFault::found(format!("{value:e}"), ", too large for FLOAT")
                     .with_hint("make the column a DOUBLE"),
             );
         }
@@ -291,7 +352,7 @@ impl ColumnRule {
         }
         if value.fract() != 0.0 {
             return Err(
-                CellFault::new(format!("found {value}, expected a whole number"))
+                CellFault::found(value.to_string(), ", expected a whole number")
                     .with_hint("make the column a FLOAT or DOUBLE: MariaDB would round in silence"),
             );
         }
@@ -320,8 +381,8 @@ impl ColumnRule {
                 return Ok(());
             }
             Treatment::Refuse(hint) => {
-                let message = format!("found {}, expected a finite number", special.text());
-                return Err(CellFault::new(message).with_hint(hint));
+                let fault = CellFault::found(special.text(), ", expected a finite number");
+                return Err(fault.with_hint(hint));
             }
             Treatment::Null if self.is_not_null => return Err(self.not_null(special.text())),
             Treatment::Null => out.push_short(&self.null),
@@ -359,7 +420,7 @@ impl ColumnRule {
     }
 
     fn not_null(&self, found: &str) -> CellFault {
-        CellFault::new(format!("found {found}, but the column is NOT NULL"))
+        CellFault::found(found, ", but the column is NOT NULL")
             .with_hint("allow NULL in the table, or choose what replaces it (--nan zero)")
     }
 
@@ -380,12 +441,11 @@ impl ColumnRule {
             self.policy.charset
         };
         let bytes = charset.encode(value).map_err(|Unmappable(lacking)| {
-            CellFault::new(format!(
-                "found {}, whose character '{}' is not in {}",
-                crate::error::quote_value(value.as_bytes()),
-                lacking.escape_debug(),
-                charset.name()
-            ))
+            let lacking = lacking.escape_debug();
+            CellFault::found(
+                quote_value(value.as_bytes()),
+                format!(", whose character '{lacking}' is not in {}", charset.name()),
+            )
             .with_hint("use --charset utf8mb4 and a utf8mb4 column")
         })?;
         self.bytes(&bytes, encoder, out)
@@ -408,11 +468,8 @@ impl ColumnRule {
         }
         out.append_with(|bytes| encoder.encode_into(value, bytes))
             .map_err(|fault| {
-                CellFault::new(format!(
-                    "found {}: {fault}",
-                    crate::error::quote_value(value)
-                ))
-                .with_hint("choose a dialect with an escape character or a quote")
+                CellFault::found(quote_value(value), format!(": {fault}"))
+                    .with_hint("choose a dialect with an escape character or a quote")
             })
     }
 
@@ -442,10 +499,10 @@ impl ColumnRule {
         if length <= most {
             return Ok(());
         }
-        Err(CellFault::new(format!(
-            "found {} of {length} {unit}, expected {most} at most ({target})",
-            crate::error::quote_value(value)
-        ))
+        Err(CellFault::found(
+            quote_value(value),
+            format!(" of {length} {unit}, expected {most} at most ({target})"),
+        )
         .with_hint("give the column a longer type"))
     }
 
@@ -471,7 +528,7 @@ mod tests {
     ) -> Result<String, String> {
         let mut out = TextBuffer::default();
         let mut counts = RuleCounts::default();
-        write(&mut out, &mut counts).map_err(|fault| fault.message)?;
+        write(&mut out, &mut counts).map_err(|fault| fault.message())?;
         Ok(String::from_utf8_lossy(out.as_slice()).into_owned())
     }
 

@@ -149,23 +149,18 @@ impl ColumnRule {
             (None, _) => self.bytes(value, encoder, out),
             (Some(Special::Nan), _) => self.special(Special::Nan, FloatWidth::Double, out, counts),
             (Some(special), Inference::Assume(width)) => self.special(special, width, out, counts),
-            (Some(_), _) => Err(CellFault {
-                message: format!(
-                    "found {}, whose limit depends on the column's type",
-                    quote_value(value)
-                ),
-                hint: Some("name the type with --schema, or say --assume-float double|float"),
-            }),
+            (Some(_), _) => Err(CellFault::found(
+                quote_value(value),
+                ", whose limit depends on the column's type",
+            )
+            .with_hint("name the type with --schema, or say --assume-float double|float")),
         }
     }
 
     fn unfit(&self, value: &[u8], expected: &str) -> CellFault {
-        CellFault {
-            message: format!("found {}, expected {expected}", quote_value(value)),
-            hint: value
-                .is_empty()
-                .then_some("if an empty field means NULL, say so with --null-text ''"),
-        }
+        let hint = "if an empty field means NULL, say so with --null-text ''";
+        CellFault::found(quote_value(value), format!(", expected {expected}"))
+            .with_hint(value.is_empty().then_some(hint))
     }
 }
 
@@ -222,7 +217,7 @@ mod tests {
             &mut out,
             &mut RuleCounts::default(),
         )
-        .map_err(|fault| fault.message)?;
+        .map_err(|fault| fault.message())?;
         Ok(String::from_utf8_lossy(out.as_slice()).into_owned())
     }
 

@@ -23,6 +23,7 @@ mod pipes;
 mod places;
 mod refusals;
 mod regressions;
+mod rejects;
 mod rerun;
 mod resume;
 mod stage;

@@ -48,6 +48,19 @@ pub enum Command {
     Man(ManArgs),
 }
 
+impl Command {
+    /// Returns what becomes of bad rows, for commands that read rows.
+    pub fn rejects(&self) -> Option<&RejectArgs> {
+        match self {
+            Self::Convert(args) => Some(&args.rejects),
+            Self::Sanitize(args) => Some(&args.rejects),
+            Self::Partition(args) => Some(&args.rejects),
+            Self::Run(args) => Some(&args.rejects),
+            Self::Stage(_) | Self::Completions(_) | Self::Man(_) => None,
+        }
+    }
+}
+
 /// Options of every command.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "General options")]
@@ -169,6 +182,23 @@ pub struct BookArgs {
     /// Say what would be done, and touch nothing
     #[arg(short = 'n', long, conflicts_with_all = ["json", "report", "depfile"])]
     pub dry_run: bool,
+}
+
+/// What becomes of bad rows.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Bad rows")]
+pub struct RejectArgs {
+    /// Bad rows that are set aside, over the whole command, before it gives up; each table that
+    /// refuses a row counts it
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub max_rejects: u64,
+    /// List the rows that were set aside: a JSON object a line, in input order
+    #[arg(long, value_name = "FILE")]
+    pub reject_file: Option<PathBuf>,
+    /// Pass over input files that are missing, unreadable or damaged, do the rest, and end with
+    /// exit code 1
+    #[arg(long)]
+    pub keep_going: bool,
 }
 
 /// How inputs are told apart from changed ones.
@@ -369,6 +399,8 @@ pub struct ConvertArgs {
     #[command(flatten)]
     pub infer: InferArgs,
     #[command(flatten)]
+    pub rejects: RejectArgs,
+    #[command(flatten)]
     pub books: BookArgs,
     #[command(flatten)]
     pub digests: DigestArgs,
@@ -394,6 +426,8 @@ pub struct SanitizeArgs {
     pub text_out: TextOutArgs,
     #[command(flatten)]
     pub stream_out: StreamOutArgs,
+    #[command(flatten)]
+    pub rejects: RejectArgs,
     #[command(flatten)]
     pub books: BookArgs,
     #[command(flatten)]
@@ -483,6 +517,8 @@ pub struct PartitionArgs {
     #[command(flatten)]
     pub infer: InferArgs,
     #[command(flatten)]
+    pub rejects: RejectArgs,
+    #[command(flatten)]
     pub books: BookArgs,
     #[command(flatten)]
     pub digests: DigestArgs,
@@ -523,6 +559,8 @@ pub struct RunArgs {
     /// Replace tables that other options or inputs have made
     #[arg(short, long)]
     pub force: bool,
+    #[command(flatten)]
+    pub rejects: RejectArgs,
     #[command(flatten)]
     pub books: BookArgs,
     #[command(flatten)]

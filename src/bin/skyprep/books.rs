@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use skyprep::error::Error;
-use skyprep::pipeline::{Outlook, OutputState, TableOutlook};
+use skyprep::error::{Error, ErrorKind};
+use skyprep::pipeline::{Outlook, OutputState, TableOutlook, TableReport};
 use skyprep::publish::{read_optional, write_atomically};
 use skyprep::report::{Report, depfile};
 use skyprep::source::Input;
 
-use crate::args::BookArgs;
+use crate::args::{BookArgs, RejectArgs};
 use crate::printer::grouped;
 use crate::session::Session;
 use crate::settings;
@@ -28,7 +28,12 @@ pub enum DataTo {
 }
 
 /// Refuses books that can't be kept; call it before the work.
-pub fn check(args: &BookArgs, data: DataTo, inputs: &[Input]) -> Result<()> {
+pub fn check(
+    args: &BookArgs,
+    rejects: Option<&RejectArgs>,
+    data: DataTo,
+    inputs: &[Input],
+) -> Result<()> {
     if data == DataTo::Stdout && args.json {
         return Err(Error::usage("--json prints on stdout, where the data go")
             .hint("write the report into a file with --report, or name an output")
@@ -38,7 +43,14 @@ pub fn check(args: &BookArgs, data: DataTo, inputs: &[Input]) -> Result<()> {
         let message = "--depfile needs an output file, the data go to stdout";
         return Err(Error::usage(message).into());
     }
-    for path in [&args.report, &args.depfile].into_iter().flatten() {
+    let reject_file = rejects.and_then(|args| args.reject_file.as_ref());
+    let named = [args.report.as_ref(), args.depfile.as_ref(), reject_file];
+    for (number, path) in named.iter().enumerate() {
+        let Some(path) = path else { continue };
+        if named[..number].contains(&Some(path)) {
+            let message = format!("{} can't be two files at once", path.display());
+            return Err(Error::usage(message).into());
+        }
         let folder = match path.parent() {
             Some(folder) if !folder.as_os_str().is_empty() => folder,
             _ => Path::new("."),
@@ -49,6 +61,58 @@ pub fn check(args: &BookArgs, data: DataTo, inputs: &[Input]) -> Result<()> {
         settings::refuse_overwriting(inputs, |input| Some(input) == real.as_deref())?;
     }
     Ok(())
+}
+
+/// Closes the list of rejected rows and warns of them.
+pub fn close_rejects(session: &Session, report: &Report) -> Result<()> {
+    if !report.unchanged {
+        session.limits().rejects.close()?;
+    }
+    let tables = report.tables.iter().map(|table| &table.counts);
+    let tables: Vec<&TableReport> = tables.filter(|table| table.rejected > 0).collect();
+    let rows: u64 = tables.iter().map(|table| table.rejected).sum();
+    if rows > 0 {
+        let mut files: Vec<&str> = tables
+            .iter()
+            .filter_map(|t| t.reject_file.as_deref())
+            .collect();
+        files.dedup();
+        let listed = match files.as_slice() {
+            [] => "--reject-file FILE makes a list".to_owned(),
+            files => format!("listed in {}", files.join(", ")),
+        };
+        let rows = match rows {
+            1 => "1 row was".to_owned(),
+            rows => format!("{} rows were", grouped(rows)),
+        };
+        let message = format!("{rows} rejected; {listed}");
+        session.printer.warn(&message);
+    }
+    Ok(())
+}
+
+/// Lists the inputs that were passed over; call it last.
+///
+/// # Errors
+/// There are any.
+pub fn end(session: &Session, report: &Report) -> Result<()> {
+    let count = report.passed_over.len();
+    if count == 0 {
+        return Ok(());
+    }
+    for input in &report.passed_over {
+        session.printer.passed_over(&input.file, &input.reason);
+    }
+    let what = match count {
+        1 => "an input file was".to_owned(),
+        count => format!("{} input files were", grouped(count as u64)),
+    };
+    Err(Error::new(
+        ErrorKind::DataRefused,
+        format!("{what} passed over; the outputs lack their rows"),
+    )
+    .hint("once the files are right, run the command again with --force")
+    .into())
 }
 
 /// What a command depends on besides its inputs: those of its options that name files.

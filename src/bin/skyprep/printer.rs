@@ -55,6 +55,11 @@ impl Printer {
         tracing::warn!("{message}");
     }
 
+    /// Prints that a file was passed over, on stderr.
+    pub fn passed_over(&self, file: &str, reason: &str) {
+        tracing::error!(label = "passed over", "{file}: {reason}");
+    }
+
     /// Prints a result for people, on stdout.
     ///
     /// # Errors

@@ -1,12 +1,13 @@
 //! What every command works with: limits and where each came from, signals, printing.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 use skyprep::error::{Error, Place};
-use skyprep::pipeline::PassLimits;
+use skyprep::pipeline::{BadInputs, PassLimits, Rejects};
 use skyprep::publish::{FolderOptions, Staging};
 use skyprep::report::Report;
 use skyprep::resources::{
@@ -63,6 +64,13 @@ impl Session {
         let may_spill = matches!(resolved.command.as_str(), "partition" | "run");
         limits.spill_folder = finder.spill_folder(may_spill)?;
         limits.cancel = interruption.cancel.clone();
+        if let Some(args) = resolved.arguments.command.rejects() {
+            let rejects = Rejects::new(args.max_rejects, args.reject_file.clone());
+            limits.rejects = Arc::new(rejects);
+            if args.keep_going {
+                limits.bad_inputs = BadInputs::PassOver;
+            }
+        }
         // Files of a run are written by rayon's own threads.
         let pool = rayon::ThreadPoolBuilder::new()
             .num_threads(threads)
@@ -88,6 +96,11 @@ impl Session {
     /// Returns the limits of one pass.
     pub fn pass_limits(&self) -> PassLimits {
         self.limits.afresh()
+    }
+
+    /// Returns the limits of the whole command.
+    pub fn limits(&self) -> &PassLimits {
+        &self.limits
     }
 
     /// Returns the limits in words, for a dry run.

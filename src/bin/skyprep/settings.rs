@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use skyprep::convert::RowTarget;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::{Error, Place};
-use skyprep::pipeline::{Replace, TextInput, TextNames};
+use skyprep::pipeline::{BadInputs, Replace, TextInput, TextNames};
 use skyprep::report::add_digests;
 use skyprep::schema::{CHUNK_COLUMN, SUB_CHUNK_COLUMN, TableSchema};
 use skyprep::source::{Input, InputFormat, InputList, InputName};
@@ -41,6 +41,9 @@ pub fn digested(
 /// Collects the inputs; with none named, stdin where that makes sense.
 pub fn inputs(args: &InputArgs, or_stdin: bool, session: &Session) -> Result<Vec<Input>> {
     let mut list = InputList::default();
+    if session.limits().bad_inputs == BadInputs::PassOver {
+        list.keep_unreadable();
+    }
     if let Some(format) = args.input_format {
         list.force_format(match format {
             InputFormatArg::Parquet => InputFormat::Parquet,

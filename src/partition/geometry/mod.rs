@@ -186,12 +186,20 @@ pub enum PositionFault {
 
 impl fmt::Display for PositionFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
+        let (lead, degrees, rest) = self.parts();
+        write!(f, "{lead}{degrees}{rest}")
+    }
+}
+
+impl PositionFault {
+    /// Returns the coordinate at fault, in degrees, and the message before and behind it.
+    pub fn parts(&self) -> (&'static str, f64, &'static str) {
+        match *self {
             Self::RaNotFinite(ra) | Self::RaOutOfRange(ra) => {
-                write!(f, "right ascension is {ra}, expected 0 to 360 degrees")
+                ("right ascension is ", ra, ", expected 0 to 360 degrees")
             }
             Self::DecNotFinite(dec) | Self::DecOutOfRange(dec) => {
-                write!(f, "declination is {dec}, expected -90 to 90 degrees")
+                ("declination is ", dec, ", expected -90 to 90 degrees")
             }
         }
     }

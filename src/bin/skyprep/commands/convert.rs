@@ -30,6 +30,7 @@ pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
         target,
         output: &args.output,
         is_forced: args.force,
+        rejects: &args.rejects,
         books: &args.books,
         sources: books::sources(
             [

@@ -25,7 +25,7 @@ pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
     let progress = Progress::new(session);
     let (job, name) = plan(args, session, &progress)?;
     let inputs: Vec<Input> = job.inputs.iter().map(|fed| fed.input.clone()).collect();
-    books::check(&args.books, DataTo::Files, &inputs)?;
+    books::check(&args.books, Some(&args.rejects), DataTo::Files, &inputs)?;
     let mut report = session.begin_report();
     report.add_inputs(&inputs);
     let replace = settings::replace(args.force);
@@ -50,9 +50,11 @@ pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
             reports
         }
         (reports, _) => {
+            let reports = reports.unwrap_or_default();
+            let standing: Vec<_> = reports.iter().collect();
+            session.limits().check_standing(&standing)?;
             let message = format!("{}: all is there; nothing to do", root.display());
             session.printer.note(&message);
-            let reports = reports.unwrap_or_default();
             for table in &reports {
                 report.add_table(table.clone(), false);
             }
@@ -64,6 +66,7 @@ pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
     if !report.unchanged && reports.iter().all(|table| table.rows_in == 0) {
         session.printer.warn("no rows came in");
     }
+    books::close_rejects(session, &report)?;
     let sources = books::sources(
         [
             args.columns.columns_file.as_deref(),
@@ -80,7 +83,8 @@ pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
         &[&books::record_of(root)],
         &sources,
         Some(&format_tables(&reports)),
-    )
+    )?;
+    books::end(session, &report)
 }
 
 fn plan(

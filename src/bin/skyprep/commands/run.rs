@@ -21,7 +21,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
         folder: session.folder,
     };
     let progress = Progress::new(session);
-    books::check(&args.books, DataTo::Files, &[])?;
+    books::check(&args.books, Some(&args.rejects), DataTo::Files, &[])?;
     if args.books.dry_run {
         let outlook = foresee(&file, &options, &progress)?;
         return books::foretell(session, &file.destination(), outlook);
@@ -29,6 +29,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
     let outcome = skyprep::pipeline::run(&file, &options, &progress);
     progress.end();
     let mut outcome = outcome?;
+    books::close_rejects(session, &outcome.report)?;
     let sources = books::sources([Some(args.pipeline.as_path())], session);
     books::close(
         &args.books,
@@ -51,5 +52,5 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
         grouped(outcome.contributions as u64),
         outcome.manifest.display()
     ));
-    Ok(())
+    books::end(session, &outcome.report)
 }

@@ -40,6 +40,7 @@ pub fn run(args: &SanitizeArgs, session: &Session) -> Result<()> {
         target,
         output: &args.output,
         is_forced: args.force,
+        rejects: &args.rejects,
         books: &args.books,
         sources: books::sources(
             [

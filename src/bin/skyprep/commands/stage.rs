@@ -49,7 +49,7 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
             ..session.folder
         },
     };
-    books::check(&args.books, DataTo::Files, &[])?;
+    books::check(&args.books, None, DataTo::Files, &[])?;
     if args.books.dry_run {
         return books::foretell(session, dest, foresee(&options)?);
     }

@@ -19,7 +19,7 @@ use skyprep::report::Report;
 use skyprep::schema::TableKind;
 use skyprep::source::{Input, InputName};
 
-use crate::args::BookArgs;
+use crate::args::{BookArgs, RejectArgs};
 use crate::books::{self, DataTo};
 use crate::printer::grouped;
 use crate::progress::Progress;
@@ -33,27 +33,34 @@ pub struct StreamCommand<'a> {
     pub target: RowTarget,
     pub output: &'a str,
     pub is_forced: bool,
+    pub rejects: &'a RejectArgs,
     pub books: &'a BookArgs,
     /// Files that the output depends on besides the inputs.
     pub sources: Vec<String>,
 }
 
 /// Runs a command that writes rows as they come.
-pub fn run_streams(command: StreamCommand<'_>, session: &Session) -> Result<()> {
+pub fn run_streams(mut command: StreamCommand<'_>, session: &Session) -> Result<()> {
     let path = Path::new(command.output);
     let to = match command.output {
         "-" => DataTo::Stdout,
         _ => DataTo::Files,
     };
-    books::check(command.books, to, &command.inputs)?;
+    books::check(command.books, Some(command.rejects), to, &command.inputs)?;
+    if command.rejects.reject_file.as_deref() == Some(path) {
+        let message = format!("{} can't be two files at once", path.display());
+        return Err(Error::usage(message).into());
+    }
     let mut report = session.begin_report();
     report.add_inputs(&command.inputs);
     let progress = Progress::new(session);
-    if to == DataTo::Stdout {
-        return to_stream(command, Destination::Stdout, session, &progress, report);
-    }
     if path.is_dir() || command.output.ends_with('/') {
         return to_folder(command, session, &progress, report);
+    }
+    // In lists of rejects, the output is called as in the report.
+    command.target.name = command.output.to_owned();
+    if to == DataTo::Stdout {
+        return to_stream(command, Destination::Stdout, session, &progress, report);
     }
     if std::fs::metadata(path).is_ok_and(|found| !found.is_file()) {
         // A pipe or a device takes the rows as they come; it must not be replaced by a file.
@@ -92,26 +99,37 @@ fn total_bytes(inputs: &[Input]) -> u64 {
         .sum()
 }
 
-/// Writes the rows of all inputs to `out`, which messages call `name`.
+/// Writes the rows of all inputs to what `open` gives, which messages call `name`.
+///
+/// Where an input turns out to be damaged and is to be passed over, `open` is asked once more; it
+/// returns nothing if what was written can't be taken back.
 fn write_rows(
     inputs: Vec<Input>,
     text: &Arc<TextInput>,
     target: &RowTarget,
-    (name, out): (&Path, Box<dyn Write + Send>),
+    name: &Path,
+    mut open: impl FnMut() -> Result<Option<Box<dyn Write + Send>>>,
     session: &Session,
     progress: &Progress<'_>,
 ) -> Result<StreamOutcome> {
-    let limits = session.pass_limits();
-    let outcome = stream(
-        fed(inputs, text),
-        target,
-        name.to_owned(),
-        out,
-        &limits,
-        progress,
-    );
-    progress.end();
-    Ok(outcome?)
+    let limits = session.limits();
+    let mut inputs = fed(inputs, text);
+    limits.bad_inputs.look_at(&mut inputs)?;
+    let mut failure = None;
+    while let Some(out) = open()? {
+        if let Some(error) = failure.take() {
+            limits.bad_inputs.pass_over(&mut inputs, error)?;
+        }
+        let (inputs, limits) = (inputs.clone(), limits.afresh());
+        let outcome = stream(inputs, target, name.to_owned(), out, &limits, progress);
+        progress.end();
+        match outcome {
+            Ok(outcome) => return Ok(outcome),
+            Err(error) => failure = Some(error),
+        }
+    }
+    let failure = failure.unwrap_or_else(|| Error::usage("there is nothing to write to"));
+    Err(failure.into())
 }
 
 fn to_stream(
@@ -134,14 +152,17 @@ fn to_stream(
         }
         Destination::Special(path) => (path, Box::new(append(path)?)),
     };
+    let mut out = Some(out);
     let StreamCommand {
         inputs,
         text,
         target,
         ..
     } = command;
-    let outcome = write_rows(inputs, &text, &target, (name, out), session, progress)?;
+    let open = || Ok(out.take());
+    let outcome = write_rows(inputs, &text, &target, name, open, session, progress)?;
     report.add_table(outcome.report(command.output, 0.0), true);
+    books::close_rejects(session, &report)?;
     let (books, target) = (command.books, Path::new(command.output));
     books::close(
         books,
@@ -150,7 +171,8 @@ fn to_stream(
         &[target],
         &command.sources,
         None,
-    )
+    )?;
+    books::end(session, &report)
 }
 
 /// Says what would become of a stream or a file.
@@ -189,25 +211,29 @@ fn to_file(
         true => AtomicFile::create(&resolved)?,
         false => AtomicFile::create_new(path)?,
     };
-    let file = file.with_sync(session.folder.sync);
+    let mut file = file.with_sync(session.folder.sync);
     progress.start(&session.command, total_bytes(&command.inputs));
     session
         .interruption
         .set_unfinished(Some(hidden_name(&resolved)));
     let start = Instant::now();
-    let out = Box::new(file.writer()?);
     let StreamCommand {
         inputs,
         text,
         target,
         ..
     } = command;
-    let outcome = write_rows(inputs, &text, &target, (path, out), session, progress)?;
+    let open = || -> Result<Option<Box<dyn Write + Send>>> {
+        file.restart()?;
+        Ok(Some(Box::new(file.writer()?)))
+    };
+    let outcome = write_rows(inputs, &text, &target, path, open, session, progress)?;
     file.commit()?;
     session.interruption.set_unfinished(None);
     session.printer.note(&summary(command.output, &outcome));
     let seconds = start.elapsed().as_secs_f64();
     report.add_table(outcome.report(command.output, seconds), true);
+    books::close_rejects(session, &report)?;
     books::close(
         command.books,
         session,
@@ -215,7 +241,8 @@ fn to_file(
         &[path],
         &command.sources,
         None,
-    )
+    )?;
+    books::end(session, &report)
 }
 
 /// Returns the name under which an [`AtomicFile`] grows.
@@ -295,6 +322,8 @@ fn to_folder(
         session.folder,
         &session.pass_limits(),
     )?;
+    let standing: Vec<_> = done.iter().flatten().flatten().collect();
+    session.limits().check_standing(&standing)?;
     let mut left = Vec::with_capacity(jobs.len());
     for (job, done) in jobs.into_iter().zip(done) {
         match done {
@@ -304,28 +333,32 @@ fn to_folder(
                 .for_each(|table| report.add_table(table, false)),
         }
     }
-    let (all, made) = (names.len(), left.len());
+    let (all, mut made) = (names.len(), left.len());
     report.unchanged = left.is_empty();
     if let Some(mut folder) = folder {
         progress.start(&session.command, bytes);
         for job in left {
             for table in job.run(&mut folder, &session.pass_limits(), progress)? {
+                // Of a file that was passed over nothing is made.
+                made -= usize::from(table.files == 0);
                 report.add_table(table, true);
             }
         }
         progress.end();
     }
     report.keep_in(&root)?;
-    session.printer.note(&match made {
-        0 => format!(
+    books::close_rejects(session, &report)?;
+    session.printer.note(&match report.unchanged {
+        true => format!(
             "{}: all {all} files are there; nothing to do",
             root.display()
         ),
-        _ => format!("{}: {made} of {all} files made", root.display()),
+        false => format!("{}: {made} of {all} files made", root.display()),
     });
     let target = books::record_of(&root);
     let (books, sources) = (command.books, &command.sources);
-    books::close(books, session, &mut report, &[&target], sources, None)
+    books::close(books, session, &mut report, &[&target], sources, None)?;
+    books::end(session, &report)
 }
 
 /// Returns the name of each input's output; two inputs of one name can't share a folder.
