@@ -112,9 +112,8 @@ impl<'a> Collector<'a> {
             shapes,
             starts,
         } = options;
-        let one_each: u64 = shapes.iter().map(PacketShape::bytes).sum();
         Self {
-            headroom: (gate.room() / 16).max(one_each),
+            headroom: headroom(&gate, &shapes),
             gate,
             cancel,
             state: Mutex::new(State {
@@ -145,9 +144,7 @@ impl<'a> Collector<'a> {
     /// # Errors
     /// The limit is too small for this piece, with the figure that would do.
     pub fn lease_piece(&self, piece: u64, bytes: u64) -> Result<Lease, Stop> {
-        if !self.has_room_for(bytes) {
-            return Err(Stop::Failed(self.too_small(bytes)));
-        }
+        check_room(&self.gate, &self.shapes, bytes)?;
         self.acquire(
             piece,
             || self.gate.try_lease(bytes, self.headroom),
@@ -157,22 +154,7 @@ impl<'a> Collector<'a> {
 
     /// Says whether a piece could have so many bytes if it were alone.
     pub fn has_room_for(&self, bytes: u64) -> bool {
-        bytes.saturating_add(self.headroom) <= self.gate.room()
-    }
-
-    /// Makes the error for a piece that needs more memory than there is.
-    fn too_small(&self, bytes: u64) -> Error {
-        let one_each: u64 = self.shapes.iter().map(PacketShape::bytes).sum();
-        // A sixteenth is headroom. What the program itself takes differs by some MiB from run to
-        // run, with the pages of its file that the system has at hand.
-        let base = self.gate.base();
-        let needed = (base + bytes) / 15 * 16 + one_each + base.min(4 << 20);
-        let needed = needed.div_ceil(1 << 20);
-        Error::usage(format!(
-            "the memory limit of {} MiB is too small: this input needs {needed} MiB",
-            self.gate.limit() >> 20,
-        ))
-        .hint(format!("say --memory-limit {needed}MiB or more"))
+        check_room(&self.gate, &self.shapes, bytes).is_ok()
     }
 
     /// Takes memory for what outgrew its estimate, whatever the limit.
@@ -507,6 +489,33 @@ impl Output {
         self.bytes = 0;
         std::mem::take(&mut self.run)
     }
+}
+
+/// Returns what all but the oldest piece must leave free: enough for the oldest to go on.
+fn headroom(gate: &MemoryGate, shapes: &[PacketShape]) -> u64 {
+    let one_each = shapes.iter().map(PacketShape::bytes).sum();
+    (gate.room() / 16).max(one_each)
+}
+
+/// Checks that a piece can have so many bytes if it is alone, with packets of these shapes.
+///
+/// # Errors
+/// It can't; the figure that would do is named.
+pub fn check_room(gate: &MemoryGate, shapes: &[PacketShape], bytes: u64) -> Result<()> {
+    if bytes.saturating_add(headroom(gate, shapes)) <= gate.room() {
+        return Ok(());
+    }
+    let one_each: u64 = shapes.iter().map(PacketShape::bytes).sum();
+    // A sixteenth is headroom. What the program itself takes differs by some MiB from run to run,
+    // with the pages of its file that the system has at hand.
+    let base = gate.base();
+    let needed = base.saturating_add(bytes) / 15 * 16 + one_each + base.min(4 << 20);
+    let needed = needed.div_ceil(1 << 20);
+    Err(Error::usage(format!(
+        "the memory limit of {} MiB is too small: this input needs {needed} MiB",
+        gate.limit() >> 20,
+    ))
+    .hint(format!("say --memory-limit {needed}MiB or more")))
 }
 
 /// Returns the number of the first piece that any output needs.

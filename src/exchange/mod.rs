@@ -25,7 +25,7 @@ mod tests;
 
 pub use chunk_rows::{ChunkRows, SubChunkCount};
 pub use chunk_sink::{ChunkSink, ChunkSinkOptions, Finish};
-pub use collector::{Collector, CollectorOptions, OutputTotals, Stop, first_piece};
+pub use collector::{Collector, CollectorOptions, OutputTotals, Stop, check_room, first_piece};
 pub use digest::{FileDigest, FileSummary, HexDigest, deserialize_summaries};
 pub use journal::JournalPlace;
 pub use merge::CountSink;

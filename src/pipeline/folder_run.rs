@@ -7,12 +7,12 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::bad_inputs::{PassedOver, passed_over};
-use super::pass::{Events, Pass, PassInput, PassLimits};
+use super::pass::{Events, Pass, PassInput, PassLimits, shapes};
 use super::prepared::PreparedInputs;
 use super::table::{TableJob, TableReport, TableSink};
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::exchange::{Mark, Sink};
+use crate::exchange::{Mark, Sink, check_room};
 use crate::publish::{
     FolderOptions, InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, Staging,
 };
@@ -77,6 +77,9 @@ pub fn standing(
     }
     if done.iter().all(Option::is_some) {
         folder.clear_staging()?;
+    }
+    for (job, _) in jobs.iter().zip(&done).filter(|(_, done)| done.is_none()) {
+        job.check_memory(limits)?;
     }
     Ok(Standing {
         done,
@@ -175,6 +178,22 @@ impl PassJob {
         self.tables
             .iter()
             .try_for_each(|table| table.clear_spill(root, limits))
+    }
+
+    /// Refuses a memory limit that can't be kept, before any work.
+    fn check_memory(&self, limits: &PassLimits) -> Result<()> {
+        let targets: Vec<&RowTarget> = self.tables.iter().map(|job| &job.target).collect();
+        let readable = self.inputs.iter().cloned();
+        let readable: Vec<_> = readable
+            .filter(|fed| fed.input.unreadable.is_none() && fed.input.stamp.is_some())
+            .collect();
+        // What is wrong with inputs is told by the pass, in their order.
+        let Ok(inputs) = PreparedInputs::new(readable, &targets) else {
+            return Ok(());
+        };
+        let bytes = inputs.least_memory(&targets)?;
+        let shapes = shapes(&inputs, &targets, limits.gate.room());
+        check_room(&limits.gate, &shapes, bytes)
     }
 
     /// Returns a digest of all that decides the bytes of the tables; nothing if an input can't be

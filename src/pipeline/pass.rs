@@ -216,7 +216,7 @@ impl Pass<'_> {
         limits: &PassLimits,
         events: &dyn Events,
     ) -> Result<Vec<TargetCounts>> {
-        let mut shapes = self.shapes(limits.gate.room());
+        let mut shapes = shapes(self.inputs, &self.targets, limits.gate.room());
         let mut sinks = self.sinks.clone();
         let mut starts = self.starts.clone();
         if let Some(rejects) = rejects {
@@ -286,20 +286,25 @@ impl Pass<'_> {
             most: room / 3 * 2,
         }
     }
+}
 
-    fn shapes(&self, room: u64) -> Vec<PacketShape> {
-        let share = room / (64 * self.targets.len().max(1) as u64);
-        let text_bytes = share.clamp(LEAST_PACKET_BYTES, PACKET_BYTES);
-        let shape = |(number, target): (usize, &&RowTarget)| PacketShape {
-            text_bytes: text_bytes as usize,
-            rows: (text_bytes / 64) as usize,
-            slots: row_steps(self.inputs.columns(number)).1.len(),
-            is_routed: target.routing.is_some(),
-            has_keys: target
-                .routing
-                .as_ref()
-                .is_some_and(|routing| routing.key.is_some()),
-        };
-        self.targets.iter().enumerate().map(shape).collect()
-    }
+/// Returns how large the packets of each target are, with so many bytes of memory in all.
+pub(super) fn shapes(
+    inputs: &PreparedInputs,
+    targets: &[&RowTarget],
+    room: u64,
+) -> Vec<PacketShape> {
+    let share = room / (64 * targets.len().max(1) as u64);
+    let text_bytes = share.clamp(LEAST_PACKET_BYTES, PACKET_BYTES);
+    let shape = |(number, target): (usize, &&RowTarget)| PacketShape {
+        text_bytes: text_bytes as usize,
+        rows: (text_bytes / 64) as usize,
+        slots: row_steps(inputs.columns(number)).1.len(),
+        is_routed: target.routing.is_some(),
+        has_keys: target
+            .routing
+            .as_ref()
+            .is_some_and(|routing| routing.key.is_some()),
+    };
+    targets.iter().enumerate().map(shape).collect()
 }

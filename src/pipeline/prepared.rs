@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::pass::{PassInput, TextInput};
 use crate::convert::{RowPlan, RowTarget};
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::PiecePosition;
 use crate::sanitize::TextPlan;
 use crate::schema::OutputColumn;
@@ -202,6 +203,44 @@ impl PreparedInputs {
         Ok(())
     }
 
+    /// Returns the bytes of memory that reading the dearest piece of any Parquet input takes at
+    /// least; of each file the largest row group stands for all.
+    ///
+    /// # Errors
+    /// An input lacks columns: of several the first. Whatever else is wrong with inputs is left to
+    /// the pass.
+    pub(super) fn least_memory(&self, targets: &[&RowTarget]) -> Result<u64> {
+        let needs: Vec<Result<u64>> = (0..self.inputs.len())
+            .into_par_iter()
+            .map(|number| {
+                let input = &self.inputs[number];
+                if input.input.format != InputFormat::Parquet {
+                    return Ok(0);
+                }
+                let fresh = Opened::open(input)?;
+                let Ready::Parquet { file, .. } = self.ready(number, fresh, targets)? else {
+                    return Ok(0);
+                };
+                let groups = 0..file.file.row_groups();
+                let largest = groups.max_by_key(|group| file.file.compressed_bytes(*group));
+                let least = DecodeBudget { share: 0, most: 0 };
+                match largest {
+                    Some(group) => Ok(file.file.plan(group, &file.roots, least)?.memory()),
+                    None => Ok(0),
+                }
+            })
+            .collect();
+        let mut most = 0;
+        for need in needs {
+            match need {
+                Ok(bytes) => most = most.max(bytes),
+                Err(error) if error.kind() == ErrorKind::Usage => return Err(error),
+                Err(_) => {}
+            }
+        }
+        Ok(most)
+    }
+
     /// Opens input number `number` and compiles the plans of the targets that it feeds.
     pub(super) fn open(&self, number: usize, targets: &[&RowTarget]) -> Result<Ready> {
         let input = &self.inputs[number];
@@ -210,6 +249,11 @@ impl PreparedInputs {
             Some(opened) => opened,
             None => Opened::open(input)?,
         };
+        self.ready(number, opened, targets)
+    }
+
+    fn ready(&self, number: usize, opened: Opened, targets: &[&RowTarget]) -> Result<Ready> {
+        let input = &self.inputs[number];
         let at_input = |error: Error| error.at(Place::file(input.input.name.shown()));
         let names = opened.column_names();
         for target in &input.feeds {

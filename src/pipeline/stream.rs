@@ -4,12 +4,13 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::bad_inputs::{PassedOver, passed_over};
-use super::pass::{Events, Pass, PassInput, PassLimits, TargetCounts};
+use super::pass::{Events, Pass, PassInput, PassLimits, TargetCounts, shapes};
 use super::prepared::PreparedInputs;
 use super::table::TableReport;
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::exchange::{FileDigest, StreamSink};
+use crate::exchange::{FileDigest, StreamSink, check_room};
+use crate::schema::OutputColumn;
 use crate::schema::TableKind;
 
 /// What went through a stream.
@@ -73,6 +74,9 @@ pub fn stream(
             .hint("no input is left"));
     }
     let inputs = PreparedInputs::new(readable, &[target])?;
+    let bytes = inputs.least_memory(&[target])?;
+    let shapes = shapes(&inputs, &[target], limits.gate.room());
+    check_room(&limits.gate, &shapes, bytes)?;
     let columns: Vec<String> = inputs
         .columns(0)
         .iter()
@@ -80,7 +84,7 @@ pub fn stream(
         .collect();
     let sink = StreamSink::new(name, out);
     if target.dialect.has_header() {
-        sink.write_header(&header(target, &columns)?)?;
+        sink.write_header(&header(target, inputs.columns(0))?)?;
     }
     let pass = Pass {
         inputs: &inputs,
@@ -108,14 +112,15 @@ pub fn stream(
     })
 }
 
-fn header(target: &RowTarget, columns: &[String]) -> Result<Vec<u8>> {
+/// Returns the line that names the columns.
+pub(super) fn header(target: &RowTarget, columns: &[OutputColumn]) -> Result<Vec<u8>> {
     let encoder = target.dialect.encoder();
     let mut line = Vec::new();
     for (number, column) in columns.iter().enumerate() {
         if number > 0 {
             encoder.delimit(&mut line);
         }
-        encoder.encode_into(column.as_bytes(), &mut line)?;
+        encoder.encode_into(column.name.as_bytes(), &mut line)?;
     }
     encoder.end_record(&mut line);
     Ok(line)

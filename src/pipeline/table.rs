@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bad_inputs::PassedOver;
 use super::pass::{PassLimits, TargetCounts};
+use super::stream::header;
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{
@@ -125,6 +126,9 @@ impl TableJob {
                 Some(journal) => StreamSink::resumable(shown, &staged, journal)?,
                 None => (StreamSink::new(shown, Box::new(append(&staged)?)), None),
             };
+            if self.target.dialect.has_header() && start.is_none() {
+                sink.write_header(&header(&self.target, columns)?)?;
+            }
             let sink = Box::new(sink);
             return Ok((TableSink::Stream { sink, path }, start));
         };

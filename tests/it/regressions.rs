@@ -233,3 +233,15 @@ fn an_input_is_never_overwritten_or_mixed_with_the_output() {
         .failed(5, &["expected a folder"]);
     assert_eq!(files(bench.root()).len(), 1);
 }
+
+#[test]
+fn a_header_is_written_into_each_file_of_a_folder() {
+    let bench = Bench::new();
+    bench.write("x.csv", "1,2\n");
+    bench.write("y.csv", "3,4\n");
+    let args = "convert x.csv y.csv -o out/ --in-dialect rfc4180 --fields a,b --header";
+    bench.run(words(args)).ok();
+    let found = files(&bench.path("out"));
+    assert_eq!(found["x.txt"], b"a\tb\n1\t2\n");
+    assert_eq!(found["y.txt"], b"a\tb\n3\t4\n");
+}
