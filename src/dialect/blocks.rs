@@ -122,16 +122,19 @@ impl<R: Read> BlockReader<R> {
             if !self.fill(block, target)? {
                 break block.len();
             }
-            if let Some(end) = self.cutter.last_record_end(block) {
+            // More than that may have been carried over, but what was read before must not show:
+            // who goes on at this block has nothing carried over.
+            let window = block.get(..target).unwrap_or(block);
+            if let Some(end) = self.cutter.last_record_end(window) {
                 break end;
             }
             // A record may have its limit and a line end, of which a CR says nothing before the
             // byte behind it is known.
             let most = self.record_limit.saturating_add(3);
-            if block.len() >= most {
+            if target >= most {
                 return Err(self.too_long());
             }
-            target = block.len().saturating_mul(2).min(most);
+            target = target.saturating_mul(2).min(most);
         };
         if block.is_empty() {
             return Ok(None);

@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -24,7 +24,7 @@ use super::packet::Packet;
 use super::progress::Mark;
 use super::{RunEnd, Sink};
 use crate::error::{Error, Result};
-use crate::publish::{append, crash_point, remove_unknown};
+use crate::publish::{append, crash_point, remove_optional, remove_unknown};
 use crate::resources::{Cancel, Lease, MemoryGate};
 
 /// Text is gathered in blocks of this size at most before it is written.
@@ -113,7 +113,9 @@ struct State {
 struct RunRecord {
     mark: Mark,
     key_index: FileState,
-    /// Runs that went into the exchange file since the last record.
+    /// The exchange file.
+    exchange_path: PathBuf,
+    /// Runs that went into it since the last record.
     exchange: Vec<RunPlace>,
     /// Files that were appended to since then; their states follow.
     files: usize,
@@ -167,8 +169,16 @@ impl ChunkSink {
             serde_json::from_slice(json).is_ok_and(|run| earlier.take(run, lists, files))
         })?;
         let mut sink = Self::new(options);
+        sink.place = Some(place);
+        // An exchange file elsewhere, of a run with another folder for such files.
+        for path in earlier.strangers(&sink.options.exchange_path) {
+            remove_optional(path)?;
+        }
         let restored = match journal {
-            Some(journal) if earlier.mark.is_some() => sink.restore(earlier, journal)?,
+            // Who wants all rows in memory begins anew.
+            Some(journal) if earlier.mark.is_some() && sink.options.finish != Finish::Memory => {
+                sink.restore(earlier, journal)?
+            }
             _ => None,
         };
         let state = sink.state.get_mut().unwrap_or_else(PoisonError::into_inner);
@@ -182,7 +192,6 @@ impl ChunkSink {
             .collect();
         known.extend(key_index.iter().filter(|_| restored.is_some()).cloned());
         remove_unknown(&sink.options.staging, |name| known.contains(name))?;
-        sink.place = Some(place);
         Ok((sink, restored))
     }
 
@@ -204,7 +213,10 @@ impl ChunkSink {
         let growing: Option<Vec<_>> = growing?.into_iter().collect();
         let exchange = match earlier.runs.is_empty() {
             true => Some(None),
-            false => ExchangeFile::reopen(&options.exchange_path, &earlier.runs)?.map(Some),
+            false => {
+                let path = &options.exchange_path;
+                ExchangeFile::reopen(path, self.configuration(), &earlier.runs)?.map(Some)
+            }
         };
         let key_index = match (&options.key_index, earlier.key_index) {
             (Some(name), Some(state)) => FileDigest::restore(&options.staging.join(name), &state)?,
@@ -256,6 +268,7 @@ impl ChunkSink {
         let record = RunRecord {
             mark: mark.clone(),
             key_index: state.key_index.state(),
+            exchange_path: self.options.exchange_path.clone(),
             exchange: new.runs,
             files,
         };
@@ -319,10 +332,19 @@ impl ChunkSink {
         Ok(files)
     }
 
+    /// Returns a digest of what decides the bytes, for the exchange file.
+    fn configuration(&self) -> [u8; 16] {
+        let identity = self.place.as_ref().map_or("", |place| &place.identity);
+        xxhash_rust::xxh3::xxh3_128(identity.as_bytes()).to_be_bytes()
+    }
+
     /// Chooses the way of a run.
     fn way(&self, state: &State, run: &Run<'_>) -> Result<Finish> {
-        let is_first = state.growing.is_empty() && state.exchange.is_none();
-        let is_only = is_first && run.is_last;
+        let is_only = state.growing.is_empty() && run.is_last;
+        if state.exchange.is_some() {
+            // What is in the exchange file comes before all that is appended from now on.
+            return Ok(Finish::Exchange);
+        }
         match self.options.finish {
             _ if is_only && self.options.finish != Finish::Exchange => Ok(Finish::Memory),
             Finish::Memory => Err(Error::usage(format!(
@@ -330,7 +352,6 @@ impl ChunkSink {
                 self.options.gate.limit() >> 20
             ))
             .hint("raise --memory-limit, or let skyprep choose how files are finished")),
-            Finish::Auto if state.exchange.is_some() => Ok(Finish::Exchange),
             Finish::Auto if run.is_last => Ok(Finish::Append),
             Finish::Auto => {
                 let text: usize = run.packets.iter().map(|packet| packet.text().len()).sum();
@@ -481,7 +502,10 @@ impl ChunkSink {
     fn spill(&self, run: &Run<'_>, exchange: &mut Option<ExchangeFile>) -> Result<()> {
         let exchange = match exchange {
             Some(exchange) => exchange,
-            None => exchange.insert(ExchangeFile::create(&self.options.exchange_path, [0; 16])?),
+            None => exchange.insert(ExchangeFile::create(
+                &self.options.exchange_path,
+                self.configuration(),
+            )?),
         };
         exchange.write_run(&self.options.rows, run.packets, &run.groups, self.block)
     }
@@ -552,10 +576,22 @@ struct Earlier {
     files: Vec<Option<FileState>>,
     key_index: Option<FileState>,
     runs: Vec<RunPlace>,
+    exchange_paths: BTreeSet<PathBuf>,
     sub_chunks: ChunkCounts,
 }
 
 impl Earlier {
+    /// Returns exchange files of this output that lie elsewhere than at `own`.
+    fn strangers<'s>(&'s self, own: &'s Path) -> impl Iterator<Item = &'s Path> {
+        // Only a file that is called as ours would be is ours.
+        let is_stranger =
+            move |path: &&PathBuf| path.as_path() != own && path.file_name() == own.file_name();
+        self.exchange_paths
+            .iter()
+            .filter(is_stranger)
+            .map(PathBuf::as_path)
+    }
+
     /// Takes in the record of a run; says whether it makes sense.
     fn take(&mut self, run: RunRecord, lists: &[u8], files: usize) -> bool {
         let Some((states, counts)) = lists.split_at_checked(run.files * FILE_RECORD) else {
@@ -585,6 +621,9 @@ impl Earlier {
             });
         }
         self.sub_chunks.merge(counts);
+        if !run.exchange.is_empty() {
+            self.exchange_paths.insert(run.exchange_path);
+        }
         self.runs.extend(run.exchange);
         self.key_index = Some(run.key_index);
         self.mark = Some(run.mark);

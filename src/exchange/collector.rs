@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use super::packet::{Packet, PacketShape};
 use super::progress::{Mark, OutputCounts, PiecePosition};
 use super::{RunEnd, Sink};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::resources::{Cancel, Lease, MemoryGate};
 
 /// Why a worker must stop.
@@ -96,6 +96,7 @@ struct Output {
     counts: OutputCounts,
     /// How far an earlier run came: piece, and rows of it.
     start: (u64, u64),
+    start_position: Option<PiecePosition>,
     is_being_written: bool,
     /// The most bytes that this output's packets held at once.
     peak: u64,
@@ -130,8 +131,21 @@ impl<'a> Collector<'a> {
     }
 
     /// Says where piece number `piece` begins; call it before anything else about the piece.
-    pub fn announce(&self, piece: u64, position: PiecePosition) {
-        self.lock().positions.insert(piece, position);
+    ///
+    /// # Errors
+    /// An earlier run has known another beginning of this piece.
+    pub fn announce(&self, piece: u64, position: PiecePosition) -> Result<()> {
+        let mut state = self.lock();
+        let is_known = |output: &Output| {
+            output.start.0 != piece || output.start_position.is_none_or(|known| known == position)
+        };
+        if !state.outputs.iter().all(is_known) {
+            let message = "what an earlier run has left does not fit the inputs";
+            return Err(Error::new(ErrorKind::Integrity, message)
+                .hint("run the command again: it begins anew"));
+        }
+        state.positions.insert(piece, position);
+        Ok(())
     }
 
     /// Says whether output number `output` needs rows of piece number `piece`.
@@ -474,6 +488,7 @@ impl Output {
         };
         Self {
             start: (mark.piece, mark.rows),
+            start_position: mark.position,
             counts: mark.counts,
             ..Self::default()
         }

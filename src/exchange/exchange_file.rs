@@ -51,6 +51,7 @@ struct Run {
     start: u64,
     marks: Vec<Mark>,
     end: u64,
+    digest: u64,
 }
 
 /// Where a run lies in an exchange file: what a journal keeps of it.
@@ -62,6 +63,8 @@ pub(super) struct RunPlace {
     end: u64,
     /// What comes behind.
     after: u64,
+    /// XXH3-64 of the checksums of its segments: another run of the same lengths is told apart.
+    digest: u64,
 }
 
 /// An exchange file, being written or read.
@@ -79,17 +82,13 @@ impl ExchangeFile {
     /// # Errors
     /// The place may not be written.
     pub(super) fn create(path: &Path, configuration: [u8; 16]) -> Result<Self> {
-        let mut header = Vec::with_capacity(HEADER);
-        header.extend_from_slice(MAGIC);
-        header.extend_from_slice(&VERSION.to_le_bytes());
-        header.extend_from_slice(&configuration);
         let mut created = Self {
             file: create_spill(path)?,
             path: path.to_owned(),
             end: 0,
             runs: Vec::new(),
         };
-        created.append(&header)?;
+        created.append(&header(configuration))?;
         Ok(created)
     }
 
@@ -98,10 +97,18 @@ impl ExchangeFile {
     ///
     /// # Errors
     /// The file can't be read or cut.
-    pub(super) fn reopen(path: &Path, places: &[RunPlace]) -> Result<Option<Self>> {
+    pub(super) fn reopen(
+        path: &Path,
+        configuration: [u8; 16],
+        places: &[RunPlace],
+    ) -> Result<Option<Self>> {
         let Some(file) = open_spill(path)? else {
             return Ok(None);
         };
+        let mut found = [0; HEADER];
+        if file.read_exact_at(&mut found, 0).is_err() || found != header(configuration) {
+            return Ok(None);
+        }
         let mut opened = Self {
             file,
             path: path.to_owned(),
@@ -116,12 +123,13 @@ impl ExchangeFile {
                 start: place.start,
                 marks,
                 end: place.end,
+                digest: place.digest,
             });
         }
         // A power cut may have lost what was never synced.
         let is_whole = (0..opened.runs.len())
             .into_par_iter()
-            .all(|run| opened.check_run(run).is_ok());
+            .all(|run| opened.check_run(run).unwrap_or(false));
         if !is_whole {
             return Ok(None);
         }
@@ -162,12 +170,14 @@ impl ExchangeFile {
     }
 
     /// Reads a run from end to end and compares its checksums.
-    fn check_run(&self, run: usize) -> Result<()> {
+    fn check_run(&self, run: usize) -> Result<bool> {
         let mut reader = self.reader(run, 0, 256 << 10);
+        let mut digest = Xxh3::new();
         while let Some(header) = reader.peek()? {
             reader.copy(&header, |_| Ok(()))?;
+            digest.update(&reader.checksum);
         }
-        Ok(())
+        Ok(digest.digest() == self.runs[run].digest)
     }
 
     /// Returns where the last run lies.
@@ -176,6 +186,7 @@ impl ExchangeFile {
             start: run.start,
             end: run.end,
             after: self.end,
+            digest: run.digest,
         })
     }
 
@@ -208,6 +219,7 @@ impl ExchangeFile {
         let rows_per_block = (block / row_bytes).max(1);
         let mut marks: Vec<Mark> = Vec::new();
         let start = self.end;
+        let mut digest = Xxh3::new();
         let mut parts = groups
             .iter()
             .flat_map(|(file, entries)| entries.chunks(rows_per_block).map(move |e| (file, e)));
@@ -243,14 +255,19 @@ impl ExchangeFile {
                         });
                     }
                 }
-                let bytes = &block.buffers.text;
-                self.append(bytes)?;
+                digest.update(&block.checksums);
+                self.append(&block.buffers.text)?;
             }
         }
         let end = self.end;
         self.append(&footer(&marks))?;
         marks.shrink_to_fit();
-        self.runs.push(Run { start, marks, end });
+        self.runs.push(Run {
+            start,
+            marks,
+            end,
+            digest: digest.digest(),
+        });
         Ok(())
     }
 
@@ -299,8 +316,17 @@ impl ExchangeFile {
             buffer: Vec::new(),
             used: 0,
             buffer_bytes: buffer.max(SEGMENT_HEADER),
+            checksum: [0; CHECKSUM],
         }
     }
+}
+
+fn header(configuration: [u8; 16]) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+    header[12..].copy_from_slice(&configuration);
+    header
 }
 
 /// Some segments that one thread encodes.
@@ -310,6 +336,8 @@ struct Block<'a> {
     buffers: Buffers,
     /// File and offset of each segment.
     starts: Vec<(u32, u64)>,
+    /// Checksums of the segments, one after another.
+    checksums: Vec<u8>,
 }
 
 impl Block<'_> {
@@ -317,6 +345,7 @@ impl Block<'_> {
         let buffers = &mut self.buffers;
         buffers.text.clear();
         self.starts.clear();
+        self.checksums.clear();
         for (file, entries) in &self.parts {
             let start = buffers.text.len();
             self.starts.push((*file as u32, start as u64));
@@ -336,6 +365,7 @@ impl Block<'_> {
             }
             let checksum = xxh3_64(&buffers.text[start..]);
             buffers.text.extend_from_slice(&checksum.to_le_bytes());
+            self.checksums.extend_from_slice(&checksum.to_le_bytes());
         }
         Ok(())
     }
@@ -397,6 +427,8 @@ pub(super) struct RunReader<'a> {
     buffer: Vec<u8>,
     used: usize,
     buffer_bytes: usize,
+    /// Checksum of the segment that was copied last.
+    checksum: [u8; CHECKSUM],
 }
 
 impl RunReader<'_> {
@@ -462,7 +494,8 @@ impl RunReader<'_> {
             checksum.extend_from_slice(part);
             Ok(())
         })?;
-        if checksum != hash.digest().to_le_bytes() {
+        self.checksum = hash.digest().to_le_bytes();
+        if checksum != self.checksum {
             return Err(self.damaged());
         }
         let number = |bytes: &[u8]| bytes.try_into().map_or(0, u32::from_le_bytes);

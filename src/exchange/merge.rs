@@ -54,7 +54,10 @@ impl Merge<'_> {
         begun: &mut [Option<Box<FileDigest>>],
         counts: &mut CountSink<'_>,
     ) -> Result<Vec<FileSummary>> {
-        let threads = rayon::current_num_threads();
+        // Each window has a buffer for each run.
+        let least = (self.exchange.runs() as u64 + 1) * LEAST_READ;
+        let at_once = usize::try_from(self.memory / least).unwrap_or(1).max(1);
+        let threads = rayon::current_num_threads().min(at_once);
         // Counts and digests of a window are kept until it is done, and threads wait for each
         // other after each batch of windows: neither many nor few.
         let bytes = (self.memory / 4).clamp(1 << 20, 32 << 20);

@@ -114,6 +114,12 @@ impl Packet {
     pub fn unpaid(&self) -> u64 {
         let paid = self.shape.text_bytes + PacketShape::SLACK;
         let extra = self.text.capacity().saturating_sub(paid) as u64;
+        let keys = if self.shape.has_keys {
+            self.shape.rows * 24
+        } else {
+            0
+        };
+        let extra = extra + self.keys.capacity().saturating_sub(keys) as u64;
         extra.saturating_sub(self.overweight.as_ref().map_or(0, Lease::bytes))
     }
 
@@ -146,6 +152,9 @@ impl Packet {
         if self.overweight.take().is_some() {
             self.text
                 .shrink_to(self.shape.text_bytes + PacketShape::SLACK);
+            if self.shape.has_keys {
+                self.keys.shrink_to(self.shape.rows * 24);
+            }
         }
     }
 

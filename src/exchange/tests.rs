@@ -191,7 +191,7 @@ fn write_pieces(collector: &Collector<'_>, pieces: &[Vec<Row>], start: Option<Ma
             offset: number,
             line: 0,
         };
-        collector.announce(number, position);
+        collector.announce(number, position).unwrap();
         let mut packet: Option<Packet> = None;
         for row in rows {
             if packet.as_ref().is_some_and(Packet::is_full) {

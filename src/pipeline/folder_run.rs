@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
-use super::bad_inputs::{PassedOver, passed_over};
+use super::bad_inputs::{BadInputs, PassedOver, passed_over};
 use super::pass::{Events, Pass, PassInput, PassLimits, shapes};
 use super::prepared::PreparedInputs;
 use super::table::{TableJob, TableReport, TableSink};
@@ -152,8 +152,12 @@ impl PassJob {
         limits.bad_inputs.look_at(&mut job.inputs)?;
         loop {
             let made = job.make(folder, limits, events);
-            let is_interrupted = matches!(&made, Err(error) if error.kind().is_interruption());
-            if is_interrupted && job.identity().is_some() {
+            let may_go_on = |error: &Error| match error.kind() {
+                // It may be back soon.
+                ErrorKind::InputMissing => limits.bad_inputs == BadInputs::End,
+                kind => kind.is_interruption(),
+            };
+            if made.as_ref().is_err_and(may_go_on) && job.identity().is_some() {
                 // What is staged is gone on with next time.
                 return made;
             }

@@ -1,9 +1,8 @@
 //! What a command would do, found out without touching anything.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{Access, FlockOperation};
+use rustix::fs::Access;
 
 use super::folder_run::{PassJob, Replace};
 use super::pass::PassInput;
@@ -11,7 +10,7 @@ use super::prepared::PreparedInputs;
 use super::table::TableJob;
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::publish::{OutputFolder, Record, STATE_FOLDER, SetState};
+use crate::publish::{OutputFolder, Record, SetState};
 use crate::source::Input;
 
 /// What a command would do to an output folder.
@@ -127,7 +126,9 @@ pub fn outlook(root: &Path, jobs: &[PassJob], replace: Replace) -> Result<Outloo
         });
     }
     if is_work_left && refusal.is_none() {
-        refusal = check_writable(root).and_then(|()| check_free(root)).err();
+        refusal = check_writable(root)
+            .and_then(|()| OutputFolder::check_free(root))
+            .err();
     }
     Ok(Outlook { passes, refusal })
 }
@@ -181,17 +182,4 @@ pub fn check_writable(path: &Path) -> Result<()> {
     let there = there.unwrap_or(Path::new("/"));
     let may = rustix::fs::access(there, Access::WRITE_OK);
     may.map_err(|error| Error::writing(there, error.into()))
-}
-
-/// Says whether no other process has the folder's lock.
-fn check_free(root: &Path) -> Result<()> {
-    let path = root.join(STATE_FOLDER).join("lock");
-    let Ok(file) = File::open(&path) else {
-        return Ok(());
-    };
-    rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared).map_err(|_| {
-        Error::new(ErrorKind::OutputRefused, "the output folder is in use")
-            .at(Place::file(path.display().to_string()))
-            .hint("wait for the other process to end")
-    })
 }

@@ -123,6 +123,7 @@ impl PassLimits {
     pub fn afresh(&self) -> Self {
         let limit = self.gate.limit();
         let gate = if self.is_of_process {
+            (self.give_back)();
             let base = process_bytes().unwrap_or(USUAL_PROCESS_BYTES);
             MemoryGate::beside(base + self.threads as u64 * THREAD_BYTES, limit)
         } else {

@@ -125,7 +125,7 @@ impl<'a> Pieces<'a> {
                         offset: group as u64,
                         line: 0,
                     };
-                    collector.announce(number, position);
+                    collector.announce(number, position)?;
                     let mut planned = file.file.plan(group, &file.roots, self.budget)?;
                     if !collector.has_room_for(planned.memory()) {
                         let least = DecodeBudget { share: 0, most: 0 };
@@ -149,7 +149,7 @@ impl<'a> Pieces<'a> {
                         offset,
                         line,
                     };
-                    collector.announce(number, position);
+                    collector.announce(number, position)?;
                     let mut memory = collector.lease_piece(number, BLOCK_MEMORY)?;
                     let idle = self
                         .buffers

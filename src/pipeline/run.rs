@@ -387,6 +387,7 @@ fn plan_pass(
         .filter(|table| component.tables.iter().any(|n| n == table.name))
         .collect();
     let mut inputs = Vec::new();
+    let mut texts = BTreeMap::new();
     for name in &component.products {
         let at_product = |error: Error| error.at(Place::file(format!("product {name}")));
         let feeds: Vec<usize> = (0..members.len())
@@ -405,6 +406,7 @@ fn plan_pass(
         };
         let dialect = file.text_dialect_of(name).map_err(at_product)?;
         let text = Arc::new(TextInput { dialect, names });
+        texts.insert(name.as_str(), Arc::clone(&text));
         for input in file.inputs_of(name, bad)? {
             inputs.push(PassInput {
                 input,
@@ -418,7 +420,11 @@ fn plan_pass(
     for table in members {
         let at_table = |error: Error| error.at(Place::file(format!("table {}", table.name)));
         let job = plan_table(file, table, sky).map_err(at_table)?;
-        options.push(options_of(&job, table));
+        let products = table.section.products.iter();
+        let read_as: Vec<_> = products
+            .map(|name| texts.get(name.as_str()).map(Arc::as_ref))
+            .collect();
+        options.push(options_of(&job, table, &read_as));
         jobs.push(job);
     }
     // Until all tables stand again, no manifest may say that they do.
@@ -477,7 +483,7 @@ fn plan_table(
 }
 
 /// Returns what decides a table's bytes, for the record.
-fn options_of(job: &TableJob, table: &PlannedTable<'_>) -> Value {
+fn options_of(job: &TableJob, table: &PlannedTable<'_>, read_as: &[Option<&TextInput>]) -> Value {
     json!({
         "command": "run",
         "kind": table.kind,
@@ -486,6 +492,7 @@ fn options_of(job: &TableJob, table: &PlannedTable<'_>) -> Value {
         "chunk_index": job.has_chunk_index,
         "target": job.target.fingerprint(),
         "products": table.section.products,
+        "text": read_as,
     })
 }
 

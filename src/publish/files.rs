@@ -6,11 +6,11 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Seek, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
-use rustix::fs::FlockOperation;
+use rustix::fs::{FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::crash_point::crash_point;
@@ -32,16 +32,21 @@ pub fn append(path: &Path) -> Result<File> {
         .map_err(|error| Error::writing(path, error))
 }
 
+const NO_LINKS: i32 = OFlags::NOFOLLOW.bits().cast_signed();
+
 /// Makes a file for reading back what memory can't hold; what stood there is forgotten.
 ///
 /// # Errors
 /// The place may not be written.
 pub fn create_spill(path: &Path) -> Result<File> {
+    // Its folder may be everybody's: no link is followed, and nobody else may look.
     OpenOptions::new()
         .create(true)
         .read(true)
         .write(true)
         .truncate(true)
+        .mode(0o600)
+        .custom_flags(NO_LINKS)
         .open(path)
         .map_err(|error| Error::writing(path, error))
 }
@@ -51,7 +56,9 @@ pub fn create_spill(path: &Path) -> Result<File> {
 /// # Errors
 /// It is there and can't be opened.
 pub fn open_spill(path: &Path) -> Result<Option<File>> {
-    match OpenOptions::new().read(true).write(true).open(path) {
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).custom_flags(NO_LINKS);
+    match options.open(path) {
         Ok(file) => Ok(Some(file)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Error::writing(path, error)),

@@ -111,6 +111,14 @@ impl OutputFolder {
             .map(|contents| contents.record))
     }
 
+    /// Says whether the folder `root` could be taken for writing, and touches nothing.
+    ///
+    /// # Errors
+    /// Another live process writes it.
+    pub fn check_free(root: &Path) -> Result<()> {
+        FolderLock::check_free(&root.join(STATE_FOLDER))
+    }
+
     /// Takes the folder for writing: makes it, locks it, finishes what an earlier run had begun
     /// to publish, and clears the staging folder unless it is to be kept.
     ///

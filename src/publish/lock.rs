@@ -291,6 +291,21 @@ pub(super) struct FolderLock {
 }
 
 impl FolderLock {
+    /// Says whether nobody alive holds the lock of the state folder `state`; touches nothing.
+    ///
+    /// # Errors
+    /// Somebody does, or the lock can't be read.
+    pub(super) fn check_free(state: &Path) -> Result<()> {
+        let path = state.join(LOCK_FILE);
+        let me = Owner::this_process();
+        match Found::read(&path)? {
+            Some(found) if !found.is_dead(&me, SystemTime::now()) => {
+                Err(found.refusal(&path, &me, SystemTime::now()))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Takes the lock of the state folder `state`.
     ///
     /// # Errors

@@ -12,7 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
@@ -243,8 +243,21 @@ impl RowGroupReader<'_> {
         }
     }
 
+    /// Returns the next rows of a table of which no column is wanted.
+    fn rows_without_columns(&self) -> Option<RecordBatch> {
+        let left = self.group.file.rows(self.group.number) - self.rows;
+        let rows = usize::try_from(left.min(8192)).unwrap_or(0);
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        let schema = Arc::new(Schema::empty());
+        let batch = RecordBatch::try_new_with_options(schema, Vec::new(), &options).ok();
+        batch.filter(|_| rows > 0)
+    }
+
     fn decode(&mut self) -> std::result::Result<Option<RecordBatch>, String> {
         let plan = &self.group.plan;
+        if self.group.roots.is_empty() {
+            return Ok(self.rows_without_columns());
+        }
         let kept = match &mut self.kept {
             Some(reader) => guarded(|| reader.next().transpose())?,
             None => None,

@@ -33,17 +33,23 @@ impl ColumnCost {
     /// Adds a leaf column to its root.
     pub(super) fn add(&mut self, column: &ColumnChunkMetaData, pages: &ColumnPages, rows: u64) {
         // The dictionary is kept as values: texts with an offset each.
-        let dictionary = pages.dictionary + pages.dictionary_values * 8;
-        self.open += dictionary + pages.largest;
-        let unpacking = pages.largest_packed + pages.dictionary;
+        let dictionary = pages
+            .dictionary
+            .saturating_add(pages.dictionary_values.saturating_mul(8));
+        self.open = self
+            .open
+            .saturating_add(dictionary.saturating_add(pages.largest));
+        let unpacking = pages.largest_packed.saturating_add(pages.dictionary);
         self.unpacking = self.unpacking.max(unpacking);
         let plain = u64::try_from(column.uncompressed_size()).unwrap_or(0);
         // A dictionary stores a long value once, the batch holds it in every row.
         let unencoded = column.unencoded_byte_array_data_bytes().unwrap_or(0);
         let unencoded = u64::try_from(unencoded).unwrap_or(0);
-        let from_dictionary = pages.dictionary / pages.dictionary_values.max(1) * rows;
+        let mean = pages.dictionary / pages.dictionary_values.max(1);
+        let from_dictionary = mean.saturating_mul(rows);
         let bytes = plain.max(unencoded).max(from_dictionary);
-        self.row += (bytes / rows.max(1)).max(8) + 8;
+        let row = (bytes / rows.max(1)).max(8).saturating_add(8);
+        self.row = self.row.saturating_add(row);
     }
 }
 
@@ -81,12 +87,14 @@ impl DecodePlan {
     }
 
     fn within(costs: &[ColumnCost], rows: u64, budget: u64) -> Self {
-        let row: u64 = costs.iter().map(|cost| cost.row).sum::<u64>().max(1);
+        let row = total(costs, |cost| cost.row).max(1);
         let by_columns = (BATCH_BYTES / (16 * costs.len().max(1) as u64)).clamp(256, MOST_ROWS);
         let usual = by_columns.min(BATCH_BYTES / row).clamp(1, rows.max(1));
         let unpacking = costs.iter().map(|cost| cost.unpacking).max().unwrap_or(0);
-        let open: u64 = costs.iter().map(|cost| cost.open).sum();
-        let whole = open + unpacking + usual * row;
+        let open = total(costs, |cost| cost.open);
+        let whole = open
+            .saturating_add(unpacking)
+            .saturating_add(usual.saturating_mul(row));
         if whole <= budget || costs.len() < 2 {
             return Self {
                 kept: (0..costs.len()).collect(),
@@ -119,7 +127,7 @@ impl DecodePlan {
             }
             match groups
                 .last_mut()
-                .filter(|(_, sum)| sum + open <= group_budget)
+                .filter(|(_, sum)| sum.saturating_add(open) <= group_budget)
             {
                 Some((group, sum)) => {
                     group.push(at);
@@ -130,7 +138,9 @@ impl DecodePlan {
         }
         let most_group = groups.iter().map(|(_, sum)| *sum).max().unwrap_or(0);
         let kept_open: u64 = kept.iter().map(|at| costs[*at].open).sum();
-        let fixed = kept_open + most_group + unpacking;
+        let fixed = kept_open
+            .saturating_add(most_group)
+            .saturating_add(unpacking);
         let window =
             (budget.saturating_sub(fixed) / row).clamp(LEAST_WINDOW, rows.max(LEAST_WINDOW));
         kept.sort_unstable();
@@ -142,9 +152,13 @@ impl DecodePlan {
             kept,
             groups: groups.collect(),
             rows: window as usize,
-            memory: fixed + window * row,
+            memory: fixed.saturating_add(window.saturating_mul(row)),
         }
     }
+}
+
+fn total(costs: &[ColumnCost], of: impl Fn(&ColumnCost) -> u64) -> u64 {
+    costs.iter().map(of).fold(0, u64::saturating_add)
 }
 
 #[cfg(test)]

@@ -70,14 +70,10 @@ impl ColumnPages {
         let mut indexed_rows = 0u64;
         let (mut values, mut unpacked) = (0i64, 0u64);
         let mut offset = start;
-        let end = start + length + MISSING_DICTIONARY_HEADER;
-        while values < column.num_values() {
-            if offset >= end {
-                return Err(format!(
-                    "its pages hold {values} values, the footer says {}",
-                    column.num_values()
-                ));
-            }
+        // The decoder goes by bytes and rows, whatever the footer says of values.
+        let last = start.saturating_add(length);
+        let end = last.saturating_add(MISSING_DICTIONARY_HEADER);
+        while offset < last {
             let mut source = Counted {
                 inner: BufReader::with_capacity(HEADER_READ, open(offset).take(end - offset)),
                 bytes: 0,
@@ -87,12 +83,14 @@ impl ColumnPages {
             let size = |bytes: i32| u64::try_from(bytes).ok();
             let sizes = size(header.packed).zip(size(header.unpacked));
             let body = offset + source.bytes;
-            let Some((packed, plain)) = sizes.filter(|(packed, _)| body + packed <= end) else {
+            let Some((packed, plain)) =
+                sizes.filter(|(packed, _)| body.saturating_add(*packed) <= end)
+            else {
                 return Err(format!(
                     "the page at byte {offset} is larger than its column"
                 ));
             };
-            unpacked += plain;
+            unpacked = unpacked.saturating_add(plain);
             if unpacked > most {
                 return Err(format!(
                     "the pages up to byte {offset} unpack to {unpacked} bytes, the footer says {most}"
@@ -112,7 +110,7 @@ impl ColumnPages {
                         ));
                     }
                     found.largest = found.largest.max(plain);
-                    values += i64::from(header.values);
+                    values = values.saturating_add(i64::from(header.values));
                     let page_rows = i64::from(header.rows.unwrap_or(header.values));
                     let whole = i32::try_from(source.bytes + packed).unwrap_or(i32::MAX);
                     index.append_offset_and_size(offset.cast_signed(), whole);
@@ -122,6 +120,15 @@ impl ColumnPages {
                 _ => {}
             }
             offset = body + packed;
+        }
+        if values != column.num_values() {
+            return Err(format!(
+                "its pages hold {values} values, the footer says {}",
+                column.num_values()
+            ));
+        }
+        if is_flat && u64::try_from(values) != Ok(rows) {
+            return Err(format!("it has {values} values, the row group {rows} rows"));
         }
         if is_flat && indexed_rows == rows {
             found.index = Some(index.build());
@@ -163,11 +170,20 @@ fn read_header<R: Read>(source: &mut Counted<R>) -> thrift::Result<PageHeader> {
             (1, TType::I32) => header.kind = input.read_i32()?,
             (2, TType::I32) => header.unpacked = input.read_i32()?,
             (3, TType::I32) => header.packed = input.read_i32()?,
-            // Data page, dictionary page, data page of version 2: values come first in each.
+            // Data page, dictionary page, data page of version 2: values come first in each. Only
+            // the one of the page's own kind counts.
             (5 | 7 | 8, TType::Struct) => fields(input, |input, inner, kind| {
+                let is_own = header.kind
+                    == [DATA_PAGE, DICTIONARY_PAGE, DATA_PAGE_V2][match field {
+                        5 => 0,
+                        7 => 1,
+                        _ => 2,
+                    }];
                 match (inner, kind) {
-                    (1, TType::I32) => header.values = input.read_i32()?,
-                    (3, TType::I32) if field == 8 => header.rows = Some(input.read_i32()?),
+                    (1, TType::I32) if is_own => header.values = input.read_i32()?,
+                    (3, TType::I32) if is_own && field == 8 => {
+                        header.rows = Some(input.read_i32()?);
+                    }
                     _ => input.skip(kind)?,
                 }
                 Ok(())

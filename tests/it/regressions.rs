@@ -245,3 +245,21 @@ fn a_header_is_written_into_each_file_of_a_folder() {
     assert_eq!(found["x.txt"], b"a\tb\n1\t2\n");
     assert_eq!(found["y.txt"], b"a\tb\n3\t4\n");
 }
+
+#[test]
+fn a_table_of_which_no_column_is_wanted_has_its_rows() {
+    let bench = Bench::new();
+    let column: arrow::array::ArrayRef =
+        std::sync::Arc::new(arrow::array::Int64Array::from_iter_values(0..3));
+    let batch = arrow::array::RecordBatch::try_from_iter([("a", column)]).unwrap();
+    let mut bytes = Vec::new();
+    let mut writer =
+        parquet::arrow::ArrowWriter::try_new(&mut bytes, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bench.write("x.parquet", bytes);
+    let outcome = bench
+        .run(words("convert x.parquet -o - --columns z --optional z"))
+        .ok();
+    assert_eq!(outcome.stdout, b"\\N\n\\N\n\\N\n");
+}

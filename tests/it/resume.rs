@@ -141,3 +141,143 @@ fn other_options_or_damaged_staging_begin_anew() {
         }
     }
 }
+
+/// Starts a command that kills itself at a crash point; says whether it came so far.
+fn crash(bench: &Bench, command: &str, point: &str) {
+    let status = Command::new(env!("CARGO_BIN_EXE_skyprep"))
+        .args(words(command))
+        .current_dir(bench.root())
+        .env("SKYPREP_CRASH_AT", point)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .unwrap();
+    assert!(!status.success(), "{point} is not reached: {command}");
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no crash points")]
+fn another_finish_goes_on_in_order() {
+    for (first, then) in [
+        ("exchange", "append"),
+        ("append", "exchange"),
+        ("exchange", "memory --memory-limit 1GiB"),
+        ("append", "memory --memory-limit 1GiB"),
+    ] {
+        let bench = Bench::in_memory();
+        bench.write("x.csv", text(150_000));
+        let command = COMMANDS[0].replace("--finish append", "");
+        let whole = command.replace("-o out", "-o first");
+        bench.run(words(&whole)).ok();
+        crash(
+            &bench,
+            &format!("{command} --finish {first}"),
+            "run-recorded:2",
+        );
+        let command = match then.contains("limit") {
+            true => command.replace("--memory-limit 40MiB", ""),
+            false => command,
+        };
+        bench.run(words(&format!("{command} --finish {then}"))).ok();
+        let same = files(&bench.path("out")) == files(&bench.path("first"));
+        assert!(same, "{first}, then {then}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no crash points")]
+fn a_stale_exchange_file_is_not_taken_for_ours() {
+    let bench = Bench::in_memory();
+    for folder in ["t1", "t2"] {
+        fs::create_dir(bench.path(folder)).unwrap();
+    }
+    // A folder in memory is passed over, so these are looked for on disk.
+    let disk = Bench::new();
+    let (t1, t2) = (disk.path("t1"), disk.path("t2"));
+    for folder in [&t1, &t2] {
+        fs::create_dir(folder).unwrap();
+    }
+    let command = COMMANDS[1].replace("--memory-limit", "--threads 1 --memory-limit");
+    let to = |folder: &std::path::Path| format!("{command} --tmpdir {}", folder.display());
+    bench.write("x.csv", text(150_000));
+    crash(&bench, &to(&t1), "run-recorded:2");
+    // The same lengths, other values.
+    bench.write(
+        "x.csv",
+        text(150_000).replace("note note note", "nota nota nota"),
+    );
+    crash(&bench, &to(&t2), "run-recorded:2");
+    bench.run(words(&to(&t1))).ok();
+    bench
+        .run(words(&command.replace("-o out", "-o first")))
+        .ok();
+    assert!(files(&bench.path("out")) == files(&bench.path("first")));
+    assert_eq!(fs::read_dir(&t1).unwrap().count(), 0, "nothing is left");
+    assert_eq!(fs::read_dir(&t2).unwrap().count(), 0, "nothing is left");
+}
+
+const PIPELINE: &str = r#"
+[database]
+name = "d"
+
+[product.x]
+inputs = ["x.txt"]
+fields = ["a", "b"]
+
+[table.A]
+kind = "regular"
+products = ["x"]
+columns = ["a"]
+
+[table.B]
+kind = "regular"
+products = ["x"]
+
+[stage]
+dest = "out"
+"#;
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no crash points")]
+fn records_longer_than_a_block_are_cut_the_same_when_gone_on_with() {
+    let bench = Bench::in_memory();
+    let row = |row: usize| format!("{row}\t{}\n", "x".repeat((row * 7919 % 23 + 1) * 200_000));
+    bench.write("x.txt", (0..130).map(row).collect::<String>());
+    bench.write(
+        "prep.toml",
+        PIPELINE.replace("columns = [\"a\"]", "exclude = [\"a\"]"),
+    );
+    bench.write(
+        "first.toml",
+        PIPELINE
+            .replace("columns = [\"a\"]", "exclude = [\"a\"]")
+            .replace("\"out\"", "\"first\""),
+    );
+    bench.run(["run", "first.toml"]).ok();
+    let expected = files(&bench.path("first/d/A"));
+    for count in 1..=7 {
+        crash(&bench, "run prep.toml", &format!("run-recorded:{count}"));
+        bench.run(["run", "prep.toml"]).ok();
+        assert!(files(&bench.path("out/d/A")) == expected, "A, {count}");
+        let same = files(&bench.path("out/d/B")) == files(&bench.path("first/d/B"));
+        assert!(same, "B, {count}");
+        fs::remove_dir_all(bench.path("out")).unwrap();
+    }
+}
+
+#[test]
+fn how_a_product_is_read_is_a_part_of_what_is_compared() {
+    let bench = Bench::new();
+    bench.write("x.txt", "1\t2\n");
+    bench.write("prep.toml", PIPELINE);
+    bench.run(["run", "prep.toml"]).ok();
+    bench.write(
+        "prep.toml",
+        PIPELINE.replace("[\"a\", \"b\"]", "[\"b\", \"a\"]"),
+    );
+    bench
+        .run(["run", "prep.toml"])
+        .failed(5, &["other options"]);
+    bench.run(["run", "prep.toml", "--force"]).ok();
+    assert_eq!(files(&bench.path("out"))["d/A/A.txt"], b"2\n");
+}
