@@ -5,17 +5,17 @@
 //! of each run are appended to the files; or, where that would be a few rows here and there, the
 //! run goes into the exchange file, and all runs are merged at the end.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
+use super::chunk_journal::{Earlier, RunRecord, Unrecorded};
 use super::chunk_rows::{Buffers, ChunkCounts, ChunkRows, SubChunkCount};
-use super::digest::{FileDigest, FileState, FileSummary, HexDigest};
-use super::exchange_file::{ExchangeFile, RunPlace};
+use super::digest::{FileDigest, FileSummary};
+use super::exchange_file::ExchangeFile;
 use super::grouping::{Entry, Groups};
 use super::journal::{Journal, JournalPlace};
 use super::merge::{CountSink, Merge};
@@ -107,22 +107,6 @@ struct State {
     /// Pays for what is kept of each file.
     paid: Lease,
 }
-
-/// What the journal says of a run; lists of files and counts follow it.
-#[derive(Serialize, Deserialize)]
-struct RunRecord {
-    mark: Mark,
-    key_index: FileState,
-    /// The exchange file.
-    exchange_path: PathBuf,
-    /// Runs that went into it since the last record.
-    exchange: Vec<RunPlace>,
-    /// Files that were appended to since then; their states follow.
-    files: usize,
-}
-
-/// Bytes of a file's number and state in the journal.
-const FILE_RECORD: usize = 4 + 8 + 8 + 16;
 
 /// Rows of one file in one run.
 struct Segment<'a> {
@@ -247,20 +231,7 @@ impl ChunkSink {
         };
         crash_point("run-written");
         let new = std::mem::take(&mut state.unrecorded);
-        let mut lists = Vec::with_capacity(new.files.len() * FILE_RECORD);
-        let mut files = 0;
-        for file in new.files {
-            let Some(digest) = state.growing.get(file).and_then(Option::as_ref) else {
-                continue;
-            };
-            let known = digest.state();
-            lists.extend_from_slice(&(file as u32).to_le_bytes());
-            lists.extend_from_slice(&known.rows.to_le_bytes());
-            lists.extend_from_slice(&known.bytes.to_le_bytes());
-            lists.extend_from_slice(&known.xxh3.0);
-            files += 1;
-        }
-        new.counts.write_to(&mut lists);
+        let (files, lists) = new.lists(&state.growing);
         let journal = match &mut state.journal {
             Some(journal) => journal,
             None => state.journal.insert(Journal::begin(place)?),
@@ -556,79 +527,6 @@ struct Growing<'s> {
     sub_chunks: &'s mut ChunkCounts,
     unrecorded: &'s mut Unrecorded,
     paid: &'s mut Lease,
-}
-
-/// What has come since the last record of the journal.
-#[derive(Default)]
-struct Unrecorded {
-    /// Files that were appended to.
-    files: BTreeSet<usize>,
-    /// Rows per sub-chunk that were appended.
-    counts: ChunkCounts,
-    /// Runs in the exchange file.
-    runs: Vec<RunPlace>,
-}
-
-/// What the journal of an earlier run says.
-#[derive(Default)]
-struct Earlier {
-    mark: Option<Mark>,
-    files: Vec<Option<FileState>>,
-    key_index: Option<FileState>,
-    runs: Vec<RunPlace>,
-    exchange_paths: BTreeSet<PathBuf>,
-    sub_chunks: ChunkCounts,
-}
-
-impl Earlier {
-    /// Returns exchange files of this output that lie elsewhere than at `own`.
-    fn strangers<'s>(&'s self, own: &'s Path) -> impl Iterator<Item = &'s Path> {
-        // Only a file that is called as ours would be is ours.
-        let is_stranger =
-            move |path: &&PathBuf| path.as_path() != own && path.file_name() == own.file_name();
-        self.exchange_paths
-            .iter()
-            .filter(is_stranger)
-            .map(PathBuf::as_path)
-    }
-
-    /// Takes in the record of a run; says whether it makes sense.
-    fn take(&mut self, run: RunRecord, lists: &[u8], files: usize) -> bool {
-        let Some((states, counts)) = lists.split_at_checked(run.files * FILE_RECORD) else {
-            return false;
-        };
-        let Some(counts) = ChunkCounts::read_from(counts) else {
-            return false;
-        };
-        if run.files > 0 {
-            self.files.resize(files, None);
-        }
-        for bytes in states.chunks_exact(FILE_RECORD) {
-            let number = |at: usize| {
-                let bytes = bytes.get(at..at + 8).and_then(|b| b.try_into().ok());
-                bytes.map_or(0, u64::from_le_bytes)
-            };
-            let file = (number(0) & u64::from(u32::MAX)) as usize;
-            let mut xxh3 = [0; 16];
-            xxh3.copy_from_slice(&bytes[20..]);
-            let Some(known) = self.files.get_mut(file) else {
-                return false;
-            };
-            *known = Some(FileState {
-                rows: number(4),
-                bytes: number(12),
-                xxh3: HexDigest(xxh3),
-            });
-        }
-        self.sub_chunks.merge(counts);
-        if !run.exchange.is_empty() {
-            self.exchange_paths.insert(run.exchange_path);
-        }
-        self.runs.extend(run.exchange);
-        self.key_index = Some(run.key_index);
-        self.mark = Some(run.mark);
-        true
-    }
 }
 
 impl Sink for ChunkSink {

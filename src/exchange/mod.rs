@@ -7,6 +7,7 @@
 //! chunk, [`StreamSink`] writes rows as they come. Where packets and runs end never shows in
 //! the bytes.
 
+mod chunk_journal;
 mod chunk_rows;
 mod chunk_sink;
 mod collector;
@@ -18,6 +19,7 @@ mod merge;
 mod open_files;
 mod packet;
 mod progress;
+mod room;
 mod stream_sink;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "tests make files of their own")]
@@ -25,12 +27,13 @@ mod tests;
 
 pub use chunk_rows::{ChunkRows, SubChunkCount};
 pub use chunk_sink::{ChunkSink, ChunkSinkOptions, Finish};
-pub use collector::{Collector, CollectorOptions, OutputTotals, Stop, check_room, first_piece};
+pub use collector::{Collector, CollectorOptions, OutputTotals, Stop, first_piece};
 pub use digest::{FileDigest, FileSummary, HexDigest, deserialize_summaries};
 pub use journal::JournalPlace;
 pub use merge::CountSink;
 pub use packet::{Overlap, Packet, PacketShape, SlotPart, SlotText};
 pub use progress::{Mark, OutputCounts, PiecePosition};
+pub use room::check_room;
 pub use stream_sink::StreamSink;
 
 use crate::error::Result;
