@@ -9,13 +9,13 @@
 
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{Error, Result};
-use crate::publish::{create_spill, open_spill};
+use crate::publish::{create_spill, open_spill, remove_optional};
 
 const FORMAT: &str = "skyprep-journal";
 const VERSION: u32 = 1;
@@ -28,14 +28,40 @@ pub struct JournalPlace {
     pub path: PathBuf,
     /// Digest of everything that decides the bytes of the output: options and inputs.
     pub identity: String,
+    /// Path of the exchange file that may belong to it.
+    pub spill: Option<PathBuf>,
 }
 
-#[derive(Serialize, Deserialize, PartialEq)]
+#[derive(Serialize, Deserialize)]
 struct Heading {
     format: String,
     version: u32,
     skyprep: String,
     identity: String,
+    spill: Option<PathBuf>,
+}
+
+impl Heading {
+    /// Says whether a journal is about the output that this one is about.
+    fn is_of(&self, other: &Self) -> bool {
+        self.format == other.format
+            && self.version == other.version
+            && self.skyprep == other.skyprep
+            && self.identity == other.identity
+    }
+
+    /// Removes an exchange file of this output that lies elsewhere: in another `--tmpdir`.
+    fn remove_stranger(&self, own: Option<&Path>) -> Result<()> {
+        match &self.spill {
+            // Only a file that is called as ours would be is ours.
+            Some(path)
+                if own.is_some_and(|own| path != own && path.file_name() == own.file_name()) =>
+            {
+                remove_optional(path)
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A journal being written.
@@ -81,8 +107,11 @@ impl Journal {
             let line = memchr::memchr(b'\n', &body).unwrap_or(body.len());
             let (json, lists) = (&body[..line], body.get(line + 1..).unwrap_or_default());
             if !is_ours {
-                let ours = serde_json::to_vec(&heading(place)).unwrap_or_default();
-                if json != ours {
+                let Ok(found) = serde_json::from_slice::<Heading>(json) else {
+                    return Ok(None);
+                };
+                found.remove_stranger(place.spill.as_deref())?;
+                if !found.is_of(&heading(place)) {
                     return Ok(None);
                 }
                 is_ours = true;
@@ -130,6 +159,7 @@ fn heading(place: &JournalPlace) -> Heading {
         version: VERSION,
         skyprep: env!("CARGO_PKG_VERSION").into(),
         identity: place.identity.clone(),
+        spill: place.spill.clone(),
     }
 }
 
@@ -170,6 +200,7 @@ mod tests {
         let place = JournalPlace {
             path: folder.path().join("journal"),
             identity: "a".into(),
+            spill: None,
         };
         let mut journal = Journal::begin(&place).unwrap();
         journal.append(&1, b"one").unwrap();

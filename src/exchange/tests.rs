@@ -70,6 +70,7 @@ fn exchanged(
     let place = JournalPlace {
         path: folder.path().join("journal"),
         identity: "test".into(),
+        spill: Some(folder.path().join("exchange")),
     };
     let shape = PacketShape {
         text_bytes: 128,

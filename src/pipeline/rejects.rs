@@ -291,7 +291,14 @@ impl PassRejects<'_> {
             let first = first.unwrap_or_else(PoisonError::into_inner);
             books.first = first.map(|(_, row)| row);
         }
-        if let (Some(list), Some(path)) = (state.list.take(), &self.rejects.file) {
+        let list = match (state.list.take(), &self.rejects.file) {
+            // Before anything is published: a list of another run is not this one's.
+            (None, Some(path)) if rejected.is_some() && !books.is_written => {
+                Some(List::begin(path, &books.listed)?)
+            }
+            (list, _) => list,
+        };
+        if let (Some(list), Some(path)) = (list, &self.rejects.file) {
             list.commit(path)?;
             books.is_written = true;
             books

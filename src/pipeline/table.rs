@@ -115,6 +115,10 @@ impl TableJob {
             Some(identity) => Some(JournalPlace {
                 path: folder.staged(&self.hidden_name("journal"))?,
                 identity: identity.to_owned(),
+                spill: match self.target.routing {
+                    Some(_) => Some(self.exchange_path(folder, limits)?),
+                    None => None,
+                },
             }),
             None => None,
         };

@@ -12,7 +12,7 @@ use parquet::file::page_index::offset_index::OffsetIndexMetaData;
 use thrift::protocol::{TCompactInputProtocol, TInputProtocol, TType};
 
 /// Longest text in a header: the statistics of a page.
-const MOST_HEADER_TEXT: usize = 1 << 20;
+const MOST_HEADER_TEXT: usize = 16 << 20;
 const HEADER_READ: usize = 512;
 /// parquet-mr before 1.2.9 left the header of the dictionary page out of a column's size.
 const MISSING_DICTIONARY_HEADER: u64 = 100;
@@ -66,6 +66,9 @@ impl ColumnPages {
             largest_packed: 0,
             index: None,
         };
+        if rows == 0 && column.num_values() == 0 {
+            return Ok(found);
+        }
         let mut index = OffsetIndexBuilder::new();
         let mut indexed_rows = 0u64;
         let (mut values, mut unpacked) = (0i64, 0u64);
@@ -141,7 +144,11 @@ impl ColumnPages {
 fn chunk_range(column: &ColumnChunkMetaData) -> Result<(u64, u64), String> {
     // A dictionary offset of 0 stands for none: the file begins with its magic there.
     let start = match column.dictionary_page_offset() {
-        Some(dictionary) if dictionary > 0 => dictionary.min(column.data_page_offset()),
+        Some(dictionary) if dictionary > 0 => match column.data_page_offset() {
+            // A row group without rows may have a dictionary and no data page.
+            data if data > 0 => dictionary.min(data),
+            _ => dictionary,
+        },
         _ => column.data_page_offset(),
     };
     match (

@@ -263,3 +263,22 @@ fn a_table_of_which_no_column_is_wanted_has_its_rows() {
         .ok();
     assert_eq!(outcome.stdout, b"\\N\n\\N\n\\N\n");
 }
+
+#[test]
+fn row_groups_without_rows_are_read() {
+    let bench = Bench::new();
+    // As pyarrow writes it: an empty row group, with dictionary pages only, between two others.
+    let hex = include_str!("empty_group.hex");
+    let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
+    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
+    let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
+    bench.write("x.parquet", bytes);
+    let outcome = bench.run(words("convert x.parquet -o -")).ok();
+    assert_eq!(outcome.stdout, b"1\ta\n2\tb\n1\ta\n2\tb\n");
+    for command in [
+        "convert x.parquet -o out/ --keep-going",
+        "convert x.parquet -o y.txt",
+    ] {
+        bench.run(words(command)).ok();
+    }
+}

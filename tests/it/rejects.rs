@@ -554,3 +554,21 @@ fn a_run_goes_on_without_damaged_files() {
     assert!(files(&bench.path("lost")).is_empty());
     bench.run(words("stage lost site --database d")).ok();
 }
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no crash points")]
+fn a_kill_while_publishing_leaves_no_old_list() {
+    let bench = Bench::new();
+    bench.write("x.txt", "1\t2\n");
+    bench.write(
+        "r.jsonl",
+        "{\"format\":\"skyprep-rejects\",\"version\":1}\n{\"table\":\"old\"}\n",
+    );
+    let command = "sanitize x.txt -o out/ --fields a,b --max-rejects 5 --reject-file r.jsonl";
+    bench.shell(&format!(
+        "SKYPREP_CRASH_AT=rename-after:1 skyprep {command}"
+    ));
+    bench.run(words(command)).ok();
+    let list = std::fs::read_to_string(bench.path("r.jsonl")).unwrap();
+    assert!(!list.contains("old"), "{list}");
+}

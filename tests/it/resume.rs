@@ -188,9 +188,6 @@ fn another_finish_goes_on_in_order() {
 #[cfg_attr(not(debug_assertions), ignore = "release builds have no crash points")]
 fn a_stale_exchange_file_is_not_taken_for_ours() {
     let bench = Bench::in_memory();
-    for folder in ["t1", "t2"] {
-        fs::create_dir(bench.path(folder)).unwrap();
-    }
     // A folder in memory is passed over, so these are looked for on disk.
     let disk = Bench::new();
     let (t1, t2) = (disk.path("t1"), disk.path("t2"));
@@ -198,6 +195,7 @@ fn a_stale_exchange_file_is_not_taken_for_ours() {
         fs::create_dir(folder).unwrap();
     }
     let command = COMMANDS[1].replace("--memory-limit", "--threads 1 --memory-limit");
+    let other = command.replace("--overlap 0.01", "--overlap 0.02");
     let to = |folder: &std::path::Path| format!("{command} --tmpdir {}", folder.display());
     bench.write("x.csv", text(150_000));
     crash(&bench, &to(&t1), "run-recorded:2");
@@ -214,6 +212,13 @@ fn a_stale_exchange_file_is_not_taken_for_ours() {
     assert!(files(&bench.path("out")) == files(&bench.path("first")));
     assert_eq!(fs::read_dir(&t1).unwrap().count(), 0, "nothing is left");
     assert_eq!(fs::read_dir(&t2).unwrap().count(), 0, "nothing is left");
+    // Other options and another folder.
+    fs::remove_dir_all(bench.path("out")).unwrap();
+    crash(&bench, &to(&t1), "run-recorded:2");
+    assert_eq!(fs::read_dir(&t1).unwrap().count(), 1);
+    let t2 = t2.display();
+    bench.run(words(&format!("{other} --tmpdir {t2}"))).ok();
+    assert_eq!(fs::read_dir(&t1).unwrap().count(), 0, "nothing is left");
 }
 
 const PIPELINE: &str = r#"
