@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use skyprep::publish::CRASH_POINTS;
 
-use super::harness::{Bench, files, words};
+use super::harness::{Bench, files, positions, words};
 
 /// A point that is passed often, such as the renaming of each file, is tried so many times.
 const PASSES: u32 = 3;
@@ -132,19 +132,6 @@ products = ["y"]
 dest = "out"
 "#;
 
-fn text(rows: usize, step: usize) -> String {
-    (0..rows)
-        .map(|row| {
-            let (ra, dec) = ((row * step) % 36_000, (row * 104_729) % 18_000);
-            format!(
-                "{row}\t{}\t{}\n",
-                ra as f64 / 100.0,
-                dec as f64 / 100.0 - 90.0
-            )
-        })
-        .collect()
-}
-
 /// A scenario in a folder of its own, with what the undisturbed run gives.
 struct Stage {
     bench: Bench,
@@ -158,12 +145,12 @@ struct Stage {
 impl Stage {
     fn new(scenario: &'static Scenario, rows: usize) -> Self {
         let bench = Bench::in_memory();
-        bench.write("x.txt", text(rows, 7919));
-        bench.write("y.txt", text(rows / 2, 6101));
-        bench.write("z.txt", text(rows / 3, 5003));
+        bench.write("x.txt", positions(rows, 7919));
+        bench.write("y.txt", positions(rows / 2, 6101));
+        bench.write("z.txt", positions(rows / 3, 5003));
         if scenario.command.contains("w.txt") {
             let note = format!("\t{}\n", "note ".repeat(60));
-            bench.write("w.txt", text(40_000, 7919).replace('\n', &note));
+            bench.write("w.txt", positions(40_000, 7919).replace('\n', &note));
         }
         bench.write("prep.toml", PIPELINE);
         let mut stage = Self {

@@ -135,6 +135,20 @@ impl Outcome {
     }
 }
 
+/// Rows of id, ra and dec all over the sky, `step` hundredths of a degree of ra apart.
+pub(crate) fn positions(rows: usize, step: usize) -> String {
+    (0..rows)
+        .map(|row| {
+            let (ra, dec) = ((row * step) % 36_000, (row * 104_729) % 18_000);
+            format!(
+                "{row}\t{}\t{}\n",
+                ra as f64 / 100.0,
+                dec as f64 / 100.0 - 90.0
+            )
+        })
+        .collect()
+}
+
 /// Splits a command line at blanks.
 pub(crate) fn words(line: &str) -> Vec<String> {
     line.split_whitespace().map(str::to_owned).collect()

@@ -4,7 +4,7 @@
 use std::fs;
 use std::io::Write;
 
-use super::harness::{Bench, Outcome, files, words};
+use super::harness::{Bench, Outcome, files, positions, words};
 
 /// Each command with the file or folder that it makes in `place`.
 const COMMANDS: &[(&str, &str)] = &[
@@ -36,17 +36,9 @@ products = ["x"]
 dest = "place/r"
 "#;
 
+/// Rows of id, ra and dec.
 fn text(rows: usize) -> String {
-    (0..rows)
-        .map(|row| {
-            let (ra, dec) = ((row * 7919) % 36_000, (row * 104_729) % 18_000);
-            format!(
-                "{row}\t{}\t{}\n",
-                ra as f64 / 100.0,
-                dec as f64 / 100.0 - 90.0
-            )
-        })
-        .collect()
+    positions(rows, 7919)
 }
 
 /// Inputs, and in `good` what each command makes in a good place.

@@ -5,22 +5,14 @@ use std::io::Write;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::harness::{Bench, files, times, words};
+use super::harness::{Bench, files, positions, times, words};
 
 const PARTITION: &str = "partition x.txt -o out --kind director --stripes 18 --sub-stripes 10 \
                          --overlap 0.01 --ra ra --dec dec --fields id,ra,dec --chunk-index";
 
+/// Rows of id, ra and dec.
 fn text(rows: usize) -> String {
-    (0..rows)
-        .map(|row| {
-            let (ra, dec) = ((row * 7919) % 36_000, (row * 104_729) % 18_000);
-            format!(
-                "{row}\t{}\t{}\n",
-                ra as f64 / 100.0,
-                dec as f64 / 100.0 - 90.0
-            )
-        })
-        .collect()
+    positions(rows, 7919)
 }
 
 #[test]
