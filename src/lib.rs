@@ -23,7 +23,7 @@
 //! std::fs::write(&path, "1,true,\"a, b\"\n2,false,nan\n")?;
 //! let mut inputs = InputList::default();
 //! inputs.add(&path.display().to_string())?;
-//! let text = Arc::new(TextInput { dialect: Dialect::rfc4180(), names: TextNames::default() });
+//! let text = Arc::new(TextInput { dialect: Dialect::rfc4180(), charset: None, names: TextNames::default() });
 //! let inputs = inputs.resolve()?;
 //! let inputs = inputs
 //!     .into_iter()

@@ -1,78 +1,41 @@
 //! The cells of one column of a batch, and how each is written.
 
+use std::sync::Arc;
+
+use arrow::array::cast::AsArray;
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Date64Array,
     Decimal32Array, Decimal64Array, Decimal128Array, Decimal256Array, FixedSizeBinaryArray,
     Float16Array, Float32Array, Float64Array, Int8Array, Int16Array, Int32Array, Int64Array,
-    LargeBinaryArray, LargeStringArray, PrimitiveArray, StringArray, StringViewArray, UInt8Array,
-    UInt16Array, UInt32Array, UInt64Array,
+    LargeBinaryArray, LargeStringArray, PrimitiveArray, RunArray, StringArray, StringViewArray,
+    UInt8Array, UInt16Array, UInt32Array, UInt64Array,
 };
 use arrow::buffer::{NullBuffer, ScalarBuffer};
 use arrow::compute::cast;
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, DurationMicrosecondType, DurationMillisecondType,
-    DurationNanosecondType, DurationSecondType, Time32MillisecondType, Time32SecondType,
-    Time64MicrosecondType, Time64NanosecondType, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+    DurationNanosecondType, DurationSecondType, Int16Type, Int32Type, Int64Type,
+    Time32MillisecondType, Time32SecondType, Time64MicrosecondType, Time64NanosecondType, TimeUnit,
+    TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
+    TimestampSecondType,
 };
 
-use super::temporal::{unit_digits, write_date, write_time, write_timestamp};
+use super::nested::json_texts;
+use super::source_type::CellSource;
 use crate::dialect::Encoder;
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::schema::MysqlType;
-use crate::values::{CellFault, ColumnRule, Inference, RuleCounts, RuleName, TextBuffer};
+use crate::values::{CellFault, ColumnRule, Inference, Number, RuleCounts, RuleName, TextBuffer};
 
 const MILLISECONDS_PER_DAY: i64 = 86_400_000;
-
-/// Says whether cells of an Arrow type can be written; nested ones and intervals can't.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CellSource {
-    /// Written as it is.
-    Plain,
-    /// Unpacked to its value type first.
-    Packed,
-}
-
-impl CellSource {
-    /// Classifies the column `name`.
-    ///
-    /// # Errors
-    /// The type has no text that MariaDB takes.
-    pub fn of(name: &str, data_type: &DataType) -> Result<Self> {
-        let refuse = || {
-            Err(Error::usage(format!(
-                "values of type {data_type} can't be written as text"
-            ))
-            .at(Place {
-                column: Some(name.to_owned()),
-                ..Place::default()
-            })
-            .hint("leave the column out: --exclude, --columns or a schema without it"))
-        };
-        match data_type {
-            DataType::Dictionary(_, values) => Self::of(name, values).map(|_| Self::Packed),
-            DataType::RunEndEncoded(_, values) => {
-                Self::of(name, values.data_type()).map(|_| Self::Packed)
-            }
-            DataType::Interval(_)
-            | DataType::List(_)
-            | DataType::LargeList(_)
-            | DataType::ListView(_)
-            | DataType::LargeListView(_)
-            | DataType::FixedSizeList(..)
-            | DataType::Struct(_)
-            | DataType::Map(..)
-            | DataType::Union(..) => refuse(),
-            _ => Ok(Self::Plain),
-        }
-    }
-}
 
 /// One column of a batch, ready to be written cell by cell.
 pub struct BoundColumn<'p> {
     rule: &'p ColumnRule,
-    /// Numbers and dates meant for a text column: their text must fit.
+    /// Numbers and dates meant for a column of text or bytes: their text must fit.
     checks_length: bool,
+    /// Text meant for a number or date obeys the rules of those.
+    reads_text: bool,
     nulls: Option<NullBuffer>,
     cells: Cells,
 }
@@ -92,11 +55,19 @@ enum Cells {
     Checked(Box<dyn Fn(usize) -> i128>),
     F32(ScalarBuffer<f32>),
     F64(ScalarBuffer<f64>),
-    Decimal(Box<dyn Fn(usize) -> String>),
+    Decimal {
+        unscaled: Box<dyn Fn(usize) -> i128>,
+        scale: i8,
+    },
+    LongDecimal {
+        values: Decimal256Array,
+        scale: i8,
+    },
     Date(Box<dyn Fn(usize) -> i64>),
     Timestamp {
         ticks: ScalarBuffer<i64>,
         unit: TimeUnit,
+        is_zoned: bool,
     },
     Time {
         ticks: Box<dyn Fn(usize) -> i64>,
@@ -109,6 +80,11 @@ enum Cells {
     LargeBinary(LargeBinaryArray),
     BinaryView(BinaryViewArray),
     FixedBinary(FixedSizeBinaryArray),
+    /// Dictionary and run-end: each row has the number of a value.
+    Mapped {
+        number: Box<dyn Fn(usize) -> usize>,
+        values: Box<Cells>,
+    },
 }
 
 impl<'p> BoundColumn<'p> {
@@ -122,34 +98,25 @@ impl<'p> BoundColumn<'p> {
         array: &ArrayRef,
         counts: &mut RuleCounts,
     ) -> Result<Self> {
+        let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
         let array = match source {
             CellSource::Plain => array.clone(),
-            CellSource::Packed => unpack(array)?,
+            CellSource::Nested => Arc::new(json_texts(array, rule.charset())?),
         };
         let cells = cells_of(rule, &array)?;
         if let Cells::Bool(values) = &cells
             && rule.changes_booleans()
         {
-            rule.count(
-                counts,
-                RuleName::Bool,
-                (values.len() - values.null_count()) as u64,
-            );
+            let trues_and_falses = values.len() - values.null_count();
+            rule.count(counts, RuleName::Bool, trues_and_falses as u64);
         }
-        let is_text = matches!(
-            array.data_type(),
-            DataType::Utf8
-                | DataType::LargeUtf8
-                | DataType::Utf8View
-                | DataType::Binary
-                | DataType::LargeBinary
-                | DataType::BinaryView
-                | DataType::FixedSizeBinary(_)
-        );
+        let target = rule.target();
+        let takes_text = target.is_some_and(|t| t.is_character() || t.is_binary());
         Ok(Self {
             rule,
-            checks_length: !is_text && rule.target().is_some_and(MysqlType::is_character),
-            nulls: array.logical_nulls().filter(|n| n.null_count() > 0),
+            checks_length: takes_text && !cells.check_their_length(),
+            reads_text: target.is_some_and(MysqlType::reads_text),
+            nulls,
             cells,
         })
     }
@@ -196,12 +163,26 @@ impl<'p> BoundColumn<'p> {
         if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
             return self.rule.null(out);
         }
-        match &self.cells {
+        self.write_cell(&self.cells, row, encoder, out, counts)
+    }
+
+    #[inline]
+    fn write_cell(
+        &self,
+        cells: &Cells,
+        row: usize,
+        encoder: &Encoder,
+        out: &mut TextBuffer,
+        counts: &mut RuleCounts,
+    ) -> Result<(), CellFault> {
+        match cells {
             Cells::F64(values) => return self.rule.double(values[row], out, counts),
             Cells::F32(values) => return self.rule.single(values[row], out, counts),
             Cells::I64(values) => push_integer(values[row], out),
             Cells::I32(values) => push_integer(values[row], out),
-            Cells::Bool(values) => self.rule.boolean(values.value(row), out),
+            Cells::Bool(values) => {
+                return self.rule.boolean(values.value(row), encoder, out, counts);
+            }
             Cells::I16(values) => push_integer(values[row], out),
             Cells::I8(values) => push_integer(values[row], out),
             Cells::U8(values) => push_integer(values[row], out),
@@ -209,13 +190,7 @@ impl<'p> BoundColumn<'p> {
             Cells::U32(values) => push_integer(values[row], out),
             Cells::U64(values) => push_integer(values[row], out),
             Cells::Utf8(values) => return self.text(values.value(row), encoder, out, counts),
-            Cells::LargeUtf8(values) => return self.text(values.value(row), encoder, out, counts),
-            Cells::Utf8View(values) => return self.text(values.value(row), encoder, out, counts),
-            Cells::Binary(values) => return self.rule.bytes(values.value(row), encoder, out),
-            Cells::LargeBinary(values) => return self.rule.bytes(values.value(row), encoder, out),
-            Cells::BinaryView(values) => return self.rule.bytes(values.value(row), encoder, out),
-            Cells::FixedBinary(values) => return self.rule.bytes(values.value(row), encoder, out),
-            _ => return self.write_seldom(row, encoder, out, counts),
+            _ => return self.write_seldom(cells, row, encoder, out, counts),
         }
         Ok(())
     }
@@ -227,102 +202,96 @@ impl<'p> BoundColumn<'p> {
         out: &mut TextBuffer,
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
-        match self.rule.target() {
-            // Text meant for a number column obeys the rules of numbers.
-            Some(
-                MysqlType::Integer { .. }
-                | MysqlType::Float
-                | MysqlType::Double
-                | MysqlType::Decimal { .. },
-            ) => self
+        if self.reads_text {
+            let value = value.as_bytes();
+            return self
                 .rule
-                .text_value(value.as_bytes(), Inference::Off, encoder, out, counts),
-            _ if self.rule.is_null_text(value.as_bytes()) => {
-                self.rule.count(counts, RuleName::NullText, 1);
-                self.rule.null(out)
-            }
-            _ => self.rule.text(value, encoder, out),
+                .text_value(value, Inference::Off, encoder, out, counts);
         }
+        if self.rule.is_null_text(value.as_bytes()) {
+            self.rule.null(out)?;
+            self.rule.count(counts, RuleName::NullText, 1);
+            return Ok(());
+        }
+        self.rule.text(value, encoder, out, counts)
+    }
+
+    fn binary(
+        &self,
+        value: &[u8],
+        encoder: &Encoder,
+        out: &mut TextBuffer,
+        counts: &mut RuleCounts,
+    ) -> Result<(), CellFault> {
+        if self.reads_text {
+            return self
+                .rule
+                .text_value(value, Inference::Off, encoder, out, counts);
+        }
+        self.rule.bytes(value, encoder, out, counts)
     }
 
     fn write_seldom(
         &self,
+        cells: &Cells,
         row: usize,
         encoder: &Encoder,
         out: &mut TextBuffer,
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
-        match &self.cells {
+        match cells {
             Cells::Null => self.rule.null(out),
-            Cells::Checked(number) => self.checked(number(row), encoder, out),
-            Cells::Decimal(text) => {
-                let value = text(row);
-                match self.rule.target() {
-                    Some(MysqlType::Integer { .. }) => {
-                        let value = value.as_bytes();
-                        self.rule
-                            .text_value(value, Inference::Off, encoder, out, counts)
-                    }
-                    _ => {
-                        out.extend(value.as_bytes());
-                        Ok(())
-                    }
-                }
+            Cells::LargeUtf8(values) => self.text(values.value(row), encoder, out, counts),
+            Cells::Utf8View(values) => self.text(values.value(row), encoder, out, counts),
+            Cells::Binary(values) => self.binary(values.value(row), encoder, out, counts),
+            Cells::LargeBinary(values) => self.binary(values.value(row), encoder, out, counts),
+            Cells::BinaryView(values) => self.binary(values.value(row), encoder, out, counts),
+            Cells::FixedBinary(values) => self.binary(values.value(row), encoder, out, counts),
+            Cells::Checked(number) => self.rule.integer(number(row), encoder, out, counts),
+            Cells::Decimal { unscaled, scale } => {
+                self.rule
+                    .decimal(unscaled(row), *scale, encoder, out, counts)
             }
-            Cells::Date(days) => {
-                let days = i32::try_from(days(row)).unwrap_or(i32::MAX);
-                in_range(write_date(days, out), days, "a date of the years 0 to 9999")
+            Cells::LongDecimal { values, scale } => {
+                let digits = values.value(row).to_string();
+                let number = Number::scaled(digits.as_bytes(), *scale);
+                self.rule.decimal_number(&number, encoder, out, counts)
             }
-            Cells::Timestamp { ticks, unit } => {
-                let digits = self.digits(ticks[row], *unit, counts);
-                let written = write_timestamp(ticks[row], *unit, digits, out);
-                in_range(written, ticks[row], "a time of the years 0 to 9999")
-            }
-            Cells::Time { ticks, unit } => {
-                let digits = self.digits(ticks(row), *unit, counts);
-                let written = write_time(ticks(row), *unit, digits, out);
-                in_range(written, ticks(row), "a time up to 838:59:59")
+            Cells::Date(days) => self.rule.date(days(row), out, counts),
+            Cells::Timestamp {
+                ticks,
+                unit,
+                is_zoned,
+            } => self
+                .rule
+                .timestamp(ticks[row], *unit, *is_zoned, out, counts),
+            Cells::Time { ticks, unit } => self.rule.time(ticks(row), *unit, out, counts),
+            Cells::Mapped { number, values } => {
+                self.write_cell(values, number(row), encoder, out, counts)
             }
             _ => Err(CellFault::new(
                 "a type without an encoder; please report this",
             )),
         }
     }
+}
 
-    /// Returns the sub-second digits that the target keeps, and counts those that are lost.
-    fn digits(&self, ticks: i64, unit: TimeUnit, counts: &mut RuleCounts) -> u8 {
-        let kept = match self.rule.target() {
-            Some(MysqlType::DateTime(digits) | MysqlType::Time(digits)) => digits,
-            // MariaDB knows microseconds at best.
-            _ => 6,
-        };
-        let kept = kept.min(unit_digits(unit));
-        let lost = 10i64.pow(u32::from(unit_digits(unit) - kept));
-        if ticks % lost != 0 {
-            self.rule.count(counts, RuleName::Fraction, 1);
+impl Cells {
+    /// Says whether the rules of these cells look at the length of what they write.
+    fn check_their_length(&self) -> bool {
+        match self {
+            Self::Mapped { values, .. } => values.check_their_length(),
+            Self::Null
+            | Self::Utf8(_)
+            | Self::LargeUtf8(_)
+            | Self::Utf8View(_)
+            | Self::Binary(_)
+            | Self::LargeBinary(_)
+            | Self::BinaryView(_)
+            | Self::FixedBinary(_)
+            | Self::Checked(_) => true,
+            _ => false,
         }
-        kept
-    }
-
-    fn checked(
-        &self,
-        number: i128,
-        encoder: &Encoder,
-        out: &mut TextBuffer,
-    ) -> Result<(), CellFault> {
-        if let Some(MysqlType::Bit(bits)) = self.rule.target() {
-            // BIT takes raw bytes: the digit 1 would be the byte 0x31.
-            if number < 0 || number >= 1i128 << bits.min(64) {
-                let expected = format!(", expected {bits} bits");
-                return Err(CellFault::found(number.to_string(), expected));
-            }
-            let bytes = (number as u64).to_be_bytes();
-            let used = usize::from(bits.div_ceil(8)).clamp(1, 8);
-            return self.rule.bytes(&bytes[8 - used..], encoder, out);
-        }
-        self.rule.check_integer(number)?;
-        push_integer(number, out);
-        Ok(())
     }
 }
 
@@ -330,38 +299,9 @@ fn push_integer(number: impl itoa::Integer, out: &mut TextBuffer) {
     out.push_short(itoa::Buffer::new().format(number).as_bytes());
 }
 
-fn in_range(
-    is_written: bool,
-    found: impl std::fmt::Display,
-    expected: &str,
-) -> Result<(), CellFault> {
-    if is_written {
-        return Ok(());
-    }
-    Err(CellFault::found(
-        found.to_string(),
-        format!(" in the column's unit, expected {expected}"),
-    ))
-}
-
-fn unpack(array: &ArrayRef) -> Result<ArrayRef> {
-    let values = match array.data_type() {
-        DataType::Dictionary(_, values) => values.as_ref().clone(),
-        DataType::RunEndEncoded(_, values) => values.data_type().clone(),
-        _ => return Ok(array.clone()),
-    };
-    let plain = cast(array, &values).map_err(|error| Error::usage(error.to_string()))?;
-    unpack(&plain)
-}
-
 fn downcast<T: Array + Clone + 'static>(array: &ArrayRef) -> Result<T> {
-    array.as_any().downcast_ref::<T>().cloned().ok_or_else(|| {
-        let data_type = array.data_type();
-        Error::new(
-            crate::error::ErrorKind::Internal,
-            format!("no encoder for {data_type}"),
-        )
-    })
+    let typed = array.as_any().downcast_ref::<T>().cloned();
+    typed.ok_or_else(|| no_encoder(array.data_type()))
 }
 
 fn primitive<T: ArrowPrimitiveType>(array: &ArrayRef) -> Result<ScalarBuffer<T::Native>> {
@@ -372,8 +312,7 @@ fn primitive<T: ArrowPrimitiveType>(array: &ArrayRef) -> Result<ScalarBuffer<T::
 macro_rules! integer_cells {
     ($rule:expr, $array:expr, $arrow:ty, $native:ty, $variant:ident) => {{
         let values = downcast::<$arrow>($array)?.values().clone();
-        let is_bit = matches!($rule.target(), Some(MysqlType::Bit(_)));
-        if !is_bit && $rule.holds_integers(<$native>::MIN.into(), <$native>::MAX.into()) {
+        if $rule.holds_integers(<$native>::MIN.into(), <$native>::MAX.into()) {
             Cells::$variant(values)
         } else {
             Cells::Checked(Box::new(move |row| values[row].into()))
@@ -384,22 +323,18 @@ macro_rules! integer_cells {
 macro_rules! decimal_cells {
     ($array:expr, $arrow:ty) => {{
         let values = downcast::<$arrow>($array)?;
-        Cells::Decimal(Box::new(move |row| values.value_as_string(row)))
+        let scale = values.scale();
+        Cells::Decimal {
+            unscaled: Box::new(move |row| values.value(row).into()),
+            scale,
+        }
     }};
 }
 
 fn cells_of(rule: &ColumnRule, array: &ArrayRef) -> Result<Cells> {
     Ok(match array.data_type() {
         DataType::Null => Cells::Null,
-        DataType::Boolean => {
-            let values: BooleanArray = downcast(array)?;
-            match rule.target() {
-                Some(MysqlType::Bit(_)) => {
-                    Cells::Checked(Box::new(move |row| values.value(row).into()))
-                }
-                _ => Cells::Bool(values),
-            }
-        }
+        DataType::Boolean => Cells::Bool(downcast(array)?),
         DataType::Int8 => integer_cells!(rule, array, Int8Array, i8, I8),
         DataType::Int16 => integer_cells!(rule, array, Int16Array, i16, I16),
         DataType::Int32 => integer_cells!(rule, array, Int32Array, i32, I32),
@@ -417,7 +352,10 @@ fn cells_of(rule: &ColumnRule, array: &ArrayRef) -> Result<Cells> {
         DataType::Decimal32(..) => decimal_cells!(array, Decimal32Array),
         DataType::Decimal64(..) => decimal_cells!(array, Decimal64Array),
         DataType::Decimal128(..) => decimal_cells!(array, Decimal128Array),
-        DataType::Decimal256(..) => decimal_cells!(array, Decimal256Array),
+        DataType::Decimal256(_, scale) => Cells::LongDecimal {
+            values: downcast(array)?,
+            scale: *scale,
+        },
         DataType::Utf8 => Cells::Utf8(downcast(array)?),
         DataType::LargeUtf8 => Cells::LargeUtf8(downcast(array)?),
         DataType::Utf8View => Cells::Utf8View(downcast(array)?),
@@ -425,13 +363,90 @@ fn cells_of(rule: &ColumnRule, array: &ArrayRef) -> Result<Cells> {
         DataType::LargeBinary => Cells::LargeBinary(downcast(array)?),
         DataType::BinaryView => Cells::BinaryView(downcast(array)?),
         DataType::FixedSizeBinary(_) => Cells::FixedBinary(downcast(array)?),
+        DataType::Dictionary(..) => dictionary_cells(rule, array)?,
+        DataType::RunEndEncoded(..) => run_end_cells(rule, array)?,
+        DataType::Duration(_) => duration_cells(rule, array)?,
         _ => temporal_cells(array)?,
     })
 }
 
+/// Makes the cells of a dictionary, whose values are written through their numbers.
+fn dictionary_cells(rule: &ColumnRule, array: &ArrayRef) -> Result<Cells> {
+    let Some(dictionary) = array.as_any_dictionary_opt() else {
+        return unpacked(rule, array);
+    };
+    if dictionary.values().data_type() == &DataType::Boolean {
+        // Booleans are counted by column.
+        return unpacked(rule, array);
+    }
+    let values = Box::new(cells_of(rule, dictionary.values())?);
+    let numbers = dictionary.normalized_keys();
+    Ok(Cells::Mapped {
+        number: Box::new(move |row| numbers[row]),
+        values,
+    })
+}
+
+/// Makes the cells of runs, whose values are written through their numbers.
+fn run_end_cells(rule: &ColumnRule, array: &ArrayRef) -> Result<Cells> {
+    macro_rules! runs {
+        ($ends:ty) => {
+            if let Some(runs) = array.as_any().downcast_ref::<RunArray<$ends>>()
+                && runs.values().data_type() != &DataType::Boolean
+            {
+                let values = Box::new(cells_of(rule, runs.values())?);
+                let runs = runs.clone();
+                return Ok(Cells::Mapped {
+                    number: Box::new(move |row| runs.get_physical_index(row)),
+                    values,
+                });
+            }
+        };
+    }
+    runs!(Int16Type);
+    runs!(Int32Type);
+    runs!(Int64Type);
+    unpacked(rule, array)
+}
+
+fn unpacked(rule: &ColumnRule, array: &ArrayRef) -> Result<Cells> {
+    let values = match array.data_type() {
+        DataType::Dictionary(_, values) => values.as_ref(),
+        DataType::RunEndEncoded(_, values) => values.data_type(),
+        other => return Err(no_encoder(other)),
+    };
+    let plain = cast(array, values).map_err(|error| Error::usage(error.to_string()))?;
+    cells_of(rule, &plain)
+}
+
+/// Makes the cells of durations: whole numbers of their unit, or times where the target is TIME.
+fn duration_cells(rule: &ColumnRule, array: &ArrayRef) -> Result<Cells> {
+    let DataType::Duration(unit) = array.data_type() else {
+        return Err(no_encoder(array.data_type()));
+    };
+    let ticks = match unit {
+        TimeUnit::Second => primitive::<DurationSecondType>(array)?,
+        TimeUnit::Millisecond => primitive::<DurationMillisecondType>(array)?,
+        TimeUnit::Microsecond => primitive::<DurationMicrosecondType>(array)?,
+        TimeUnit::Nanosecond => primitive::<DurationNanosecondType>(array)?,
+    };
+    Ok(match rule.target() {
+        Some(MysqlType::Time(_)) => Cells::Time {
+            ticks: Box::new(move |row| ticks[row]),
+            unit: *unit,
+        },
+        _ if rule.holds_integers(i64::MIN.into(), i64::MAX.into()) => Cells::I64(ticks),
+        _ => Cells::Checked(Box::new(move |row| ticks[row].into())),
+    })
+}
+
 fn temporal_cells(array: &ArrayRef) -> Result<Cells> {
-    let timestamp = |ticks, unit| Cells::Timestamp { ticks, unit };
-    let integer = |values: ScalarBuffer<i64>| Cells::I64(values);
+    let is_zoned = matches!(array.data_type(), DataType::Timestamp(_, Some(_)));
+    let timestamp = |ticks, unit| Cells::Timestamp {
+        ticks,
+        unit,
+        is_zoned,
+    };
     Ok(match array.data_type() {
         DataType::Date32 => {
             let days = downcast::<Date32Array>(array)?.values().clone();
@@ -473,16 +488,13 @@ fn temporal_cells(array: &ArrayRef) -> Result<Cells> {
                 unit: *unit,
             }
         }
-        DataType::Duration(unit) => integer(match unit {
-            TimeUnit::Second => primitive::<DurationSecondType>(array)?,
-            TimeUnit::Millisecond => primitive::<DurationMillisecondType>(array)?,
-            TimeUnit::Microsecond => primitive::<DurationMicrosecondType>(array)?,
-            TimeUnit::Nanosecond => primitive::<DurationNanosecondType>(array)?,
-        }),
-        other => {
-            return Err(Error::usage(format!(
-                "values of type {other} can't be written as text"
-            )));
-        }
+        other => return Err(no_encoder(other)),
     })
+}
+
+fn no_encoder(data_type: &DataType) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        format!("no encoder for {data_type}; please report this"),
+    )
 }

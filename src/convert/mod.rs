@@ -6,14 +6,16 @@
 
 mod bad_row;
 mod cells;
+mod nested;
 mod positions;
 mod row_plan;
+mod source_type;
 mod target;
-mod temporal;
 
 pub use bad_row::BadRow;
-pub use cells::{BoundColumn, CellSource};
+pub use cells::BoundColumn;
 pub use positions::PositionColumn;
 pub use row_plan::{BoundRows, RowPlan, mysql_type_of};
-pub use target::{Routing, RoutingOptions, RowFault, RowTarget};
+pub use source_type::CellSource;
+pub use target::{Routing, RoutingOptions, RowFault, RowLayout, RowTarget, TextForm};
 pub(crate) use target::{check_row_length, missing, route_row};

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 
-use super::cells::{BoundColumn, CellSource};
+use super::cells::BoundColumn;
 use super::positions::PositionColumn;
-use super::target::{Routing, RowFault, RowTarget, check_row_length, route_row};
+use super::source_type::CellSource;
+use super::target::{Routing, RowFault, RowLayout, RowTarget, check_row_length, route_row};
 use crate::dialect::Encoder;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::Packet;
@@ -20,8 +21,7 @@ pub struct RowPlan {
     cells: Vec<PlannedCell>,
     steps: Vec<RowStep>,
     encoder: Encoder,
-    delimiter: u8,
-    line_end: &'static [u8],
+    layout: RowLayout,
     routing: Option<PlannedRouting>,
 }
 
@@ -30,7 +30,9 @@ struct PlannedCell {
     rule: ColumnRule,
     /// Root column of the file and how it is read; none where NULL is written.
     source: Option<(usize, CellSource)>,
-    /// Whether NULL is what belongs there.
+    /// What is written where there is no source; without it, NULL.
+    fixed: Option<Vec<u8>>,
+    /// Whether the column is there though the input has none of that name.
     is_placeholder: bool,
 }
 
@@ -50,26 +52,30 @@ impl RowPlan {
     pub fn compile(target: &RowTarget, columns: &[OutputColumn], schema: &Schema) -> Result<Self> {
         let input: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
         let renamed = target.renamed(&input);
+        let encoder = target.encoder();
         let mut cells = Vec::with_capacity(columns.len());
         for (number, column) in columns.iter().enumerate() {
-            let source = match column.content {
-                ColumnContent::Input => match target.find(&column.name, &renamed)? {
-                    Some(root) => {
-                        let data_type = schema.field(root).data_type();
-                        Some((root, CellSource::of(&column.name, data_type)?, data_type))
-                    }
-                    None => None,
-                },
+            let root = match column.content {
+                ColumnContent::Input => target.find(&column.name, &renamed)?,
                 _ => None,
             };
             let mut typed = column.clone();
-            if typed.target.is_none() {
-                typed.target = source.and_then(|(_, _, data_type)| mysql_type_of(data_type));
-            }
+            let source = match root {
+                Some(root) => {
+                    let data_type = schema.field(root).data_type();
+                    typed.target = typed.target.or_else(|| mysql_type_of(data_type));
+                    let source =
+                        CellSource::of(&column.name, data_type, typed.target, &target.policy)?;
+                    Some((root, source))
+                }
+                None => None,
+            };
+            let rule = target.rule(number, &typed);
             cells.push(PlannedCell {
                 name: column.name.clone(),
-                rule: target.rule(number, &typed),
-                source: source.map(|(root, kind, _)| (root, kind)),
+                fixed: target.fixed_text(column, &rule, &encoder)?,
+                rule,
+                source,
                 is_placeholder: column.content != ColumnContent::Input,
             });
         }
@@ -80,9 +86,8 @@ impl RowPlan {
         Ok(Self {
             cells,
             steps: row_steps(columns).0,
-            encoder: target.dialect.encoder(),
-            delimiter: target.dialect.delimiter(),
-            line_end: target.dialect.line_terminator().as_bytes(),
+            encoder,
+            layout: target.layout(),
             routing,
         })
     }
@@ -190,12 +195,12 @@ fn plan_routing(
                 // A director's key must be there, whatever the table says.
                 is_not_null: true,
             };
-            let rule = target.rule(known.unwrap_or(0), &column);
-            let source = Some((root, CellSource::of(name, data_type)?));
+            let source = CellSource::of(name, data_type, column.target, &target.policy)?;
             Some(PlannedCell {
                 name: name.clone(),
-                rule,
-                source,
+                rule: target.rule(known.unwrap_or(0), &column),
+                fixed: None,
+                source: Some((root, source)),
                 is_placeholder: false,
             })
         }
@@ -267,20 +272,28 @@ impl BoundRows<'_> {
         counts: &mut RuleCounts,
     ) -> Result<(), RowFault> {
         let encoder = &self.plan.encoder;
+        packet.text_mut().push_short(self.plan.layout.start);
         for step in &self.plan.steps {
             match step {
-                RowStep::Delimiter => packet.text_mut().push(self.plan.delimiter),
+                RowStep::Delimiter => packet.text_mut().push(self.plan.layout.delimiter),
                 RowStep::Slot => packet.mark_slot(),
                 RowStep::Cell(number) => {
                     let out = packet.text_mut();
-                    let written = match &self.cells[*number] {
-                        Some(cell) => cell.write(row, encoder, out, counts),
-                        None => self.plan.cells[*number].rule.null(out),
+                    let start = out.len();
+                    let plan = &self.plan.cells[*number];
+                    let written = match (&self.cells[*number], &plan.fixed) {
+                        (Some(cell), _) => cell.write(row, encoder, out, counts),
+                        (None, Some(text)) => {
+                            out.extend(text);
+                            Ok(())
+                        }
+                        (None, None) => plan.rule.null(out),
                     };
                     written.map_err(|cell| RowFault {
-                        column: self.plan.cells[*number].name.clone(),
+                        column: plan.name.clone(),
                         cell,
                     })?;
+                    encoder.end_field(start, out);
                 }
             }
         }
@@ -291,7 +304,7 @@ impl BoundRows<'_> {
         match &self.routing {
             Some(routing) => routing.route(row, encoder, packet),
             None => {
-                packet.text_mut().push_short(self.plan.line_end);
+                packet.text_mut().push_short(self.plan.layout.end);
                 packet.end_row();
                 Ok(())
             }

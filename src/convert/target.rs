@@ -3,20 +3,24 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use serde::Serialize;
+
 use super::bad_row::BadRow;
-use crate::dialect::Dialect;
+use crate::dialect::{Dialect, Encoder};
 use crate::error::{Error, Place, Result};
 use crate::exchange::Packet;
 use crate::partition::geometry::{Chunker, PositionFault};
 use crate::partition::{OverlapRule, RaRule, Router};
-use crate::schema::{OutputChoice, OutputColumn, TableKind, TableSchema};
-use crate::values::{CellFault, ColumnRule, Inference, ValuePolicy};
+use crate::schema::{ColumnContent, OutputChoice, OutputColumn, TableKind, TableSchema};
+use crate::values::{CellFault, ColumnRule, Inference, RuleCounts, TextBuffer, ValuePolicy};
 
 /// How the rows of one output are made.
 #[derive(Debug, Clone)]
 pub struct RowTarget {
     /// Name of the output: the table's, or the command's.
     pub name: String,
+    /// What rows look like.
+    pub form: TextForm,
     /// Dialect of the text.
     pub dialect: Dialect,
     /// What becomes of values that MariaDB would not take.
@@ -29,12 +33,36 @@ pub struct RowTarget {
     pub exclude: Vec<String>,
     /// Columns that an input may lack; they are NULL then.
     pub optional: Vec<String>,
+    /// Columns that hold the same value in all rows, and the values.
+    pub constants: Vec<(String, String)>,
     /// New names of input columns: old to new.
     pub rename: BTreeMap<String, String>,
     /// The target table.
     pub schema: Option<TableSchema>,
     /// Where rows go, for partitioned outputs.
     pub routing: Option<Routing>,
+}
+
+/// What rows look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextForm {
+    /// Lines of fields in a dialect.
+    #[default]
+    Lines,
+    /// JSON arrays, as Qserv's ingest service takes them in the body of a request.
+    JsonRows,
+}
+
+/// What stands around the values of a row.
+#[derive(Debug, Clone, Copy)]
+pub struct RowLayout {
+    /// Before the first.
+    pub start: &'static [u8],
+    /// Between two.
+    pub delimiter: u8,
+    /// Behind the last.
+    pub end: &'static [u8],
 }
 
 /// Where the rows of a partitioned output go.
@@ -148,12 +176,14 @@ impl RowTarget {
     pub fn new(name: impl Into<String>, dialect: Dialect) -> Self {
         Self {
             name: name.into(),
+            form: TextForm::Lines,
             dialect,
             policy: ValuePolicy::default(),
             inference: Inference::Off,
             columns: None,
             exclude: Vec::new(),
             optional: Vec::new(),
+            constants: Vec::new(),
             rename: BTreeMap::new(),
             schema: None,
             routing: None,
@@ -164,12 +194,14 @@ impl RowTarget {
     pub fn fingerprint(&self) -> serde_json::Value {
         let routing = self.routing.as_ref();
         serde_json::json!({
+            "form": self.form,
             "dialect": self.dialect,
             "values": self.policy,
             "inference": self.inference,
             "columns": self.columns,
             "exclude": self.exclude,
             "optional": self.optional,
+            "constants": self.constants,
             "rename": self.rename,
             "schema": self.schema.as_ref().map(|schema| &schema.columns),
             "id": routing.map(|routing| &routing.key),
@@ -205,6 +237,7 @@ impl RowTarget {
             columns: self.columns.as_deref(),
             schema: self.schema.as_ref(),
             exclude: &self.exclude,
+            constants: &self.constants,
             chunk_columns: routing.map(|r| (r.chunk_column.as_str(), r.sub_chunk_column.as_str())),
         }
         .resolve(&renamed)
@@ -255,9 +288,73 @@ impl RowTarget {
         }
     }
 
+    /// Returns the text of an output column that has none from the input: its constant, or NULL.
+    ///
+    /// # Errors
+    /// The constant does not fit the column.
+    pub(crate) fn fixed_text(
+        &self,
+        column: &OutputColumn,
+        rule: &ColumnRule,
+        encoder: &Encoder,
+    ) -> Result<Option<Vec<u8>>> {
+        let constant = self.constants.iter().find(|(name, _)| *name == column.name);
+        let (ColumnContent::Constant, Some((_, value))) = (column.content, constant) else {
+            return Ok(None);
+        };
+        let mut out = TextBuffer::with_capacity(value.len() + 32);
+        let mut counts = RuleCounts::default();
+        let written = if value.as_bytes() == self.dialect.null() {
+            rule.null(&mut out)
+        } else {
+            self.policy
+                .charset
+                .encode(value)
+                .map_err(|fault| CellFault::found(value.as_str(), fault.to_string()))
+                .and_then(|bytes| {
+                    rule.text_value(&bytes, Inference::Off, encoder, &mut out, &mut counts)
+                })
+        };
+        written.map_err(|fault| {
+            let name = &column.name;
+            let error = Error::usage(format!("constant column {name}: {}", fault.message()));
+            match fault.hint() {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }
+        })?;
+        encoder.end_field(0, &mut out);
+        Ok(Some(out.as_slice().to_vec()))
+    }
+
+    /// Returns what writes values.
+    pub fn encoder(&self) -> Encoder {
+        match self.form {
+            TextForm::Lines => self.dialect.encoder(),
+            TextForm::JsonRows => Encoder::json_rows(),
+        }
+    }
+
+    /// Returns what stands around values.
+    pub fn layout(&self) -> RowLayout {
+        match self.form {
+            TextForm::Lines => RowLayout {
+                start: b"",
+                delimiter: self.dialect.delimiter(),
+                end: self.dialect.line_terminator().as_bytes(),
+            },
+            TextForm::JsonRows => RowLayout {
+                start: b"[",
+                delimiter: b',',
+                end: b"],\n",
+            },
+        }
+    }
+
     /// Compiles the rules of output column number `number`.
     pub fn rule(&self, number: usize, column: &OutputColumn) -> ColumnRule {
-        let null = self.dialect.null();
+        let encoder = self.encoder();
+        let null = encoder.null();
         ColumnRule::new(
             number,
             column.target,

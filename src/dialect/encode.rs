@@ -12,6 +12,7 @@
 
 use super::definition::{Dialect, LineTerminator};
 use super::faults::EncodeFault;
+use crate::values::TextBuffer;
 
 /// Writes values in one dialect.
 ///
@@ -38,9 +39,47 @@ pub struct Encoder {
     escape: Option<u8>,
     null: Vec<u8>,
     line_terminator: LineTerminator,
+    /// Fields are JSON strings that hold text escaped for MariaDB.
+    is_json: bool,
 }
 
 impl Encoder {
+    /// Makes a writer of the rows that Qserv's ingest service takes as JSON.
+    ///
+    /// The service puts each string between quotes and loads it with `ENCLOSED BY '"'` and
+    /// `ESCAPED BY '\\'`, without escaping anything itself. So a value is escaped for MariaDB
+    /// first, and for JSON then.
+    pub fn json_rows() -> Self {
+        let mut encoder = Self::new(&Dialect::qserv_csv());
+        // Quotes protect the comma.
+        if let Some(code) = encoder.codes.get_mut(usize::from(b',')) {
+            *code = 0;
+        }
+        encoder.null = br#""\\N""#.to_vec();
+        encoder.is_json = true;
+        encoder
+    }
+
+    /// Says whether fields are JSON.
+    pub fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    /// Returns how NULL is written.
+    pub fn null(&self) -> &[u8] {
+        &self.null
+    }
+
+    /// Returns `value` as MariaDB wants it escaped.
+    pub fn escaped(&self, value: &[u8]) -> Vec<u8> {
+        let mut escaped = Vec::with_capacity(value.len());
+        match self.escape {
+            Some(escape) => self.push_escaped(value, escape, &mut escaped),
+            None => escaped.extend_from_slice(value),
+        }
+        escaped
+    }
+
     /// Makes a writer for `dialect`.
     pub fn new(dialect: &Dialect) -> Self {
         let mut codes = [0; 256];
@@ -70,6 +109,7 @@ impl Encoder {
             escape: dialect.escape(),
             null: dialect.null().to_vec(),
             line_terminator: dialect.line_terminator(),
+            is_json: false,
         }
     }
 
@@ -78,6 +118,11 @@ impl Encoder {
     /// # Errors
     /// When the dialect has no way to write the value; `out` is then as it was.
     pub fn encode_into(&self, value: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeFault> {
+        if self.is_json {
+            let escaped = self.escaped(value);
+            let text = std::str::from_utf8(&escaped).map_err(|_| EncodeFault::NotUtf8)?;
+            return serde_json::to_writer(out, text).map_err(|_| EncodeFault::NotUtf8);
+        }
         match (self.escape, self.quote) {
             (Some(escape), quote) => self.encode_escaped(value, escape, quote, out),
             (None, Some(quote)) => {
@@ -105,8 +150,20 @@ impl Encoder {
     #[inline]
     #[must_use]
     pub fn is_plain(&self, value: &[u8]) -> bool {
+        if self.is_json {
+            return false;
+        }
         let is_null_word = value.len() == 4 && value.eq_ignore_ascii_case(b"NULL");
         self.first_coded(value).is_none() && !is_null_word && value != self.null
+    }
+
+    /// Ends a field that begins at `start`: what JSON does not know as a whole number becomes a
+    /// string, for the ingest service prints other numbers with six digits behind the point.
+    #[inline]
+    pub fn end_field(&self, start: usize, out: &mut TextBuffer) {
+        if self.is_json {
+            quote_unless_json(start, out);
+        }
     }
 
     /// Appends NULL as one field.
@@ -188,6 +245,24 @@ impl Encoder {
     fn code(&self, byte: u8) -> u8 {
         self.codes[usize::from(byte)]
     }
+}
+
+#[cold]
+fn quote_unless_json(start: usize, out: &mut TextBuffer) {
+    let field = out.as_slice().get(start..).unwrap_or_default();
+    if matches!(field.first(), Some(b'"' | b'[')) || is_json_integer(field) {
+        return;
+    }
+    out.append_with(|bytes| {
+        bytes.insert(start, b'"');
+        bytes.push(b'"');
+    });
+}
+
+fn is_json_integer(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    let is_canonical = digits.first() != Some(&b'0') || digits == b"0";
+    !digits.is_empty() && is_canonical && digits.iter().all(u8::is_ascii_digit)
 }
 
 fn push_with_doubled_quotes(value: &[u8], quote: u8, out: &mut Vec<u8>) {

@@ -146,6 +146,8 @@ pub enum EncodeFault {
     Structural(u8),
     /// The value would be read back as NULL, and the dialect has no way to tell it apart.
     LooksLikeNull,
+    /// The value is no UTF-8, which JSON strings are made of.
+    NotUtf8,
 }
 
 impl fmt::Display for EncodeFault {
@@ -155,6 +157,10 @@ impl fmt::Display for EncodeFault {
                 f,
                 "the value holds {:?}, which a dialect without quote and escape can't write",
                 char::from(*byte)
+            ),
+            Self::NotUtf8 => write!(
+                f,
+                "the value is not valid UTF-8, so it can't be a JSON string"
             ),
             Self::LooksLikeNull => {
                 write!(

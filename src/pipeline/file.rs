@@ -10,7 +10,10 @@ use crate::dialect::{Dialect, DialectOptions};
 use crate::error::{Error, Place, Result};
 use crate::schema::{TableKind, TableSchema, check_name};
 use crate::source::{Input, InputList};
-use crate::values::{BoolPolicy, Charset, InfPolicy, NanPolicy, ValuePolicy};
+use crate::values::{
+    BinaryForm, BoolPolicy, Charset, FractionPolicy, InfPolicy, InvalidTextPolicy, NanPolicy,
+    NestedPolicy, OverflowPolicy, TruncatePolicy, ValuePolicy,
+};
 
 /// A pipeline file as it was read.
 #[derive(Debug, Deserialize)]
@@ -64,6 +67,7 @@ pub struct ProductSection {
     escape: Option<String>,
     null: Option<String>,
     header: Option<bool>,
+    charset: Option<Charset>,
 }
 
 /// `[table.NAME]`.
@@ -95,6 +99,9 @@ pub struct TableSection {
     /// New names of columns: old to new.
     #[serde(default)]
     pub rename: BTreeMap<String, String>,
+    /// Columns that hold the same value in all rows.
+    #[serde(default)]
+    constant: BTreeMap<String, Constant>,
     /// Takes right ascensions modulo 360.
     #[serde(default)]
     pub wrap_ra: bool,
@@ -113,8 +120,36 @@ pub struct TableSection {
     bool: Option<BoolPolicy>,
     inf: Option<InfPolicy>,
     nan: Option<NanPolicy>,
+    overflow: Option<OverflowPolicy>,
+    truncate: Option<TruncatePolicy>,
+    fraction: Option<FractionPolicy>,
+    nested: Option<NestedPolicy>,
+    binary: Option<BinaryForm>,
+    srid: Option<u32>,
+    invalid_text: Option<InvalidTextPolicy>,
     #[serde(default)]
     null_text: Vec<String>,
+}
+
+/// A value as TOML may write it.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum Constant {
+    Text(String),
+    Flag(bool),
+    Whole(i64),
+    Number(f64),
+}
+
+impl Constant {
+    fn text(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Flag(flag) => u8::from(*flag).to_string(),
+            Self::Whole(number) => number.to_string(),
+            Self::Number(number) => number.to_string(),
+        }
+    }
 }
 
 /// `[stage]`.
@@ -195,6 +230,11 @@ impl PipelineFile {
             header: product.header,
         };
         Ok(options.resolve(&Dialect::qserv())?)
+    }
+
+    /// Returns the character set of text of the product `name`, if one is given.
+    pub fn charset_of(&self, name: &str) -> Option<Charset> {
+        self.product.get(name).and_then(|product| product.charset)
     }
 
     /// Reads the schema of a table, if it has one.
@@ -300,12 +340,27 @@ impl TableSection {
         }
     }
 
+    /// Returns the columns that hold the same value in all rows, and the values.
+    pub fn constants(&self) -> Vec<(String, String)> {
+        let constants = self.constant.iter();
+        constants
+            .map(|(name, value)| (name.clone(), value.text()))
+            .collect()
+    }
+
     /// Returns what becomes of values.
     pub fn policy(&self) -> ValuePolicy {
         ValuePolicy {
             bool: self.bool.unwrap_or_default(),
             inf: self.inf.unwrap_or_default(),
             nan: self.nan.unwrap_or_default(),
+            overflow: self.overflow.unwrap_or_default(),
+            truncate: self.truncate.unwrap_or_default(),
+            fraction: self.fraction,
+            nested: self.nested.unwrap_or_default(),
+            binary: self.binary.unwrap_or_default(),
+            srid: self.srid,
+            invalid_text: self.invalid_text.unwrap_or_default(),
             charset: self.charset.unwrap_or_default(),
             null_text: self.null_text.clone(),
         }

@@ -20,7 +20,7 @@ use crate::exchange::{
 use crate::resources::{Cancel, MemoryGate, process_bytes};
 use crate::schema::row_steps;
 use crate::source::{DecodeBudget, Input};
-use crate::values::RuleCounts;
+use crate::values::{Charset, RuleCounts};
 
 /// Told how a pass gets on.
 pub trait Events: Sync {
@@ -43,6 +43,8 @@ impl Events for NoEvents {
 pub struct TextInput {
     /// Their dialect.
     pub dialect: Dialect,
+    /// Their character set; without one, that of the output.
+    pub charset: Option<Charset>,
     /// Where the names of their fields come from.
     pub names: TextNames,
 }

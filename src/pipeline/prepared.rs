@@ -55,7 +55,7 @@ pub(super) enum Opened {
 
 impl Opened {
     pub(super) fn open(input: &PassInput) -> Result<Self> {
-        let TextInput { dialect, names } = input.text.as_ref();
+        let TextInput { dialect, names, .. } = input.text.as_ref();
         if let (InputFormat::Parquet, InputName::File(path)) =
             (&input.input.format, &input.input.name)
         {
@@ -291,8 +291,9 @@ impl PreparedInputs {
                     .iter()
                     .map(|target| {
                         let columns = &self.columns[*target];
-                        let dialect = &input.text.dialect;
-                        let plan = TextPlan::compile(targets[*target], columns, dialect, &names);
+                        let (dialect, charset) = (&input.text.dialect, input.text.charset);
+                        let target_of = targets[*target];
+                        let plan = TextPlan::compile(target_of, columns, dialect, charset, &names);
                         Ok((*target, plan.map_err(at_input)?))
                     })
                     .collect();

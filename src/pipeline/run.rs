@@ -405,7 +405,12 @@ fn plan_pass(
             added: vec![CHUNK_COLUMN.into(), SUB_CHUNK_COLUMN.into()],
         };
         let dialect = file.text_dialect_of(name).map_err(at_product)?;
-        let text = Arc::new(TextInput { dialect, names });
+        let charset = file.charset_of(name);
+        let text = Arc::new(TextInput {
+            dialect,
+            charset,
+            names,
+        });
         texts.insert(name.as_str(), Arc::clone(&text));
         for input in file.inputs_of(name, bad)? {
             inputs.push(PassInput {
@@ -469,6 +474,7 @@ fn plan_table(
     target.exclude = section.exclude.clone();
     target.optional = section.optional.clone();
     target.rename = section.rename.clone();
+    target.constants = section.constants();
     target.schema = table.schema.clone();
     target.routing = routing.transpose()?;
     Ok(TableJob {

@@ -1,14 +1,19 @@
 //! From an input's fields to a plan, from the plan and a block of text to rows.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
-use crate::convert::{BadRow, RowFault, RowTarget, check_row_length, route_row};
+use crate::convert::{
+    BadRow, RowFault, RowLayout, RowTarget, TextForm, check_row_length, route_row,
+};
 use crate::dialect::{Dialect, Encoder, Fields, Record, RecordFault, Records};
 use crate::error::{Error, ErrorKind, Place, Result, quote_value};
 use crate::exchange::Packet;
 use crate::partition::Router;
 use crate::schema::{ColumnContent, MysqlType, OutputColumn, RowStep, row_steps};
-use crate::values::{CellFault, ColumnRule, Inference, RuleCounts, RuleName};
+use crate::values::{
+    BinaryForm, CellFault, Charset, ColumnRule, Inference, InvalidTextPolicy, RuleCounts, RuleName,
+};
 
 /// How the rows of one output are made from one text input's fields.
 pub struct TextPlan {
@@ -17,9 +22,12 @@ pub struct TextPlan {
     cells: Vec<PlannedField>,
     steps: Vec<RowStep>,
     encoder: Encoder,
-    delimiter: u8,
-    line_end: &'static [u8],
+    layout: RowLayout,
     inference: Inference,
+    /// Character set of the input.
+    charset: Charset,
+    /// Whether texts are looked at for bytes that their character set does not have.
+    checks_charset: bool,
     routing: Option<PlannedRouting>,
     /// Records are copied whole; this many fields are looked at.
     copies_records: Option<usize>,
@@ -30,6 +38,8 @@ struct PlannedField {
     rule: ColumnRule,
     /// Field of the input; none where NULL is written.
     source: Option<usize>,
+    /// What is written where there is no source; without it, NULL.
+    fixed: Option<Vec<u8>>,
     is_placeholder: bool,
     treatment: Treatment,
 }
@@ -53,7 +63,8 @@ struct PlannedRouting {
 }
 
 impl TextPlan {
-    /// Compiles the plan for an input in dialect `input` with fields `field_names`.
+    /// Compiles the plan for an input in dialect `input` and character set `charset` (without one,
+    /// the output's) with fields `field_names`.
     ///
     /// # Errors
     /// A column is missing.
@@ -61,19 +72,26 @@ impl TextPlan {
         target: &RowTarget,
         columns: &[OutputColumn],
         input: &Dialect,
+        charset: Option<Charset>,
         field_names: &[String],
     ) -> Result<Self> {
+        let charset = charset.unwrap_or(target.policy.charset);
         let renamed = target.renamed(field_names);
-        let is_same_dialect = target.dialect.copies_fields_of(input);
+        let is_same_dialect = target.form == TextForm::Lines
+            && target.policy.charset == charset
+            && target.dialect.copies_fields_of(input);
+        let encoder = target.encoder();
         let mut cells = Vec::with_capacity(columns.len());
         for (number, column) in columns.iter().enumerate() {
             let source = match column.content {
                 ColumnContent::Input => target.find(&column.name, &renamed)?,
                 _ => None,
             };
+            let rule = target.rule(number, column);
             cells.push(PlannedField {
                 name: column.name.clone(),
-                rule: target.rule(number, column),
+                fixed: target.fixed_text(column, &rule, &encoder)?,
+                rule,
                 source,
                 is_placeholder: column.content != ColumnContent::Input,
                 treatment: treatment(target, column, is_same_dialect),
@@ -107,10 +125,13 @@ impl TextPlan {
             field_names: field_names.to_vec(),
             cells,
             steps,
-            encoder: target.dialect.encoder(),
-            delimiter: target.dialect.delimiter(),
-            line_end: target.dialect.line_terminator().as_bytes(),
+            encoder,
+            layout: target.layout(),
             inference: target.inference,
+            charset,
+            checks_charset: charset == Charset::Utf8mb4
+                && target.policy.charset != Charset::Binary
+                && target.policy.invalid_text != InvalidTextPolicy::Keep,
             routing,
             copies_records,
         })
@@ -128,6 +149,7 @@ impl TextPlan {
             },
             fields: Fields::new(),
             scratch: Vec::new(),
+            is_valid: !self.checks_charset || std::str::from_utf8(block).is_ok(),
         }
     }
 
@@ -138,19 +160,22 @@ impl TextPlan {
         packet: &mut Packet,
         counts: &mut RuleCounts,
     ) -> Result<(), RowFault> {
+        packet.text_mut().push_short(self.layout.start);
         for step in &self.steps {
             match step {
-                RowStep::Delimiter => packet.text_mut().push(self.delimiter),
+                RowStep::Delimiter => packet.text_mut().push(self.layout.delimiter),
                 RowStep::Slot => packet.mark_slot(),
                 RowStep::Cell(number) => {
                     let Some(cell) = self.cells.get(*number) else {
                         continue;
                     };
+                    let start = packet.text_mut().len();
                     self.write_field(cell, cells, scratch, packet, counts)
                         .map_err(|fault| RowFault {
                             column: cell.name.clone(),
                             cell: fault,
                         })?;
+                    self.encoder.end_field(start, packet.text_mut());
                 }
             }
         }
@@ -166,6 +191,10 @@ impl TextPlan {
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
         let Some(source) = cell.source else {
+            if let Some(text) = &cell.fixed {
+                packet.text_mut().extend(text);
+                return Ok(());
+            }
             cell.rule
                 .count(counts, RuleName::Missing, u64::from(!cell.is_placeholder));
             return cell.rule.null(packet.text_mut());
@@ -182,12 +211,18 @@ impl TextPlan {
         }
         let value = self.input.value(field, scratch);
         if cells.may_copy && cell.treatment == Treatment::CheckAndCopy {
-            cell.rule.check_length(value)?;
-            packet.text_mut().extend(field.raw());
-            return Ok(());
+            let may_copy = cell.rule.takes_as_is(value, counts)?;
+            if may_copy {
+                packet.text_mut().extend(field.raw());
+                return Ok(());
+            }
         }
+        let recoded = match cell.rule.is_binary() {
+            true => Cow::Borrowed(value),
+            false => cell.rule.recoded(value, self.charset, counts)?,
+        };
         cell.rule.text_value(
-            value,
+            &recoded,
             self.inference,
             &self.encoder,
             packet.text_mut(),
@@ -210,6 +245,8 @@ fn treatment(target: &RowTarget, column: &OutputColumn, is_same_dialect: bool) -
         .target
         .is_some_and(|t| matches!(t, MysqlType::Bit(_)) || !(t.is_character() || t.is_binary()));
     let has_rules = is_number
+        || (column.target.is_some_and(MysqlType::is_binary)
+            && target.policy.binary != BinaryForm::Escape)
         || (column.target.is_none() && target.inference != Inference::Off)
         || !target.policy.null_text.is_empty();
     if !is_same_dialect || has_rules {
@@ -313,6 +350,8 @@ pub struct TextRows<'p> {
     records: Records<'p>,
     fields: Fields,
     scratch: Vec<u8>,
+    /// Whether all of the block is valid in its character set.
+    is_valid: bool,
 }
 
 impl TextRows<'_> {
@@ -371,7 +410,7 @@ impl TextRows<'_> {
         let plan = self.plan;
         let bytes = self.block.get(record.range()).unwrap_or_default();
         // Qserv's server cuts rows at every raw LF, quoted or not, so such a field is rewritten.
-        let may_copy = !record.has_inner_line_ends();
+        let may_copy = self.is_valid && !record.has_inner_line_ends();
         if plan.copies_records.is_none() {
             let cells = Cells {
                 fields: &self.fields,
@@ -399,7 +438,7 @@ impl TextRows<'_> {
         match &plan.routing {
             Some(routing) => self.route(routing, packet),
             None => {
-                packet.text_mut().push_short(plan.line_end);
+                packet.text_mut().push_short(plan.layout.end);
                 packet.end_row();
                 Ok(())
             }

@@ -158,6 +158,12 @@ impl MysqlType {
         )
     }
 
+    /// Says whether text for such a column is read as a number, bits, a date or a time.
+    pub fn reads_text(self) -> bool {
+        !(self.is_character() || self.is_binary() || self == Self::Other)
+            || matches!(self, Self::Bit(_))
+    }
+
     /// Says whether the type holds bytes without a character set.
     pub fn is_binary(self) -> bool {
         matches!(

@@ -17,6 +17,8 @@ pub enum ColumnContent {
     Input,
     /// NULL: the server computes the column.
     Placeholder,
+    /// The same value in all rows.
+    Constant,
     /// The number of the chunk.
     Chunk,
     /// The number of the sub-chunk.
@@ -45,6 +47,8 @@ pub struct OutputChoice<'a> {
     pub schema: Option<&'a TableSchema>,
     /// Columns that the user leaves out.
     pub exclude: &'a [String],
+    /// Columns that hold the same value in all rows, and the values.
+    pub constants: &'a [(String, String)],
     /// Names of the chunk and sub-chunk columns, for partitioned outputs.
     pub chunk_columns: Option<(&'a str, &'a str)>,
 }
@@ -61,8 +65,27 @@ impl OutputChoice<'_> {
         let mut names: Vec<String> = match (self.columns, self.schema) {
             (Some(names), _) => names.to_vec(),
             (None, Some(schema)) => schema.columns.iter().map(|c| c.name.clone()).collect(),
-            (None, None) => input.to_vec(),
+            (None, None) => {
+                let constants = self.constants.iter().map(|(name, _)| name);
+                input.iter().chain(constants).cloned().collect()
+            }
         };
+        if let Some((name, _)) = self.constants.iter().find(|(name, _)| input.contains(name)) {
+            return Err(Error::usage(format!(
+                "column {name} is to be constant, but the input has one of that name"
+            ))
+            .hint("give one of them another name, such as --rename OLD=NEW"));
+        }
+        if let Some((name, _)) = self
+            .constants
+            .iter()
+            .find(|(name, _)| !names.contains(name))
+        {
+            return Err(Error::usage(format!(
+                "the constant column {name} is not among the columns to write"
+            ))
+            .hint("add it to --columns or to the schema"));
+        }
         names.retain(|name| !self.exclude.contains(name) && !self.comes_later(name, input));
         if let Some((chunk, sub_chunk)) = self.chunk_columns {
             for id in [chunk, sub_chunk] {
@@ -99,12 +122,16 @@ impl OutputChoice<'_> {
             Some((chunk, _)) if name.eq_ignore_ascii_case(chunk) => ColumnContent::Chunk,
             Some((_, sub_chunk)) if name.eq_ignore_ascii_case(sub_chunk) => ColumnContent::SubChunk,
             _ if definition.is_some_and(|d| d.is_generated) => ColumnContent::Placeholder,
+            _ if self.constants.iter().any(|(constant, _)| *constant == name) => {
+                ColumnContent::Constant
+            }
             _ => ColumnContent::Input,
         };
         Ok(OutputColumn {
             content,
             target: definition.map(|d| d.mysql_type),
-            is_not_null: definition.is_some_and(|d| d.is_not_null),
+            is_not_null: content != ColumnContent::Placeholder
+                && definition.is_some_and(|d| d.is_not_null),
             name,
         })
     }
@@ -154,7 +181,7 @@ pub fn row_steps(columns: &[OutputColumn]) -> (Vec<RowStep>, Vec<SlotText>) {
         let part = match column.content {
             ColumnContent::Chunk => SlotPart::Chunk,
             ColumnContent::SubChunk => SlotPart::SubChunk,
-            ColumnContent::Input | ColumnContent::Placeholder => {
+            ColumnContent::Input | ColumnContent::Placeholder | ColumnContent::Constant => {
                 if number > 0 {
                     steps.push(RowStep::Delimiter);
                 }
@@ -189,6 +216,7 @@ mod tests {
             columns: None,
             schema,
             exclude: &[],
+            constants: &[],
             chunk_columns: Some(("chunkId", "subChunkId")),
         }
     }

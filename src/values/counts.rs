@@ -1,4 +1,4 @@
-//! How often each rule changed a value, per column.
+//! How often each rule changed a value, per column, and how often MariaDB will.
 
 use std::collections::BTreeMap;
 
@@ -22,11 +22,29 @@ pub enum RuleName {
     Fraction,
     /// A double near the limit of FLOAT, or `f32::MAX`, written so that MariaDB takes it.
     FloatLimit,
+    /// A value outside the target's range, written as its limit or as NULL.
+    Overflow,
+    /// A text or binary value cut to the target's length.
+    Truncate,
+    /// A time zone that was dropped: the time is written in UTC.
+    Zone,
+    /// The number 0 or 1 written as the byte that BIT takes.
+    Bit,
+    /// A text with bytes that its character set does not have, which were replaced.
+    InvalidText,
+    /// WKB that got its SRID.
+    Srid,
+    /// Minus zero: MariaDB stores plus zero.
+    NegativeZero,
+    /// A text with blanks at its end: a CHAR column drops them.
+    TrailingBlanks,
+    /// Bytes shorter than the BINARY column: MariaDB fills them up with zeros.
+    ZeroPadded,
 }
 
 impl RuleName {
     /// All rules, in report order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 16] = [
         Self::Bool,
         Self::Inf,
         Self::Nan,
@@ -34,6 +52,15 @@ impl RuleName {
         Self::Missing,
         Self::Fraction,
         Self::FloatLimit,
+        Self::Overflow,
+        Self::Truncate,
+        Self::Zone,
+        Self::Bit,
+        Self::InvalidText,
+        Self::Srid,
+        Self::NegativeZero,
+        Self::TrailingBlanks,
+        Self::ZeroPadded,
     ];
 
     /// Returns the name used in reports.
@@ -46,6 +73,15 @@ impl RuleName {
             Self::Missing => "missing",
             Self::Fraction => "fraction",
             Self::FloatLimit => "float_limit",
+            Self::Overflow => "overflow",
+            Self::Truncate => "truncate",
+            Self::Zone => "zone",
+            Self::Bit => "bit",
+            Self::InvalidText => "invalid_text",
+            Self::Srid => "srid",
+            Self::NegativeZero => "negative_zero",
+            Self::TrailingBlanks => "trailing_blanks",
+            Self::ZeroPadded => "zero_padded",
         }
     }
 }

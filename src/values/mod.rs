@@ -3,18 +3,32 @@
 //! The rules are compiled once per column ([`ColumnRule`]) and then applied by the Arrow encoders
 //! (`convert`) and by the text rules (`sanitize`), so that both give the same bytes.
 
+mod bytes;
+mod calendar;
 mod charset;
 mod counts;
+mod decimal;
+mod fault;
 mod float;
+mod geometry;
+mod number;
 mod policy;
 mod rule;
+mod temporal;
+mod temporal_text;
 mod text_buffer;
 mod text_rule;
 
-pub use charset::{Charset, Unmappable};
+pub use charset::{Charset, Recoded, Unmappable};
 pub use counts::{RuleCounts, RuleName};
+pub use decimal::{Fit, Number};
+pub use fault::CellFault;
 pub use float::{DOUBLE_LIMIT, FLOAT_LIMIT, f32_as_written, write_f32, write_f64};
-pub use policy::{BoolPolicy, InfPolicy, NanPolicy, ValuePolicy};
-pub use rule::{CellFault, ColumnRule, FloatWidth, Special};
+pub use number::Special;
+pub use policy::{
+    BinaryForm, BoolPolicy, FractionPolicy, InfPolicy, InvalidTextPolicy, NanPolicy, NestedPolicy,
+    OverflowPolicy, TruncatePolicy, ValuePolicy,
+};
+pub use rule::{ColumnRule, FloatWidth};
 pub use text_buffer::TextBuffer;
 pub use text_rule::Inference;

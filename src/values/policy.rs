@@ -46,6 +46,93 @@ pub enum BoolPolicy {
     Keep,
 }
 
+/// What becomes of numbers, dates and times outside the range of the target type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum OverflowPolicy {
+    /// The run ends and names the value.
+    #[default]
+    Error,
+    /// The nearest value that the type has.
+    Clamp,
+    /// NULL; an error where the target is NOT NULL.
+    Null,
+}
+
+/// What becomes of texts and bytes longer than the target column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TruncatePolicy {
+    /// The run ends and names the value.
+    #[default]
+    Error,
+    /// What fits is kept, whole characters only.
+    Cut,
+}
+
+/// What becomes of digits behind the point that the target column does not keep.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FractionPolicy {
+    /// They are left out.
+    Cut,
+    /// The value is rounded, halves away from zero.
+    Round,
+    /// The run ends and names the value.
+    Error,
+}
+
+/// What becomes of lists, structs and maps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NestedPolicy {
+    /// The column is refused before any work.
+    #[default]
+    Error,
+    /// They are written as JSON text.
+    Json,
+}
+
+/// How binary values are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BinaryForm {
+    /// The bytes themselves, escaped as the dialect wants.
+    #[default]
+    Escape,
+    /// Two hexadecimal digits a byte, as `UNHEX` takes them.
+    Hex,
+    /// Base64 with padding, as `FROM_BASE64` takes it.
+    B64,
+    /// A JSON array of numbers.
+    Array,
+}
+
+impl BinaryForm {
+    /// Returns the name used on the command line and by Qserv's ingest service.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Escape => "escape",
+            Self::Hex => "hex",
+            Self::B64 => "b64",
+            Self::Array => "array",
+        }
+    }
+}
+
+/// What becomes of text inputs that are not valid in their character set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InvalidTextPolicy {
+    /// The run ends and names the value.
+    #[default]
+    Error,
+    /// Each bad sequence becomes the replacement character, or `?` where there is none.
+    Replace,
+    /// The bytes stay as they are.
+    Keep,
+}
+
 /// All choices about values, the same for every command.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -56,8 +143,23 @@ pub struct ValuePolicy {
     pub inf: InfPolicy,
     /// What becomes of NaN.
     pub nan: NanPolicy,
+    /// What becomes of values outside the range of the target type.
+    pub overflow: OverflowPolicy,
+    /// What becomes of values longer than the target column.
+    pub truncate: TruncatePolicy,
+    /// What becomes of digits that the target does not keep; without it, those of times are cut,
+    /// and those of decimals are an error.
+    pub fraction: Option<FractionPolicy>,
+    /// What becomes of lists, structs and maps.
+    pub nested: NestedPolicy,
+    /// How binary values are written.
+    pub binary: BinaryForm,
+    /// Spatial reference that is put before the WKB of GEOMETRY columns.
+    pub srid: Option<u32>,
     /// Encoding of the bytes written.
     pub charset: Charset,
+    /// What becomes of text inputs that are not valid in their character set.
+    pub invalid_text: InvalidTextPolicy,
     /// Further spellings of NULL in text inputs.
     pub null_text: Vec<String>,
 }

@@ -4,7 +4,9 @@
 use serde::Serialize;
 
 use super::counts::{RuleCounts, RuleName};
-use super::rule::{CellFault, ColumnRule, FloatWidth, Special};
+use super::fault::CellFault;
+use super::number::{Special, not_whole};
+use super::rule::{ColumnRule, FloatWidth};
 use super::text_buffer::TextBuffer;
 use crate::dialect::Encoder;
 use crate::error::quote_value;
@@ -41,58 +43,87 @@ impl ColumnRule {
             return self.null(out);
         }
         match self.target() {
-            Some(MysqlType::Bit(_)) => match as_boolean(value).filter(|_| value.len() > 1) {
-                Some(flag) => {
-                    self.count(counts, RuleName::Bool, 1);
-                    // BIT takes raw bytes: the digit 1 would be the byte 0x31.
-                    self.bytes(&[u8::from(flag)], encoder, out)
-                }
-                None => self.bytes(value, encoder, out),
-            },
+            Some(MysqlType::Bit(bits)) => self.bit_text(value, bits, encoder, out, counts),
             Some(MysqlType::Date | MysqlType::Time(_) | MysqlType::DateTime(_)) => {
-                if value.is_empty() {
-                    return Err(self.unfit(value, "a date or time"));
-                }
-                // MariaDB knows no zones; UTC is meant.
-                self.bytes(value.strip_suffix(b"Z").unwrap_or(value), encoder, out)
+                self.temporal_text(value, encoder, out, counts)
             }
-            Some(MysqlType::Integer { .. }) => self.integer_text(value, out, counts),
+            Some(MysqlType::Integer { .. }) => self.integer_text(value, encoder, out, counts),
             Some(MysqlType::Float | MysqlType::Double | MysqlType::Decimal { .. }) => {
-                self.float_text(value, out, counts)
+                self.float_text(value, encoder, out, counts)
             }
             None if inference != Inference::Off => {
                 self.inferred_text(value, inference, encoder, out, counts)
             }
-            _ => self.bytes(value, encoder, out),
+            Some(target) if target.is_binary() => self.binary(value, encoder, out, counts),
+            _ => self.characters(value, encoder, out, counts),
+        }
+    }
+
+    /// Writes what a BIT column takes: its bytes, or a number or boolean that is meant for it.
+    fn bit_text(
+        &self,
+        value: &[u8],
+        bits: u8,
+        encoder: &Encoder,
+        out: &mut TextBuffer,
+        counts: &mut RuleCounts,
+    ) -> Result<(), CellFault> {
+        let raw = value
+            .iter()
+            .try_fold(0u64, |number, byte| {
+                Some(number.checked_mul(256)? + u64::from(*byte))
+            })
+            .filter(|number| bits >= 64 || *number >> bits == 0);
+        if raw.is_some() && !value.is_empty() {
+            return self.encode_binary(value, encoder, out);
+        }
+        let number = ascii(value).and_then(|text| text.trim().parse::<i128>().ok());
+        match number.or_else(|| as_boolean(value).map(i128::from)) {
+            Some(number) => self.bit(number, encoder, out, counts),
+            None => Err(self.unfit(
+                value,
+                &format!("{bits} bits: bytes, a number, true or false"),
+            )),
         }
     }
 
     fn integer_text(
         &self,
         value: &[u8],
+        encoder: &Encoder,
         out: &mut TextBuffer,
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
-        if let Some(whole) = ascii(value).and_then(|text| text.parse::<i128>().ok()) {
-            self.check_integer(whole)?;
-            out.extend(value);
+        if let Some(whole) = ascii(value).and_then(|text| text.trim().parse::<i128>().ok()) {
+            if !self.holds_integers(whole, whole) {
+                return self.integer_overflow(whole, out, counts);
+            }
+            out.extend(value.trim_ascii());
             return Ok(());
         }
         if let Some(flag) = as_boolean(value) {
             self.count(counts, RuleName::Bool, u64::from(self.changes_booleans()));
-            self.boolean(flag, out);
-            return Ok(());
+            return self.boolean(flag, encoder, out, counts);
         }
         match as_number(value) {
             Some(number) if number.is_finite() => {
                 if number.fract() != 0.0 {
-                    return Err(self.unfit(value, "a whole number"));
+                    return Err(not_whole(quote_value(value)));
                 }
-                self.check_integer(number as i128)?;
+                let whole = number as i128;
+                if !self.holds_integers(whole, whole) {
+                    return self.integer_overflow(whole, out, counts);
+                }
                 out.extend(value.trim_ascii());
                 Ok(())
             }
-            Some(number) => self.special(Special::of(number), FloatWidth::Double, out, counts),
+            Some(number) if as_special(value).is_some() => {
+                self.special(Special::of(number), FloatWidth::Double, out, counts)
+            }
+            Some(number) => {
+                let whole = number as i128; // saturates, which is out of every range
+                self.integer_overflow(whole, out, counts)
+            }
             None => Err(self.unfit(value, "a whole number")),
         }
     }
@@ -100,33 +131,54 @@ impl ColumnRule {
     fn float_text(
         &self,
         value: &[u8],
+        encoder: &Encoder,
         out: &mut TextBuffer,
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
         let Some(number) = as_number(value) else {
             if let Some(flag) = as_boolean(value) {
                 self.count(counts, RuleName::Bool, u64::from(self.changes_booleans()));
-                self.boolean(flag, out);
-                return Ok(());
+                return self.boolean(flag, encoder, out, counts);
             }
             return Err(self.unfit(value, "a number"));
         };
-        if !number.is_finite() {
-            if as_special(value).is_none() {
-                // Such as 1e400: digits, but beyond every double.
-                return Err(self.unfit(value, "a number in the range of the type"));
-            }
+        if !number.is_finite() && as_special(value).is_some() {
             return self.special(Special::of(number), FloatWidth::Double, out, counts);
         }
-        if self.target() == Some(MysqlType::Float) && number.abs() > f64::from(f32::MAX) {
-            if number.abs() as f32 == f32::MAX {
-                // The shortest text of f32::MAX reads as a double just above it.
-                return self.single(number as f32, out, counts);
+        let text = value.trim_ascii();
+        match self.target() {
+            Some(MysqlType::Decimal { .. }) => return self.decimal_digits(text, out, counts),
+            Some(MysqlType::Float) if number.abs() > f64::from(f32::MAX) => {
+                if number.abs() as f32 == f32::MAX {
+                    // The shortest text of f32::MAX reads as a double just above it.
+                    return self.single(number as f32, out, counts);
+                }
+                return self.float_overflow(value, number, out, counts);
             }
-            return Err(self.unfit(value, "a number in the range of FLOAT"));
+            // Such as 1e400: digits, but beyond every double.
+            _ if number.is_infinite() => return self.float_overflow(value, number, out, counts),
+            _ => {}
         }
-        out.extend(value.trim_ascii());
+        if number == 0.0 && number.is_sign_negative() {
+            self.count(counts, RuleName::NegativeZero, 1);
+        }
+        out.extend(text);
         Ok(())
+    }
+
+    fn float_overflow(
+        &self,
+        value: &[u8],
+        number: f64,
+        out: &mut TextBuffer,
+        counts: &mut RuleCounts,
+    ) -> Result<(), CellFault> {
+        let name = self
+            .target()
+            .map_or_else(String::new, |target| target.to_string());
+        let fault = CellFault::found(quote_value(value), format!(", too large for {name}"));
+        let limit = |out: &mut TextBuffer| self.limit(number < 0.0, FloatWidth::Double, out);
+        self.overflow(fault, limit, out, counts)
     }
 
     fn inferred_text(
@@ -142,11 +194,10 @@ impl ColumnRule {
             && let Some(flag) = as_boolean(value)
         {
             self.count(counts, RuleName::Bool, u64::from(self.changes_booleans()));
-            self.boolean(flag, out);
-            return Ok(());
+            return self.boolean(flag, encoder, out, counts);
         }
         match (as_special(value), inference) {
-            (None, _) => self.bytes(value, encoder, out),
+            (None, _) => self.characters(value, encoder, out, counts),
             (Some(Special::Nan), _) => self.special(Special::Nan, FloatWidth::Double, out, counts),
             (Some(special), Inference::Assume(width)) => self.special(special, width, out, counts),
             (Some(_), _) => Err(CellFault::found(
@@ -155,12 +206,6 @@ impl ColumnRule {
             )
             .with_hint("name the type with --schema, or say --assume-float double|float")),
         }
-    }
-
-    fn unfit(&self, value: &[u8], expected: &str) -> CellFault {
-        let hint = "if an empty field means NULL, say so with --null-text ''";
-        CellFault::found(quote_value(value), format!(", expected {expected}"))
-            .with_hint(value.is_empty().then_some(hint))
     }
 }
 
@@ -243,6 +288,8 @@ mod tests {
         "INT" "1.5" => None;
         "INT" "1e3" => Some("1e3");
         "INT" "" => None;
+        "INT" "3000000000" => None;
+        "INT" "1e400" => None;
         "DOUBLE" "Infinity" => Some("1.7976931348623157E+308");
         "DOUBLE" "NaN" => Some("\\N");
         "DOUBLE" "1.50" => Some("1.50");
@@ -254,11 +301,69 @@ mod tests {
         "INT" " 5\n" => Some("5");
         "DOUBLE" "1.5\t" => Some("1.5");
         "DECIMAL(5,2)" "-inf" => Some("-999.99");
+        "DECIMAL(5,2)" "1.5e2" => Some("150");
+        "DECIMAL(5,2)" "1.234" => None;
+        "DECIMAL(5,2)" "+1.230" => Some("1.23");
         "BIT(1)" "true" => Some("\u{1}");
-        "DATETIME" "2026-11-21T12:00:00Z" => Some("2026-11-21T12:00:00");
+        "BIT(1)" "1" => Some("\u{1}");
+        "BIT(1)" "2" => None;
+        "BIT(8)" "1" => Some("1");
+        "BIT(8)" "255" => Some("\u{fffd}");
+        "DATETIME" "2026-11-21T12:00:00Z" => Some("2026-11-21 12:00:00");
+        "DATETIME" "2026-11-21T12:00:00+01:00" => Some("2026-11-21 11:00:00");
+        "DATETIME" "2026-11-21T12:00:00" => Some("2026-11-21T12:00:00");
+        "DATETIME" "2026-11-21 12:00:00.25" => Some("2026-11-21 12:00:00");
+        "DATETIME(3)" "2026-11-21 12:00:00.25" => Some("2026-11-21 12:00:00.25");
+        "DATETIME(3)" "2026-11-21 12:00:00.250000000" => Some("2026-11-21 12:00:00.250");
+        "DATE" "2026-11-21" => Some("2026-11-21");
+        "DATE" "2026-11-21 00:00:00" => Some("2026-11-21");
+        "DATE" "2026-11-21 12:00:00" => None;
+        "DATE" "2026-02-30" => None;
+        "DATE" "0000-00-00" => Some("0000-00-00");
+        "TIME" "-12:00:00" => Some("-12:00:00");
+        "TIME" "839:00:00" => None;
         "DATE" "" => None;
         "CHAR(3)" "inf" => Some("inf");
         "CHAR(3)" "true" => None;
+    }
+
+    #[test]
+    fn what_does_not_fit_is_clamped_or_null_when_asked_for() {
+        use crate::values::{FractionPolicy, OverflowPolicy};
+        for (target, value, clamped) in [
+            ("TINYINT", "300", "127"),
+            ("TINYINT UNSIGNED", "-1", "0"),
+            ("BIGINT", "-1e30", "-9223372036854775808"),
+            ("FLOAT", "-1e39", "-3.4028234E+38"),
+            ("DOUBLE", "1e400", "1.7976931348623157E+308"),
+            ("DECIMAL(4,2)", "100", "99.99"),
+            ("BIT(3)", "300", "\u{7}"),
+            ("TIME", "-900:00:00", "-838:59:59"),
+        ] {
+            for (overflow, expected) in [
+                (OverflowPolicy::Clamp, clamped),
+                (OverflowPolicy::Null, "\\N"),
+            ] {
+                let policy = ValuePolicy {
+                    overflow,
+                    fraction: Some(FractionPolicy::Round),
+                    ..ValuePolicy::default()
+                };
+                let encoder = crate::dialect::Dialect::qserv().encoder();
+                let rule = ColumnRule::new(0, MysqlType::parse(target), false, &policy, b"\\N");
+                let (mut out, mut counts) = (TextBuffer::default(), RuleCounts::default());
+                let bytes = value.as_bytes();
+                rule.text_value(bytes, Inference::Off, &encoder, &mut out, &mut counts)
+                    .unwrap();
+                assert_eq!(
+                    String::from_utf8_lossy(out.as_slice()),
+                    expected,
+                    "{target}"
+                );
+                let counted = counts.named(&["c".to_owned()]);
+                assert_eq!(counted["c"]["overflow"], 1, "{target}");
+            }
+        }
     }
 
     texts! {

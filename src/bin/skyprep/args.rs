@@ -280,6 +280,10 @@ pub struct TextInArgs {
     /// How text inputs spell NULL [default: the dialect's]
     #[arg(long, value_name = "TEXT")]
     pub in_null: Option<String>,
+    /// Encoding of text inputs: latin1 (windows-1252), utf8mb4 or binary [default: that of the
+    /// output]
+    #[arg(long, value_name = "NAME", value_parser = ["latin1", "utf8mb4", "binary"])]
+    pub in_charset: Option<String>,
     /// The first line of each text input names the columns
     #[arg(long)]
     pub in_header: bool,
@@ -334,6 +338,30 @@ pub struct ValueArgs {
     /// NaN: null, zero, error or keep [default: null; an error where the column is NOT NULL]
     #[arg(long, value_name = "RULE", value_parser = ["null", "zero", "error", "keep"])]
     pub nan: Option<String>,
+    /// Numbers, dates and times outside the range of the column: error, clamp (to the nearest that
+    /// it has) or null [default: error]
+    #[arg(long, value_name = "RULE", value_parser = ["error", "clamp", "null"])]
+    pub overflow: Option<String>,
+    /// Texts and bytes longer than the column: error or cut [default: error]
+    #[arg(long, value_name = "RULE", value_parser = ["error", "cut"])]
+    pub truncate: Option<String>,
+    /// Digits behind the point that the column does not keep: cut, round or error [default: cut
+    /// for seconds, error for decimals]
+    #[arg(long, value_name = "RULE", value_parser = ["cut", "round", "error"])]
+    pub fraction: Option<String>,
+    /// Lists, structs and maps: error, or json (as JSON text) [default: error]
+    #[arg(long, value_name = "RULE", value_parser = ["error", "json"])]
+    pub nested: Option<String>,
+    /// Binary values: escape (the bytes as LOAD DATA takes them), hex, b64 or array (of numbers)
+    /// [default: escape]
+    #[arg(long, value_name = "FORM", value_parser = ["escape", "hex", "b64", "array"])]
+    pub binary: Option<String>,
+    /// Spatial reference to put before the WKB of GEOMETRY columns
+    #[arg(long, value_name = "N")]
+    pub srid: Option<u32>,
+    /// Text that is not valid in its character set: error, replace or keep [default: error]
+    #[arg(long, value_name = "RULE", value_parser = ["error", "replace", "keep"])]
+    pub invalid_text: Option<String>,
     /// A further spelling of NULL in text values; may be repeated
     #[arg(long, value_name = "TEXT")]
     pub null_text: Vec<String>,
@@ -371,6 +399,9 @@ pub struct ColumnArgs {
     /// Rename a column; may be repeated
     #[arg(long, value_name = "OLD=NEW")]
     pub rename: Vec<String>,
+    /// A column that holds the same value in all rows; may be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub constant: Vec<String>,
     /// Columns to leave out, separated by commas
     #[arg(long, value_name = "A,B")]
     pub exclude: Option<String>,

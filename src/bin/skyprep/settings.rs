@@ -14,7 +14,8 @@ use skyprep::report::add_digests;
 use skyprep::schema::{CHUNK_COLUMN, SUB_CHUNK_COLUMN, TableSchema};
 use skyprep::source::{Input, InputFormat, InputList, InputName};
 use skyprep::values::{
-    BoolPolicy, Charset, FloatWidth, InfPolicy, Inference, NanPolicy, ValuePolicy,
+    BinaryForm, BoolPolicy, Charset, FloatWidth, FractionPolicy, InfPolicy, Inference,
+    InvalidTextPolicy, NanPolicy, NestedPolicy, OverflowPolicy, TruncatePolicy, ValuePolicy,
 };
 
 use crate::args::{
@@ -127,6 +128,7 @@ pub fn text_input(
     let schema = schema.map(|s| s.columns.iter().map(|column| column.name.clone()).collect());
     Ok(Arc::new(TextInput {
         dialect,
+        charset: args.in_charset.as_deref().and_then(Charset::from_name),
         names: TextNames {
             fields,
             schema,
@@ -204,6 +206,37 @@ fn policy(args: &ValueArgs) -> ValuePolicy {
             Some("keep") => NanPolicy::Keep,
             _ => NanPolicy::Null,
         },
+        overflow: match args.overflow.as_deref() {
+            Some("clamp") => OverflowPolicy::Clamp,
+            Some("null") => OverflowPolicy::Null,
+            _ => OverflowPolicy::Error,
+        },
+        truncate: match args.truncate.as_deref() {
+            Some("cut") => TruncatePolicy::Cut,
+            _ => TruncatePolicy::Error,
+        },
+        fraction: match args.fraction.as_deref() {
+            Some("cut") => Some(FractionPolicy::Cut),
+            Some("round") => Some(FractionPolicy::Round),
+            Some("error") => Some(FractionPolicy::Error),
+            _ => None,
+        },
+        nested: match args.nested.as_deref() {
+            Some("json") => NestedPolicy::Json,
+            _ => NestedPolicy::Error,
+        },
+        binary: match args.binary.as_deref() {
+            Some("hex") => BinaryForm::Hex,
+            Some("b64") => BinaryForm::B64,
+            Some("array") => BinaryForm::Array,
+            _ => BinaryForm::Escape,
+        },
+        invalid_text: match args.invalid_text.as_deref() {
+            Some("replace") => InvalidTextPolicy::Replace,
+            Some("keep") => InvalidTextPolicy::Keep,
+            _ => InvalidTextPolicy::Error,
+        },
+        srid: args.srid,
         charset: charset(args.charset.as_deref()),
         null_text: args.null_text.clone(),
     }
@@ -228,6 +261,15 @@ fn choose_columns(args: &ColumnArgs, target: &mut RowTarget) -> Result<()> {
     }
     if let Some(names) = &args.exclude {
         target.exclude = name_list("--exclude", names)?;
+    }
+    for pair in &args.constant {
+        let Some((name, value)) = pair.split_once('=').filter(|(name, _)| !name.is_empty()) else {
+            return Err(Error::usage(format!("--constant {pair}: expected NAME=VALUE")).into());
+        };
+        if target.constants.iter().any(|(known, _)| known == name) {
+            return Err(Error::usage(format!("--constant {name} is given twice")).into());
+        }
+        target.constants.push((name.to_owned(), value.to_owned()));
     }
     let mut rename = BTreeMap::new();
     for pair in &args.rename {
