@@ -63,7 +63,9 @@ impl RowPlan {
             let source = match root {
                 Some(root) => {
                     let data_type = schema.field(root).data_type();
-                    typed.target = typed.target.or_else(|| mysql_type_of(data_type));
+                    if typed.target.is_none() && !target.policy.reference_style {
+                        typed.target = mysql_type_of(data_type);
+                    }
                     let source =
                         CellSource::of(&column.name, data_type, typed.target, &target.policy)?;
                     Some((root, source))

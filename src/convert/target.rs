@@ -11,7 +11,7 @@ use crate::error::{Error, Place, Result};
 use crate::exchange::Packet;
 use crate::partition::geometry::{Chunker, PositionFault};
 use crate::partition::{OverlapRule, RaRule, Router};
-use crate::schema::{ColumnContent, OutputChoice, OutputColumn, TableKind, TableSchema};
+use crate::schema::{ColumnContent, MysqlType, OutputChoice, OutputColumn, TableKind, TableSchema};
 use crate::values::{CellFault, ColumnRule, Inference, RuleCounts, TextBuffer, ValuePolicy};
 
 /// How the rows of one output are made.
@@ -41,6 +41,8 @@ pub struct RowTarget {
     pub schema: Option<TableSchema>,
     /// Where rows go, for partitioned outputs.
     pub routing: Option<Routing>,
+    /// Bytes that a file has at most, for outputs that are not partitioned.
+    pub split: Option<u64>,
 }
 
 /// What rows look like.
@@ -52,6 +54,13 @@ pub enum TextForm {
     Lines,
     /// JSON arrays, as Qserv's ingest service takes them in the body of a request.
     JsonRows,
+    /// As sph-parq2csv writes it: nothing is escaped.
+    Bare,
+    /// As sph-parq2csv writes it with `--csv-quote-fields`; `escapes` where that would be spoilt.
+    Quoted {
+        /// Whether values are escaped for MariaDB.
+        escapes: bool,
+    },
 }
 
 /// What stands around the values of a row.
@@ -187,6 +196,7 @@ impl RowTarget {
             rename: BTreeMap::new(),
             schema: None,
             routing: None,
+            split: None,
         }
     }
 
@@ -203,6 +213,7 @@ impl RowTarget {
             "optional": self.optional,
             "constants": self.constants,
             "rename": self.rename,
+            "split": self.split,
             "schema": self.schema.as_ref().map(|schema| &schema.columns),
             "id": routing.map(|routing| &routing.key),
             "ra": routing.map(|routing| &routing.ra),
@@ -233,14 +244,23 @@ impl RowTarget {
             return Err(missing(name, &renamed));
         }
         let routing = self.routing.as_ref();
-        OutputChoice {
+        let columns = OutputChoice {
             columns: self.columns.as_deref(),
             schema: self.schema.as_ref(),
             exclude: &self.exclude,
             constants: &self.constants,
             chunk_columns: routing.map(|r| (r.chunk_column.as_str(), r.sub_chunk_column.as_str())),
         }
-        .resolve(&renamed)
+        .resolve(&renamed)?;
+        let is_geometry = |column: &&OutputColumn| column.target == Some(MysqlType::Geometry);
+        match columns.iter().find(is_geometry) {
+            Some(column) if self.form == TextForm::JsonRows => Err(Error::usage(format!(
+                "column {}: the ingest service takes no GEOMETRY as JSON",
+                column.name
+            ))
+            .hint("send the table as text, or leave the column out")),
+            _ => Ok(columns),
+        }
     }
 
     /// Refuses an input with columns that the first input did not have, where nobody said which
@@ -332,22 +352,24 @@ impl RowTarget {
         match self.form {
             TextForm::Lines => self.dialect.encoder(),
             TextForm::JsonRows => Encoder::json_rows(),
+            TextForm::Bare => Encoder::bare(),
+            TextForm::Quoted { escapes } => Encoder::all_quoted(escapes),
         }
     }
 
     /// Returns what stands around values.
     pub fn layout(&self) -> RowLayout {
-        match self.form {
-            TextForm::Lines => RowLayout {
-                start: b"",
-                delimiter: self.dialect.delimiter(),
-                end: self.dialect.line_terminator().as_bytes(),
-            },
-            TextForm::JsonRows => RowLayout {
-                start: b"[",
+        if self.form == TextForm::JsonRows {
+            return RowLayout {
+                start: b",\n[",
                 delimiter: b',',
-                end: b"],\n",
-            },
+                end: b"]",
+            };
+        }
+        RowLayout {
+            start: b"",
+            delimiter: self.dialect.delimiter(),
+            end: self.dialect.line_terminator().as_bytes(),
         }
     }
 

@@ -39,8 +39,18 @@ pub struct Encoder {
     escape: Option<u8>,
     null: Vec<u8>,
     line_terminator: LineTerminator,
-    /// Fields are JSON strings that hold text escaped for MariaDB.
-    is_json: bool,
+    form: Form,
+}
+
+/// What fields look like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    /// As the dialect says.
+    Dialect,
+    /// JSON strings that hold text escaped for MariaDB.
+    Json,
+    /// In quotes, whatever they hold, inner ones doubled.
+    Quoted,
 }
 
 impl Encoder {
@@ -56,13 +66,41 @@ impl Encoder {
             *code = 0;
         }
         encoder.null = br#""\\N""#.to_vec();
-        encoder.is_json = true;
+        encoder.form = Form::Json;
         encoder
     }
 
     /// Says whether fields are JSON.
     pub fn is_json(&self) -> bool {
-        self.is_json
+        self.form == Form::Json
+    }
+
+    /// Makes a writer as sph-parq2csv without quotes: TAB, NULL `\N`, no escapes.
+    ///
+    /// What it can't write, or what MariaDB would not read back, is a fault.
+    pub fn bare() -> Self {
+        let mut encoder = Self::new(&Dialect::qserv());
+        encoder.escape = None;
+        for byte in [b'"', b'\\'] {
+            if let Some(code) = encoder.codes.get_mut(usize::from(byte)) {
+                *code = byte;
+            }
+        }
+        encoder
+    }
+
+    /// Makes a writer as sph-parq2csv with `--csv-quote-fields`: TAB, all values in quotes, NULL
+    /// `\N`. With `escapes`, what MariaDB would not read back is escaped.
+    pub fn all_quoted(escapes: bool) -> Self {
+        let mut encoder = Self::new(&Dialect::qserv());
+        if let Some(code) = encoder.codes.get_mut(usize::from(b'\t')) {
+            *code = 0;
+        }
+        if !escapes {
+            encoder.escape = None;
+        }
+        encoder.form = Form::Quoted;
+        encoder
     }
 
     /// Returns how NULL is written.
@@ -109,7 +147,7 @@ impl Encoder {
             escape: dialect.escape(),
             null: dialect.null().to_vec(),
             line_terminator: dialect.line_terminator(),
-            is_json: false,
+            form: Form::Dialect,
         }
     }
 
@@ -118,10 +156,17 @@ impl Encoder {
     /// # Errors
     /// When the dialect has no way to write the value; `out` is then as it was.
     pub fn encode_into(&self, value: &[u8], out: &mut Vec<u8>) -> Result<(), EncodeFault> {
-        if self.is_json {
-            let escaped = self.escaped(value);
-            let text = std::str::from_utf8(&escaped).map_err(|_| EncodeFault::NotUtf8)?;
-            return serde_json::to_writer(out, text).map_err(|_| EncodeFault::NotUtf8);
+        match self.form {
+            Form::Dialect => {}
+            Form::Json => {
+                let escaped = self.escaped(value);
+                let text = std::str::from_utf8(&escaped).map_err(|_| EncodeFault::NotUtf8)?;
+                return serde_json::to_writer(out, text).map_err(|_| EncodeFault::NotUtf8);
+            }
+            Form::Quoted => {
+                push_with_doubled_quotes(&self.escaped(value), b'"', out);
+                return Ok(());
+            }
         }
         match (self.escape, self.quote) {
             (Some(escape), quote) => self.encode_escaped(value, escape, quote, out),
@@ -150,19 +195,47 @@ impl Encoder {
     #[inline]
     #[must_use]
     pub fn is_plain(&self, value: &[u8]) -> bool {
-        if self.is_json {
+        if self.form != Form::Dialect {
             return false;
         }
         let is_null_word = value.len() == 4 && value.eq_ignore_ascii_case(b"NULL");
         self.first_coded(value).is_none() && !is_null_word && value != self.null
     }
 
-    /// Ends a field that begins at `start`: what JSON does not know as a whole number becomes a
-    /// string, for the ingest service prints other numbers with six digits behind the point.
+    /// Ends a field that begins at `start`, where not only texts are quoted.
+    ///
+    /// In JSON, what it does not know as a whole number becomes a string, for the ingest service
+    /// prints other numbers with six digits behind the point.
     #[inline]
     pub fn end_field(&self, start: usize, out: &mut TextBuffer) {
-        if self.is_json {
-            quote_unless_json(start, out);
+        if self.form != Form::Dialect {
+            self.quote_number(start, out);
+        }
+    }
+
+    #[cold]
+    fn quote_number(&self, start: usize, out: &mut TextBuffer) {
+        let field = out.as_slice().get(start..).unwrap_or_default();
+        let is_whole = match self.form {
+            Form::Json => matches!(field.first(), Some(b'"' | b'[')) || is_json_integer(field),
+            _ => field.first() == Some(&b'"') || field == self.null,
+        };
+        if !is_whole {
+            out.append_with(|bytes| {
+                bytes.insert(start, b'"');
+                bytes.push(b'"');
+            });
+        }
+    }
+
+    /// Returns what the user can do about a value that can't be written.
+    pub fn hint(&self) -> &'static str {
+        match (self.form, self.escape, self.quote) {
+            (Form::Dialect, None, None) => {
+                "choose a dialect with an escape character or a quote (sph-parq2csv: --fix, or \
+                 --csv-quote-fields)"
+            }
+            _ => "choose a dialect with an escape character or a quote",
         }
     }
 
@@ -245,18 +318,6 @@ impl Encoder {
     fn code(&self, byte: u8) -> u8 {
         self.codes[usize::from(byte)]
     }
-}
-
-#[cold]
-fn quote_unless_json(start: usize, out: &mut TextBuffer) {
-    let field = out.as_slice().get(start..).unwrap_or_default();
-    if matches!(field.first(), Some(b'"' | b'[')) || is_json_integer(field) {
-        return;
-    }
-    out.append_with(|bytes| {
-        bytes.insert(start, b'"');
-        bytes.push(b'"');
-    });
 }
 
 fn is_json_integer(text: &[u8]) -> bool {
@@ -391,4 +452,63 @@ mod tests {
         b"NULL",
         Err(EncodeFault::LooksLikeNull)
     );
+
+    #[test]
+    fn json_fields_are_escaped_for_mariadb_first() {
+        let encoder = Encoder::json_rows();
+        let mut out = TextBuffer::with_capacity(64);
+        out.append_with(|bytes| encoder.encode_into(b"a\"b\\,\n\xc3\xa9", bytes))
+            .unwrap();
+        assert_eq!(
+            String::from_utf8_lossy(out.as_slice()),
+            r#""a\\\"b\\\\,\\né""#
+        );
+        for (number, expected) in [
+            ("1.5", "\"1.5\""),
+            ("-7", "-7"),
+            ("007", "\"007\""),
+            ("", "\"\""),
+        ] {
+            let start = out.len();
+            out.extend(number.as_bytes());
+            encoder.end_field(start, &mut out);
+            assert_eq!(&out.as_slice()[start..], expected.as_bytes());
+        }
+        assert_eq!(encoder.null(), br#""\\N""#);
+        let not_utf8 = out.append_with(|bytes| encoder.encode_into(b"\xff", bytes));
+        assert_eq!(not_utf8, Err(EncodeFault::NotUtf8));
+    }
+
+    #[test]
+    fn all_is_quoted_but_null() {
+        for (escapes, expected) in [
+            (false, "\"a\"\"b\\\t\"\\N\"5\""),
+            (true, "\"a\"\"b\\\\\t\"\\N\"5\""),
+        ] {
+            let encoder = Encoder::all_quoted(escapes);
+            let mut out = TextBuffer::with_capacity(64);
+            out.append_with(|bytes| encoder.encode_into(b"a\"b\\\t", bytes))
+                .unwrap();
+            for field in [&b"\\N"[..], b"5"] {
+                let start = out.len();
+                out.extend(field);
+                encoder.end_field(start, &mut out);
+            }
+            assert_eq!(String::from_utf8_lossy(out.as_slice()), expected);
+        }
+    }
+
+    #[test]
+    fn what_can_only_be_spoilt_is_a_fault() {
+        let encoder = Encoder::bare();
+        let mut out = Vec::new();
+        for value in ["a\tb", "a\nb", "a\"b", "a\\b", "\\N"] {
+            assert!(
+                encoder.encode_into(value.as_bytes(), &mut out).is_err(),
+                "{value}"
+            );
+        }
+        encoder.encode_into(b"NULL, 'x'", &mut out).unwrap();
+        assert_eq!(out, b"NULL, 'x'");
+    }
 }

@@ -34,7 +34,7 @@ pub use merge::CountSink;
 pub use packet::{Overlap, Packet, PacketShape, SlotPart, SlotText};
 pub use progress::{Mark, OutputCounts, PiecePosition};
 pub use room::check_room;
-pub use stream_sink::StreamSink;
+pub use stream_sink::{FileFrame, Parts, StreamSink};
 
 use crate::error::Result;
 

@@ -226,6 +226,11 @@ impl Packet {
         self.text.as_slice()
     }
 
+    /// Returns where each row ends in [`Self::text`].
+    pub fn row_ends(&self) -> &[u32] {
+        &self.row_ends
+    }
+
     /// Returns the dense chunk index of each row.
     pub fn chunks(&self) -> &[u32] {
         &self.chunks

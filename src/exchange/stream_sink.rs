@@ -1,4 +1,5 @@
-//! A sink that writes rows one after another: regular tables, `convert` and `sanitize`.
+//! A sink that writes rows one after another: regular tables, `convert` and `sanitize`; into one
+//! file, or into parts of limited size.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use super::digest::{FileDigest, FileState};
 use super::journal::{Journal, JournalPlace};
 use super::progress::Mark;
 use super::{Packet, RunEnd, Sink};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::publish::{append, crash_point, remove_optional};
 
 /// Bytes between two records in the journal, about: so much is done again after a kill.
@@ -26,6 +27,29 @@ struct State {
     out: Box<dyn Write + Send>,
     digest: FileDigest,
     keeper: Option<Keeper>,
+    frame: FileFrame,
+    parts: Option<Parts>,
+    /// Parts that are full.
+    full: Vec<FileDigest>,
+}
+
+/// What stands around the rows of a file.
+#[derive(Debug, Clone, Default)]
+pub struct FileFrame {
+    /// Before the first row.
+    pub start: Vec<u8>,
+    /// Behind the last row.
+    pub end: &'static [u8],
+    /// Each row begins with a byte that separates it from the one before.
+    pub rows_begin_with_separator: bool,
+}
+
+/// How a stream is cut into files.
+pub struct Parts {
+    /// Bytes that a file has at most.
+    pub limit: u64,
+    /// Opens file number so-and-so; the first, number 0, is open already.
+    pub open: Box<dyn FnMut(usize) -> Result<Box<dyn Write + Send>> + Send>,
 }
 
 /// Keeps the journal of a staged file.
@@ -51,6 +75,9 @@ impl StreamSink {
                 out,
                 digest: FileDigest::default(),
                 keeper: None,
+                frame: FileFrame::default(),
+                parts: None,
+                full: Vec::new(),
             }),
         }
     }
@@ -93,6 +120,9 @@ impl StreamSink {
             out: Box::new(append(staged)?),
             digest,
             keeper: Some(keeper),
+            frame: FileFrame::default(),
+            parts: None,
+            full: Vec::new(),
         };
         let sink = Self {
             name,
@@ -101,34 +131,109 @@ impl StreamSink {
         Ok((sink, mark))
     }
 
-    /// Writes the line that names the columns, before any row.
+    /// Puts `frame` around the rows of each file; what stands before the first row is written now,
+    /// unless an earlier run has done that.
     ///
     /// # Errors
     /// The stream can't be written.
-    pub fn write_header(&self, line: &[u8]) -> Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state
-            .out
-            .write_all(line)
-            .map_err(|error| Error::writing(&self.name, error))?;
-        state.digest.update(line);
-        Ok(())
+    pub fn framed(self, frame: FileFrame, parts: Option<Parts>) -> Result<Self> {
+        {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.frame = frame;
+            state.parts = parts;
+            if state.digest.bytes() == 0 {
+                state.begin(&self.name)?;
+            }
+        }
+        Ok(self)
     }
 
-    /// Flushes the stream, closes it, and returns what went through.
+    /// Flushes the stream, closes it, and returns what went through: of each part.
     ///
     /// # Errors
     /// The last bytes can't be written.
-    pub fn finish(self) -> Result<FileDigest> {
+    pub fn finish(self) -> Result<Vec<FileDigest>> {
         let mut state = self
             .state
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        state
-            .out
+        state.end(&self.name)?;
+        let mut parts = state.full;
+        parts.push(state.digest);
+        Ok(parts)
+    }
+}
+
+impl State {
+    fn write(&mut self, bytes: &[u8], name: &Path) -> Result<()> {
+        let written = self.out.write_all(bytes);
+        written.map_err(|error| Error::writing(name, error))?;
+        self.digest.update(bytes);
+        Ok(())
+    }
+
+    fn begin(&mut self, name: &Path) -> Result<()> {
+        let start = std::mem::take(&mut self.frame.start);
+        let written = self.write(&start, name);
+        self.frame.start = start;
+        written
+    }
+
+    fn end(&mut self, name: &Path) -> Result<()> {
+        self.write(self.frame.end, name)?;
+        self.out
             .flush()
-            .map_err(|error| Error::writing(&self.name, error))?;
-        Ok(state.digest)
+            .map_err(|error| Error::writing(name, error))
+    }
+
+    /// Writes whole rows, whose text this is, into the file that is open.
+    fn write_rows(&mut self, text: &[u8], rows: u64, name: &Path) -> Result<()> {
+        let is_first = self.digest.rows() == 0;
+        let separator = usize::from(is_first && self.frame.rows_begin_with_separator);
+        self.write(text.get(separator..).unwrap_or_default(), name)?;
+        self.digest.add_rows(rows);
+        Ok(())
+    }
+
+    /// Writes the rows of a packet into as many files as they need.
+    fn write_parts(&mut self, packet: &Packet, limit: u64, name: &Path) -> Result<()> {
+        let limit = limit.saturating_sub(self.frame.end.len() as u64);
+        let (mut start, mut from) = (0usize, 0usize);
+        let ends = packet.row_ends();
+        for (row, end) in ends.iter().enumerate() {
+            let (end, begin) = (
+                *end as usize,
+                row.checked_sub(1).map_or(0, |r| ends[r] as usize),
+            );
+            if self.digest.bytes() + (end - start) as u64 <= limit {
+                continue;
+            }
+            self.write_rows(&packet.text()[start..begin], (row - from) as u64, name)?;
+            (start, from) = (begin, row);
+            if self.digest.rows() > 0 {
+                self.next_part(name)?;
+            }
+            if self.digest.bytes() + (end - start) as u64 > limit {
+                let rows: u64 = self.full.iter().map(FileDigest::rows).sum();
+                let message = format!(
+                    "output row {} has {} bytes, too many for files of {limit} bytes",
+                    rows + 1,
+                    end - start
+                );
+                let error = Error::new(ErrorKind::DataRefused, message);
+                return Err(error.hint("allow larger files: --split-size"));
+            }
+        }
+        self.write_rows(&packet.text()[start..], (ends.len() - from) as u64, name)
+    }
+
+    fn next_part(&mut self, name: &Path) -> Result<()> {
+        self.end(name)?;
+        self.full.push(std::mem::take(&mut self.digest));
+        if let Some(parts) = &mut self.parts {
+            self.out = (parts.open)(self.full.len())?;
+        }
+        self.begin(name)
     }
 }
 
@@ -139,17 +244,14 @@ impl Sink for StreamSink {
 
     fn write_run(&self, packets: &[Packet], end: RunEnd<'_>) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State {
-            out,
-            digest,
-            keeper,
-        } = &mut *state;
-        for packet in packets {
-            let written = out.write_all(packet.text());
-            written.map_err(|error| Error::writing(&self.name, error))?;
-            digest.update(packet.text());
-            digest.add_rows(packet.rows() as u64);
+        let limit = state.parts.as_ref().map(|parts| parts.limit);
+        for packet in packets.iter().filter(|packet| packet.rows() > 0) {
+            match limit {
+                Some(limit) => state.write_parts(packet, limit, &self.name)?,
+                None => state.write_rows(packet.text(), packet.rows() as u64, &self.name)?,
+            }
         }
+        let State { digest, keeper, .. } = &mut *state;
         match (keeper, end.mark()) {
             (Some(keeper), Some(mark)) => keeper.record(mark, digest),
             _ => Ok(()),

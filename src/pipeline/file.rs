@@ -363,6 +363,7 @@ impl TableSection {
             invalid_text: self.invalid_text.unwrap_or_default(),
             charset: self.charset.unwrap_or_default(),
             null_text: self.null_text.clone(),
+            reference_style: false,
         }
     }
 }

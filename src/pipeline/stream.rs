@@ -7,9 +7,9 @@ use super::bad_inputs::{PassedOver, passed_over};
 use super::pass::{Events, Pass, PassInput, PassLimits, TargetCounts, shapes};
 use super::prepared::PreparedInputs;
 use super::table::TableReport;
-use crate::convert::RowTarget;
+use crate::convert::{RowTarget, TextForm};
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::exchange::{FileDigest, StreamSink, check_room};
+use crate::exchange::{FileDigest, FileFrame, StreamSink, check_room};
 use crate::schema::OutputColumn;
 use crate::schema::TableKind;
 
@@ -82,10 +82,7 @@ pub fn stream(
         .iter()
         .map(|column| column.name.clone())
         .collect();
-    let sink = StreamSink::new(name, out);
-    if target.dialect.has_header() {
-        sink.write_header(&header(target, inputs.columns(0))?)?;
-    }
+    let sink = StreamSink::new(name, out).framed(frame(target, inputs.columns(0))?, None)?;
     let pass = Pass {
         inputs: &inputs,
         targets: vec![target],
@@ -93,7 +90,7 @@ pub fn stream(
         starts: vec![None],
     };
     let counts = pass.run(limits, events)?.pop().unwrap_or_default();
-    let written = sink.finish()?;
+    let written = sink.finish()?.pop().unwrap_or_default();
     if written.rows() + counts.rejected != counts.rows_in {
         let message = format!(
             "{} rows came in, but {} were written and {} refused",
@@ -112,16 +109,28 @@ pub fn stream(
     })
 }
 
-/// Returns the line that names the columns.
-pub(super) fn header(target: &RowTarget, columns: &[OutputColumn]) -> Result<Vec<u8>> {
-    let encoder = target.dialect.encoder();
-    let mut line = Vec::new();
-    for (number, column) in columns.iter().enumerate() {
-        if number > 0 {
-            encoder.delimit(&mut line);
-        }
-        encoder.encode_into(column.name.as_bytes(), &mut line)?;
+/// Returns what stands around the rows of each file.
+pub(super) fn frame(target: &RowTarget, columns: &[OutputColumn]) -> Result<FileFrame> {
+    if target.form == TextForm::JsonRows {
+        let (charset, binary) = (target.policy.charset.name(), target.policy.binary.name());
+        let start =
+            format!(r#"{{"charset_name": "{charset}", "binary_encoding": "{binary}", "rows": ["#);
+        return Ok(FileFrame {
+            start: start.into_bytes(),
+            end: b"\n]}\n",
+            rows_begin_with_separator: true,
+        });
     }
-    encoder.end_record(&mut line);
-    Ok(line)
+    let mut frame = FileFrame::default();
+    if target.dialect.has_header() {
+        let encoder = target.dialect.encoder();
+        for (number, column) in columns.iter().enumerate() {
+            if number > 0 {
+                encoder.delimit(&mut frame.start);
+            }
+            encoder.encode_into(column.name.as_bytes(), &mut frame.start)?;
+        }
+        encoder.end_record(&mut frame.start);
+    }
+    Ok(frame)
 }

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use super::bad_inputs::PassedOver;
 use super::pass::{PassLimits, TargetCounts};
-use super::stream::header;
+use super::stream::frame;
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{
     ChunkRows, ChunkSink, ChunkSinkOptions, FileDigest, FileSummary, Finish, JournalPlace, Mark,
-    Sink, StreamSink,
+    Parts, Sink, StreamSink,
 };
 use crate::partition::{Partitioning, chunk_index_record};
 use crate::publish::{OutputFolder, TableIdentity, append, remove_optional};
@@ -85,7 +85,7 @@ pub struct TableReport {
 /// Where the rows of a table go while it is being made.
 pub(super) enum TableSink {
     Chunks(Box<ChunkSink>),
-    Stream { sink: Box<StreamSink>, path: String },
+    Stream { sink: Box<StreamSink> },
 }
 
 impl TableJob {
@@ -123,18 +123,7 @@ impl TableJob {
             None => None,
         };
         let Some(routing) = &self.target.routing else {
-            let path = format!("{}{}", self.prefix, self.file_name);
-            let staged = folder.staged(&path)?;
-            let shown = folder.root().join(&path);
-            let (sink, start) = match journal {
-                Some(journal) => StreamSink::resumable(shown, &staged, journal)?,
-                None => (StreamSink::new(shown, Box::new(append(&staged)?)), None),
-            };
-            if self.target.dialect.has_header() && start.is_none() {
-                sink.write_header(&header(&self.target, columns)?)?;
-            }
-            let sink = Box::new(sink);
-            return Ok((TableSink::Stream { sink, path }, start));
+            return self.stream_sink(columns, folder, journal);
         };
         // Any name will do: what counts is that the folder is there.
         let staged = folder.staged(&format!("{}{CHUNK_INDEX}", self.prefix))?;
@@ -162,6 +151,41 @@ impl TableJob {
             None => (ChunkSink::new(options), None),
         };
         Ok((TableSink::Chunks(Box::new(sink)), start))
+    }
+
+    fn stream_sink(
+        &self,
+        columns: &[OutputColumn],
+        folder: &OutputFolder,
+        journal: Option<JournalPlace>,
+    ) -> Result<(TableSink, Option<Mark>)> {
+        let staged = folder.staged(&self.part_path(0))?;
+        let shown = folder.root().join(self.part_path(0));
+        // What is cut into parts is begun anew after a kill.
+        let (sink, start) = match journal.filter(|_| self.target.split.is_none()) {
+            Some(journal) => StreamSink::resumable(shown, &staged, journal)?,
+            None => (StreamSink::new(shown, begin_anew(&staged)?), None),
+        };
+        let parts = match self.target.split {
+            None => None,
+            Some(limit) => {
+                let (job, place) = (self.clone(), folder.staging_place());
+                Some(Parts {
+                    limit,
+                    open: Box::new(move |part| begin_anew(&place.staged(&job.part_path(part))?)),
+                })
+            }
+        };
+        let sink = Box::new(sink.framed(frame(&self.target, columns)?, parts)?);
+        Ok((TableSink::Stream { sink }, start))
+    }
+
+    /// Returns the path of a part of a table that is not partitioned.
+    fn part_path(&self, part: usize) -> String {
+        match part.checked_sub(1) {
+            None => format!("{}{}", self.prefix, self.file_name),
+            Some(further) => format!("{}{further:03}/{}", self.prefix, self.file_name),
+        }
     }
 
     /// Removes what waits outside the staging folder of `root` for rows to get into their files.
@@ -206,7 +230,12 @@ impl TableJob {
         folder: &OutputFolder,
     ) -> Result<(Vec<FileSummary>, TableReport)> {
         let files = match sink {
-            TableSink::Stream { sink, path } => vec![sink.finish()?.finish(path, None, false)],
+            TableSink::Stream { sink } => {
+                let parts = sink.finish()?.into_iter().enumerate();
+                parts
+                    .map(|(part, digest)| digest.finish(self.part_path(part), None, false))
+                    .collect()
+            }
             TableSink::Chunks(sink) => {
                 let path = format!("{}{CHUNK_INDEX}", self.prefix);
                 let mut index = StagedFile::new(folder, path)?;
@@ -286,9 +315,15 @@ impl TableSink {
     pub(super) fn as_sink(&self) -> &dyn Sink {
         match self {
             Self::Chunks(sink) => sink.as_ref(),
-            Self::Stream { sink, .. } => sink.as_ref(),
+            Self::Stream { sink } => sink.as_ref(),
         }
     }
+}
+
+/// Opens a staged file without what an earlier run may have left there.
+fn begin_anew(staged: &Path) -> Result<Box<dyn Write + Send>> {
+    remove_optional(staged)?;
+    Ok(Box::new(append(staged)?))
 }
 
 /// A staged file that is written record by record; without any record there is no file.

@@ -90,6 +90,24 @@ pub struct OutputFolder {
     lock: FolderLock,
 }
 
+/// Where the files of an output folder grow.
+#[derive(Debug, Clone)]
+pub struct StagingPlace(PathBuf);
+
+impl StagingPlace {
+    /// Returns the staged path of the file that will be called `path`, and makes its folder.
+    ///
+    /// # Errors
+    /// The staging folder may not be written.
+    pub fn staged(&self, path: &str) -> Result<PathBuf> {
+        let staged = self.0.join(path);
+        if let Some(parent) = staged.parent() {
+            create_folders(parent)?;
+        }
+        Ok(staged)
+    }
+}
+
 impl OutputFolder {
     /// Reads the record of the folder `root` without touching anything.
     ///
@@ -184,11 +202,12 @@ impl OutputFolder {
     /// # Errors
     /// The staging folder may not be written.
     pub fn staged(&self, path: &str) -> Result<PathBuf> {
-        let staged = self.staging().join(path);
-        if let Some(parent) = staged.parent() {
-            create_folders(parent)?;
-        }
-        Ok(staged)
+        self.staging_place().staged(path)
+    }
+
+    /// Returns the place of staged files, for those who find out later which ones there will be.
+    pub fn staging_place(&self) -> StagingPlace {
+        StagingPlace(self.staging())
     }
 
     /// Publishes staged files, all or nothing.

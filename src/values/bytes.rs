@@ -244,8 +244,7 @@ impl ColumnRule {
         }
         out.append_with(|bytes| encoder.encode_into(value, bytes))
             .map_err(|fault| {
-                CellFault::found(quote_value(value), format!(": {fault}"))
-                    .with_hint("choose a dialect with an escape character or a quote")
+                CellFault::found(quote_value(value), format!(": {fault}")).with_hint(encoder.hint())
             })
     }
 

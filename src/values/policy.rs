@@ -162,4 +162,7 @@ pub struct ValuePolicy {
     pub invalid_text: InvalidTextPolicy,
     /// Further spellings of NULL in text inputs.
     pub null_text: Vec<String>,
+    /// Values as the C++ tools write them: times with all their digits and `Z` behind zoned ones,
+    /// no target types but the schema's.
+    pub reference_style: bool,
 }

@@ -57,17 +57,17 @@ impl ColumnRule {
         out: &mut TextBuffer,
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
-        if is_zoned {
+        let keeps_zone = is_zoned && self.policy.reference_style;
+        if is_zoned && !keeps_zone {
             self.count(counts, RuleName::Zone, 1);
         }
         let at = Instant::of_ticks(ticks, unit);
-        self.instant(
-            at,
-            unit_digits(unit),
-            &|| format!("{ticks} in the column's unit"),
-            out,
-            counts,
-        )
+        let found = || format!("{ticks} in the column's unit");
+        self.instant(at, unit_digits(unit), &found, out, counts)?;
+        if keeps_zone {
+            out.push(b'Z');
+        }
+        Ok(())
     }
 
     fn instant(
@@ -172,6 +172,7 @@ impl ColumnRule {
     fn kept_digits(&self) -> u8 {
         match self.target() {
             Some(MysqlType::DateTime(digits) | MysqlType::Time(digits)) => digits.min(6),
+            _ if self.policy.reference_style => 9,
             _ => 6,
         }
     }

@@ -21,7 +21,9 @@ use skyprep::publish::SyncMode;
     max_term_width = 100,
     after_help = "Every option with a long name can also be set by an environment variable, such as \
                   SKYPREP_MEMORY_LIMIT for --memory-limit, or in the file that --config names. \
-                  What the command line says counts most, then the environment, then the file."
+                  What the command line says counts most, then the environment, then the file.\n\n\
+                  Called by a link of the name sph-parq2csv, or as skyprep sph-parq2csv, it takes \
+                  that tool's options."
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -407,6 +409,22 @@ pub struct ColumnArgs {
     pub exclude: Option<String>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum FormArg {
+    /// Text in the dialect that the options say
+    Csv,
+    /// The body of a request to Qserv's ingest service: rows as JSON arrays, in utf8mb4
+    Json,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum DropInArg {
+    Bare,
+    BareFixed,
+    Quoted,
+    QuotedFixed,
+}
+
 #[derive(Debug, Args)]
 pub struct ConvertArgs {
     #[command(flatten)]
@@ -417,6 +435,16 @@ pub struct ConvertArgs {
     /// Replace an output that stands already
     #[arg(short, long)]
     pub force: bool,
+    /// Form of the output
+    #[arg(long, value_name = "FORM", default_value = "csv")]
+    pub to: FormArg,
+    /// Cut each output into files of at most so many bytes, such as 32MiB; further ones come into
+    /// 000/, 001/ ... below the output folder
+    #[arg(long, value_name = "SIZE")]
+    pub split_size: Option<String>,
+    /// How sph-parq2csv would write
+    #[arg(long, value_name = "FORM", hide = true)]
+    pub drop_in: Option<DropInArg>,
     #[command(flatten)]
     pub columns: ColumnArgs,
     #[command(flatten)]

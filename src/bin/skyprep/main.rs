@@ -9,6 +9,7 @@ mod allocator;
 mod args;
 mod books;
 mod commands;
+mod dropin;
 mod layers;
 mod logging;
 mod printer;
@@ -25,6 +26,7 @@ use std::sync::atomic::AtomicBool;
 use skyprep::error::Error;
 
 use crate::args::Command;
+use crate::dropin::Call;
 use crate::layers::{Refusal, Resolved};
 use crate::printer::Printer;
 use crate::session::Session;
@@ -38,8 +40,17 @@ fn main() -> ExitCode {
     }
     quiet_decoder_panics();
     survive_file_size_limit();
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let resolved = match layers::resolve(&arguments) {
+    let code = match dropin::call(std::env::args_os().collect()) {
+        Call::Own(arguments) => outcome(&arguments),
+        Call::DropIn(arguments) => dropin::exit_code(outcome(&arguments)),
+        Call::Done(code) => return code,
+    };
+    ExitCode::from(code)
+}
+
+/// Does what the arguments say; returns the exit code.
+fn outcome(arguments: &[OsString]) -> u8 {
+    let resolved = match layers::resolve(arguments) {
         Ok(resolved) => resolved,
         Err(Refusal::Usage(message, notes)) => return printer::print_usage(&message, &notes),
         Err(Refusal::Layer(error)) => return printer::early_failure(&error),
@@ -48,7 +59,7 @@ fn main() -> ExitCode {
         return printer::early_failure(&error);
     }
     match run(&resolved) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => 0,
         Err(error) => printer::failure(&error),
     }
 }

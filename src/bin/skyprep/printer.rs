@@ -1,7 +1,6 @@
 //! Results to stdout; everything else becomes a message with a level.
 
 use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
 
 use skyprep::error::{Error, ErrorKind};
 use skyprep::pipeline::TableReport;
@@ -83,39 +82,39 @@ impl Printer {
 }
 
 /// Prints an error and returns its exit code.
-pub fn failure(error: &anyhow::Error) -> ExitCode {
+pub fn failure(error: &anyhow::Error) -> u8 {
     let known = error.downcast_ref::<Error>();
     if known.is_some_and(Error::is_broken_pipe) {
-        return ExitCode::from(CLOSED_PIPE);
+        return CLOSED_PIPE;
     }
     tracing::error!("{error:#}");
     if let Some(hint) = known.and_then(Error::hint_text) {
         tracing::error!(label = "hint", "{hint}");
     }
-    ExitCode::from(known.map_or(ErrorKind::Internal, Error::kind).exit_code())
+    known.map_or(ErrorKind::Internal, Error::kind).exit_code()
 }
 
 /// Prints an error before messages are passed on.
-pub fn early_failure(error: &Error) -> ExitCode {
+pub fn early_failure(error: &Error) -> u8 {
     logging::line_to_stderr(&format!("error: {error}"));
     if let Some(hint) = error.hint_text() {
         logging::line_to_stderr(&format!("hint: {hint}"));
     }
-    ExitCode::from(error.kind().exit_code())
+    error.kind().exit_code()
 }
 
 /// Prints clap's message, with notes; help and version are no errors.
-pub fn print_usage(message: &clap::Error, notes: &[String]) -> ExitCode {
+pub fn print_usage(message: &clap::Error, notes: &[String]) -> u8 {
     // A closed stdout can't be told anything more.
     let _ = message.print();
     for note in notes {
         logging::line_to_stderr(&format!("note: {note}"));
     }
-    ExitCode::from(if message.use_stderr() {
+    if message.use_stderr() {
         ErrorKind::Usage.exit_code()
     } else {
         0
-    })
+    }
 }
 
 /// Returns the table of what was made of each table.

@@ -239,6 +239,7 @@ fn policy(args: &ValueArgs) -> ValuePolicy {
         srid: args.srid,
         charset: charset(args.charset.as_deref()),
         null_text: args.null_text.clone(),
+        reference_style: false,
     }
 }
 

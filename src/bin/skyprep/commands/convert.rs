@@ -1,9 +1,15 @@
 //! `skyprep convert`
 
+use std::path::Path;
+
 use anyhow::Result;
+use skyprep::convert::{RowTarget, TextForm};
+use skyprep::error::Error;
+use skyprep::resources::ByteSize;
+use skyprep::values::{BinaryForm, Charset};
 
 use super::streams::{StreamCommand, run_streams};
-use crate::args::ConvertArgs;
+use crate::args::{ConvertArgs, DropInArg, FormArg};
 use crate::books;
 use crate::session::Session;
 use crate::settings;
@@ -14,7 +20,7 @@ pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
     let text = settings::text_input(&args.text_in, schema.as_ref(), settings::chunk_columns())?;
     let dialect = settings::output_dialect(&args.text_out, Some(&args.stream_out))?;
     let columns = Some(&args.columns);
-    let target = settings::target(
+    let mut target = settings::target(
         "convert",
         dialect,
         &args.values,
@@ -22,6 +28,21 @@ pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
         columns,
         schema,
     )?;
+    if args.to == FormArg::Json {
+        choose_json(args, &mut target)?;
+    }
+    if let Some(form) = args.drop_in {
+        target.policy.reference_style = true;
+        target.form = match form {
+            DropInArg::Bare => TextForm::Bare,
+            DropInArg::BareFixed => TextForm::Lines,
+            DropInArg::Quoted => TextForm::Quoted { escapes: false },
+            DropInArg::QuotedFixed => TextForm::Quoted { escapes: true },
+        };
+    }
+    if let Some(size) = &args.split_size {
+        target.split = Some(split_size(size, &args.output)?);
+    }
     let inputs = settings::inputs(&args.input, false, session)?;
     let inputs = settings::digested(inputs, &args.digests, session)?;
     let command = StreamCommand {
@@ -43,4 +64,57 @@ pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
         ),
     };
     run_streams(command, session)
+}
+
+/// Lets the rows become JSON for the ingest service.
+fn choose_json(args: &ConvertArgs, target: &mut RowTarget) -> Result<()> {
+    let (text, stream) = (&args.text_out, &args.stream_out);
+    let has_dialect = [
+        &text.dialect,
+        &text.delimiter,
+        &text.quote,
+        &text.escape,
+        &text.null,
+    ]
+    .into_iter()
+    .chain([&stream.line_terminator])
+    .any(Option::is_some);
+    if has_dialect || stream.header {
+        let message = "the options of text outputs say nothing about --to json";
+        return Err(Error::usage(message).into());
+    }
+    target.form = TextForm::JsonRows;
+    match args.values.charset.as_deref() {
+        None | Some("utf8mb4") => target.policy.charset = Charset::Utf8mb4,
+        Some(other) => {
+            return Err(Error::usage(format!("--charset {other}: JSON is always utf8mb4")).into());
+        }
+    }
+    match args.values.binary.as_deref() {
+        None => target.policy.binary = BinaryForm::Hex,
+        Some("escape") => {
+            return Err(
+                Error::usage("--binary escape: JSON can't hold bytes as they are")
+                    .hint("choose hex, b64 or array")
+                    .into(),
+            );
+        }
+        Some(_) => {}
+    }
+    Ok(())
+}
+
+fn split_size(size: &str, output: &str) -> Result<u64> {
+    if !(output.ends_with('/') || Path::new(output).is_dir()) {
+        return Err(Error::usage("--split-size makes several files")
+            .hint("name a folder as output, with / at its end")
+            .into());
+    }
+    match size.parse() {
+        Ok(ByteSize::Bytes(bytes)) if bytes >= 4096 => Ok(bytes),
+        _ => Err(Error::usage(format!(
+            "--split-size {size}: expected a size such as 32MiB, 4KiB at least"
+        ))
+        .into()),
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use serde_json::json;
-use skyprep::convert::RowTarget;
+use skyprep::convert::{RowTarget, TextForm};
 use skyprep::error::Error;
 use skyprep::pipeline::{
     OutputState, PassInput, PassJob, Standing, StreamOutcome, TableJob, TextInput, check_writable,
@@ -379,10 +379,10 @@ fn output_names(command: &StreamCommand<'_>) -> Result<Vec<String>> {
             .iter()
             .fold(stem.as_str(), |s, end| s.strip_suffix(end).unwrap_or(s));
         let stem = stem.rsplit_once('.').map_or(stem, |(stem, _)| stem);
-        let ending = if command.target.dialect.delimiter() == b',' {
-            "csv"
-        } else {
-            "txt"
+        let ending = match command.target.form {
+            TextForm::JsonRows => "json",
+            _ if command.target.dialect.delimiter() == b',' => "csv",
+            _ => "txt",
         };
         let name = format!("{stem}.{ending}");
         let shown = input.name.shown();
