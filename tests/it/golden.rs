@@ -7,7 +7,7 @@ use std::path::Path;
 
 use super::harness::{Bench, files, shared, words};
 
-fn unzipped(path: &Path) -> Option<Vec<u8>> {
+pub(crate) fn unzipped(path: &Path) -> Option<Vec<u8>> {
     if let Ok(bytes) = fs::read(path) {
         return Some(bytes);
     }
@@ -124,40 +124,4 @@ golden! {
     b3_edges
     b4_edges
     b5_edges
-}
-
-/// Numbers, strings, NULLs and columns as sph-parq2csv writes them.
-#[test]
-fn h1_parq2csv() {
-    let Some(shared) = shared("golden case h1_parq2csv") else {
-        return;
-    };
-    let folder = shared.join("golden/h1_parq2csv");
-    let expected = String::from_utf8(unzipped(&folder.join("expected/rows.txt")).unwrap()).unwrap();
-    for (input, columns, output) in [
-        ("a", "c", "a_c_0.csv"),
-        ("rg", "c", "rg_c_0.csv"),
-        ("a", "opt", "a_opt_0.csv"),
-        ("a", "reorder", "a_reorder_0.csv"),
-    ] {
-        let mut args = words("convert -o - --inf keep --nan keep --charset utf8mb4 --columns-file");
-        args.push(folder.join(format!("{columns}.json")).display().to_string());
-        args.push(
-            folder
-                .join(format!("in/{input}.parquet"))
-                .display()
-                .to_string(),
-        );
-        let found = String::from_utf8(Bench::new().run(args).ok().stdout).unwrap();
-        let mut found: Vec<&str> = found.lines().collect();
-        found.sort_unstable();
-        let prefix = format!("{output}|");
-        let mut rows: Vec<&str> = expected
-            .lines()
-            .filter_map(|line| line.strip_prefix(&prefix))
-            .collect();
-        rows.sort_unstable();
-        assert!(!rows.is_empty(), "{output}");
-        assert_eq!(found, rows, "{output}");
-    }
 }

@@ -10,10 +10,12 @@
 
 mod crash;
 mod dialect;
+mod drop_in;
 mod finishes;
 mod geometry;
 mod golden;
 mod harness;
+mod json_rows;
 mod load;
 mod memory;
 mod naive_chunker;
