@@ -21,11 +21,14 @@ use arrow::datatypes::{
 };
 
 use super::nested::json_texts;
+use super::number_block::{NumberBlock, SLOT_BYTES};
 use super::source_type::CellSource;
 use crate::dialect::Encoder;
 use crate::error::{Error, ErrorKind, Result};
 use crate::schema::MysqlType;
-use crate::values::{CellFault, ColumnRule, Inference, Number, RuleCounts, RuleName, TextBuffer};
+use crate::values::{
+    CellFault, ColumnRule, Inference, Number, RuleCounts, RuleName, TextBuffer, copy_short,
+};
 
 const MILLISECONDS_PER_DAY: i64 = 86_400_000;
 
@@ -119,6 +122,65 @@ impl<'p> BoundColumn<'p> {
             nulls,
             cells,
         })
+    }
+
+    /// Says whether every text of the column is short, so that it can be written ahead.
+    pub(super) fn is_short(&self) -> bool {
+        let is_number = match &self.cells {
+            Cells::F64(_) | Cells::F32(_) => self.rule.takes_floats_as_they_are(),
+            Cells::Bool(_) => self.rule.changes_booleans(),
+            Cells::I8(_) | Cells::I16(_) | Cells::I32(_) | Cells::I64(_) => true,
+            Cells::U8(_) | Cells::U16(_) | Cells::U32(_) | Cells::U64(_) => true,
+            Cells::Timestamp { .. } => true,
+            _ => false,
+        };
+        is_number && !self.checks_length && self.rule.null_text().len() < SLOT_BYTES
+    }
+
+    /// Writes rows of a column whose texts are short.
+    pub(super) fn write_numbers(
+        &self,
+        rows: (usize, usize),
+        encoder: &Encoder,
+        counts: &mut RuleCounts,
+        block: &mut NumberBlock,
+    ) {
+        let slow = |row: usize, out: &mut TextBuffer| self.write(row, encoder, out, counts);
+        let nulls = self.nulls.as_ref();
+        let is_null = |row: usize| nulls.is_some_and(|nulls| nulls.is_null(row));
+        macro_rules! integers {
+            ($values:expr) => {
+                block.write_each(
+                    rows,
+                    |row, slot| match is_null(row) {
+                        true => 0,
+                        false => short_integer($values[row], slot),
+                    },
+                    slow,
+                )
+            };
+        }
+        match &self.cells {
+            Cells::F64(values) => block.write_floats(rows, values, is_null, slow),
+            Cells::F32(values) => block.write_floats(rows, values, is_null, slow),
+            Cells::Bool(values) => block.write_each(
+                rows,
+                |row, slot| {
+                    slot[0] = b'0' + u8::from(values.value(row));
+                    usize::from(!is_null(row))
+                },
+                slow,
+            ),
+            Cells::I8(values) => integers!(values),
+            Cells::I16(values) => integers!(values),
+            Cells::I32(values) => integers!(values),
+            Cells::I64(values) => integers!(values),
+            Cells::U8(values) => integers!(values),
+            Cells::U16(values) => integers!(values),
+            Cells::U32(values) => integers!(values),
+            Cells::U64(values) => integers!(values),
+            _ => block.write_each(rows, |_, _| 0, slow),
+        }
     }
 
     /// Counts what [`Self::bind`] has counted of row `row`.
@@ -293,6 +355,14 @@ impl Cells {
             _ => false,
         }
     }
+}
+
+#[inline]
+fn short_integer(number: impl itoa::Integer, slot: &mut [u8; SLOT_BYTES]) -> usize {
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(number).as_bytes();
+    copy_short(slot, text);
+    text.len()
 }
 
 fn push_integer(number: impl itoa::Integer, out: &mut TextBuffer) {

@@ -7,6 +7,7 @@
 mod bad_row;
 mod cells;
 mod nested;
+mod number_block;
 mod positions;
 mod row_plan;
 mod source_type;

@@ -1,11 +1,13 @@
 //! From a file's schema to a plan, from the plan and a batch to rows.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 
 use super::cells::BoundColumn;
+use super::number_block::{BLOCK_ROWS, NumberBlock, SLOT_BYTES};
 use super::positions::PositionColumn;
 use super::source_type::CellSource;
 use super::target::{Routing, RowFault, RowLayout, RowTarget, check_row_length, route_row};
@@ -14,7 +16,7 @@ use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::Packet;
 use crate::partition::Router;
 use crate::schema::{ColumnContent, MysqlType, OutputColumn, RowStep, row_steps};
-use crate::values::{ColumnRule, RuleCounts, RuleName};
+use crate::values::{CellFault, ColumnRule, RuleCounts, RuleName, TextBuffer};
 
 /// How the rows of one output are made from one file's columns.
 pub struct RowPlan {
@@ -160,11 +162,48 @@ impl RowPlan {
                 plan,
             }),
         };
+        let cells = cells?;
+        let (segments, blocks) = self.segments(&cells);
         Ok(BoundRows {
             plan: self,
-            cells: cells?,
+            rows: batch.num_rows(),
+            cells,
+            segments,
+            blocks,
+            written_ahead: 0..0,
             routing,
         })
+    }
+
+    /// Puts together what is written ahead: neighbouring columns of numbers.
+    fn segments(&self, cells: &[Option<BoundColumn<'_>>]) -> (Vec<Segment>, Vec<NumberBlock>) {
+        let is_short = |number: usize| {
+            self.encoder.writes_numbers_plainly()
+                && cells[number].as_ref().is_some_and(BoundColumn::is_short)
+        };
+        let mut segments = Vec::with_capacity(self.steps.len());
+        let mut blocks: Vec<NumberBlock> = Vec::new();
+        let mut steps = self.steps.iter().copied().peekable();
+        while let Some(step) = steps.next() {
+            let RowStep::Cell(number) = step else {
+                segments.push(Segment::Step(step));
+                continue;
+            };
+            if !is_short(number) {
+                segments.push(Segment::Step(step));
+                continue;
+            }
+            // The delimiter behind a number is written with it.
+            let delimiter = steps
+                .next_if_eq(&RowStep::Delimiter)
+                .map(|_| self.layout.delimiter);
+            blocks.push(NumberBlock::new(number, delimiter));
+            match segments.last_mut() {
+                Some(Segment::Numbers(range)) => range.end = blocks.len(),
+                _ => segments.push(Segment::Numbers(blocks.len() - 1..blocks.len())),
+            }
+        }
+        (segments, blocks)
     }
 }
 
@@ -216,9 +255,23 @@ fn plan_routing(
     })
 }
 
+/// A part of a row.
+enum Segment {
+    /// Numbers that were written ahead: these blocks.
+    Numbers(Range<usize>),
+    /// Anything else.
+    Step(RowStep),
+}
+
 /// A plan bound to a batch.
 pub struct BoundRows<'p> {
     plan: &'p RowPlan,
+    rows: usize,
+    segments: Vec<Segment>,
+    /// Columns of numbers.
+    blocks: Vec<NumberBlock>,
+    /// The rows whose numbers are in the blocks.
+    written_ahead: Range<usize>,
     /// None for a placeholder.
     cells: Vec<Option<BoundColumn<'p>>>,
     routing: Option<BoundRouting<'p>>,
@@ -237,11 +290,14 @@ impl BoundRows<'_> {
     /// # Errors
     /// A value is refused; the packet is then as before.
     pub fn write(
-        &self,
+        &mut self,
         row: usize,
         packet: &mut Packet,
         counts: &mut RuleCounts,
     ) -> Result<(), RowFault> {
+        if !self.written_ahead.contains(&row) {
+            self.write_ahead(row, counts);
+        }
         let written = self.write_cells(row, packet, counts);
         if written.is_err() {
             packet.abandon_row();
@@ -250,13 +306,31 @@ impl BoundRows<'_> {
         written
     }
 
-    /// Returns what was counted of a row that is refused: when the batch was bound, and before the
-    /// fault, which shows when the same is done again. So good rows need no counts of their own.
+    /// Writes the numbers of the rows from `first` on.
+    fn write_ahead(&mut self, first: usize, counts: &mut RuleCounts) {
+        let rows = BLOCK_ROWS.min(self.rows.saturating_sub(first));
+        for block in &mut self.blocks {
+            if let Some(column) = &self.cells[block.cell] {
+                block.fill(column, (first, rows), &self.plan.encoder, counts);
+            }
+        }
+        self.written_ahead = first..first + rows;
+    }
+
+    /// Returns what was counted of a row that is refused: when the batch was bound, when numbers
+    /// were written ahead, and before the fault, which shows when the same is done again. So good
+    /// rows need no counts of their own.
     #[cold]
     fn counted(&self, row: usize, packet: &mut Packet) -> RuleCounts {
         let mut vain = RuleCounts::default();
         let _ = self.write_cells(row, packet, &mut vain);
         packet.abandon_row();
+        for block in &self.blocks {
+            if let Some(column) = &self.cells[block.cell] {
+                let _ = column.write(row, &self.plan.encoder, packet.text_mut(), &mut vain);
+                packet.abandon_row();
+            }
+        }
         for (plan, bound) in self.plan.cells.iter().zip(&self.cells) {
             match bound {
                 Some(column) => column.recount_bound(row, &mut vain),
@@ -275,27 +349,17 @@ impl BoundRows<'_> {
     ) -> Result<(), RowFault> {
         let encoder = &self.plan.encoder;
         packet.text_mut().push_short(self.plan.layout.start);
-        for step in &self.plan.steps {
-            match step {
-                RowStep::Delimiter => packet.text_mut().push(self.plan.layout.delimiter),
-                RowStep::Slot => packet.mark_slot(),
-                RowStep::Cell(number) => {
-                    let out = packet.text_mut();
-                    let start = out.len();
-                    let plan = &self.plan.cells[*number];
-                    let written = match (&self.cells[*number], &plan.fixed) {
-                        (Some(cell), _) => cell.write(row, encoder, out, counts),
-                        (None, Some(text)) => {
-                            out.extend(text);
-                            Ok(())
-                        }
-                        (None, None) => plan.rule.null(out),
-                    };
-                    written.map_err(|cell| RowFault {
-                        column: plan.name.clone(),
-                        cell,
-                    })?;
-                    encoder.end_field(start, out);
+        for segment in &self.segments {
+            match segment {
+                Segment::Numbers(range) => {
+                    self.copy_numbers(&self.blocks[range.clone()], row, packet.text_mut())?;
+                }
+                Segment::Step(RowStep::Delimiter) => {
+                    packet.text_mut().push(self.plan.layout.delimiter);
+                }
+                Segment::Step(RowStep::Slot) => packet.mark_slot(),
+                Segment::Step(RowStep::Cell(number)) => {
+                    self.write_cell(*number, row, packet.text_mut(), counts)?;
                 }
             }
         }
@@ -310,6 +374,62 @@ impl BoundRows<'_> {
                 packet.end_row();
                 Ok(())
             }
+        }
+    }
+
+    /// Copies numbers that were written ahead.
+    #[inline]
+    fn copy_numbers(
+        &self,
+        blocks: &[NumberBlock],
+        row: usize,
+        out: &mut TextBuffer,
+    ) -> Result<(), RowFault> {
+        let at = row - self.written_ahead.start;
+        let room = out.room(blocks.len() * SLOT_BYTES);
+        let mut end = 0;
+        for block in blocks {
+            if block.has_faults()
+                && let Some(fault) = block.fault(row)
+            {
+                return Err(self.fault(block.cell, fault.clone()));
+            }
+            let (text, length) = block.text(at);
+            room[end..end + SLOT_BYTES].copy_from_slice(text);
+            end += length;
+        }
+        out.advance(end);
+        Ok(())
+    }
+
+    fn write_cell(
+        &self,
+        number: usize,
+        row: usize,
+        out: &mut TextBuffer,
+        counts: &mut RuleCounts,
+    ) -> Result<(), RowFault> {
+        let encoder = &self.plan.encoder;
+        let start = out.len();
+        let plan = &self.plan.cells[number];
+        let written = match (&self.cells[number], &plan.fixed) {
+            (Some(cell), _) => cell.write(row, encoder, out, counts),
+            (None, Some(text)) => {
+                out.extend(text);
+                Ok(())
+            }
+            (None, None) => plan.rule.null(out),
+        };
+        written.map_err(|fault| self.fault(number, fault))?;
+        encoder.end_field(start, out);
+        Ok(())
+    }
+
+    #[cold]
+    fn fault(&self, number: usize, cell: CellFault) -> RowFault {
+        RowFault {
+            column: self.plan.cells[number].name.clone(),
+            cell,
         }
     }
 }

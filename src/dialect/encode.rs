@@ -103,6 +103,11 @@ impl Encoder {
         encoder
     }
 
+    /// Says whether numbers are written as they are, without anything around them.
+    pub fn writes_numbers_plainly(&self) -> bool {
+        self.form == Form::Dialect
+    }
+
     /// Returns how NULL is written.
     pub fn null(&self) -> &[u8] {
         &self.null

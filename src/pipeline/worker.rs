@@ -130,7 +130,7 @@ impl Worker<'_> {
             }
             // Row by row for all targets, so that bad rows come in the order of the input.
             for row in 0..batch.num_rows() {
-                for (target, rows) in &bound {
+                for (target, rows) in &mut bound {
                     let packet = emitter.packet(*target)?;
                     let written = rows.write(row, packet, &mut self.counts[*target].changes);
                     if let Err(fault) = written {

@@ -37,6 +37,44 @@ pub fn write_f32(value: f32, out: &mut TextBuffer) {
     );
 }
 
+/// A float whose shortest text can be had ahead of its use.
+pub(crate) trait ShortFloat: Copy {
+    /// Returns the text of a number of middling size, as most are; for all others nothing.
+    fn middling_text(self, digits: &mut zmij::Buffer) -> &[u8];
+}
+
+impl ShortFloat for f64 {
+    #[inline]
+    fn middling_text(self, digits: &mut zmij::Buffer) -> &[u8] {
+        match is_middling(self.abs()) {
+            true => without_zero(digits.format_finite(self).as_bytes()),
+            false => &[],
+        }
+    }
+}
+
+impl ShortFloat for f32 {
+    #[inline]
+    fn middling_text(self, digits: &mut zmij::Buffer) -> &[u8] {
+        match is_middling(f64::from(self.abs())) {
+            true => without_zero(digits.format_finite(self).as_bytes()),
+            false => &[],
+        }
+    }
+}
+
+/// Says whether zmij writes a number of that size without an exponent.
+#[inline]
+fn is_middling(magnitude: f64) -> bool {
+    (1e-3..1e10).contains(&magnitude)
+}
+
+/// A whole number's ".0" is too much.
+#[inline]
+fn without_zero(text: &[u8]) -> &[u8] {
+    text.strip_suffix(b".0").unwrap_or(text)
+}
+
 /// Returns the double that the text of `value` reads as.
 ///
 /// This is not `f64::from(value)`: a single `0.1` is written `0.1`, and whoever reads that text
@@ -65,9 +103,9 @@ fn special(value: f64) -> &'static [u8] {
 /// Appends zmij's `text` of a number of size `magnitude` in the C++ tools' style.
 #[inline]
 fn write_shortest(text: &[u8], magnitude: f64, out: &mut TextBuffer) {
-    if (1e-3..1e10).contains(&magnitude) {
-        // Written plainly by zmij too; only a whole number's ".0" is too much.
-        out.push_short(text.strip_suffix(b".0").unwrap_or(text));
+    if is_middling(magnitude) {
+        // Written plainly by zmij too.
+        out.push_short(without_zero(text));
     } else {
         write_restyled(text, out);
     }

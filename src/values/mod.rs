@@ -23,6 +23,7 @@ pub use charset::{Charset, Recoded, Unmappable};
 pub use counts::{RuleCounts, RuleName};
 pub use decimal::{Fit, Number};
 pub use fault::CellFault;
+pub(crate) use float::ShortFloat;
 pub use float::{DOUBLE_LIMIT, FLOAT_LIMIT, f32_as_written, write_f32, write_f64};
 pub use number::Special;
 pub use policy::{
@@ -31,4 +32,5 @@ pub use policy::{
 };
 pub use rule::{ColumnRule, FloatWidth};
 pub use text_buffer::TextBuffer;
+pub(crate) use text_buffer::copy_short;
 pub use text_rule::Inference;

@@ -78,6 +78,16 @@ impl ColumnRule {
         self.policy.charset
     }
 
+    /// Says whether most floats are written without a look at the target type.
+    pub fn takes_floats_as_they_are(&self) -> bool {
+        self.plain_double > 1e10 && self.plain_single > 1e10
+    }
+
+    /// Returns how NULL is written.
+    pub fn null_text(&self) -> &[u8] {
+        &self.null
+    }
+
     /// Says whether whole numbers from `low` to `high` all fit the target.
     pub fn holds_integers(&self, low: i128, high: i128) -> bool {
         self.whole_range

@@ -79,6 +79,15 @@ impl TextBuffer {
         self.len = (self.len + written).min(self.bytes.len());
     }
 
+    /// Returns `bytes` bytes to write into; [`Self::advance`] says how many of them count.
+    #[inline]
+    pub fn room(&mut self, bytes: usize) -> &mut [u8] {
+        if self.bytes.len() - self.len < bytes {
+            self.grow(bytes);
+        }
+        &mut self.bytes[self.len..self.len + bytes]
+    }
+
     /// Appends one byte.
     #[inline]
     pub fn push(&mut self, byte: u8) {
@@ -132,7 +141,7 @@ fn unreachable_window() -> ! {
 
 /// Copies up to 32 bytes by two overlapping moves of fixed size.
 #[inline]
-fn copy_short(window: &mut [u8; 32], text: &[u8]) {
+pub(crate) fn copy_short(window: &mut [u8; 32], text: &[u8]) {
     let n = text.len();
     if n >= 16 {
         if let (Some(head), Some(tail)) = (text.first_chunk::<16>(), text.last_chunk::<16>()) {
