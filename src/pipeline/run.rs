@@ -294,7 +294,7 @@ fn plan_tables<'f>(
     }
     let rank = |kind| match kind {
         TableKind::Director => 0,
-        TableKind::Child => 1,
+        TableKind::Child | TableKind::Match => 1,
         TableKind::Regular => 2,
     };
     tables.sort_by_key(|table| rank(table.kind));
