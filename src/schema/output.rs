@@ -10,6 +10,9 @@ pub const CHUNK_COLUMN: &str = "chunkId";
 /// Name of the column that partitioning adds for the sub-chunk.
 pub const SUB_CHUNK_COLUMN: &str = "subChunkId";
 
+/// Name of the column that partitioning adds to matches for the side of a row.
+pub const FLAGS_COLUMN: &str = "partitioningFlags";
+
 /// What an output column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ColumnContent {

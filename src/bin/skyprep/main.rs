@@ -71,6 +71,8 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Partition(args) => commands::partition::run(args, &session),
         Command::Stage(args) => commands::stage::run(args, &session),
         Command::Run(args) => commands::run::run(args, &session),
+        Command::Schema(args) => commands::schema::run(args, &session),
+        Command::Check(args) => commands::check::run(args, &session),
         Command::Completions(_) | Command::Man(_) => Ok(()),
     }
 }
