@@ -104,7 +104,7 @@ struct Found {
 }
 
 impl Found {
-    fn add(&mut self, other: Self) {
+    fn add(&mut self, other: &Self) {
         if let Some((length, spot)) = other.longest {
             self.add_length(length, spot);
         }
@@ -203,7 +203,7 @@ impl MeasureJob<'_> {
                     Ok(found) => {
                         let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
                         for ((_, look), found) in wanted.iter().zip(found) {
-                            all[*look].add(found);
+                            all[*look].add(&found);
                         }
                         drop(all);
                         let (bytes, rows) = (file.compressed_bytes(group), file.rows(group));
@@ -341,7 +341,7 @@ impl Values {
         match array.data_type() {
             DataType::Float16 => {
                 let mut values = array.as_primitive::<Float16Type>().iter();
-                values.position(|value| is_nan(value.map(|value| value.is_nan())))
+                values.position(|value| is_nan(value.map(|value| value.to_f32().is_nan())))
             }
             DataType::Float32 => {
                 let mut values = array.as_primitive::<Float32Type>().iter();
@@ -388,7 +388,8 @@ impl Values {
             let size = value.len() as u64;
             let may_lack = self.charset == Charset::Latin1 && found.unmappable.is_none();
             let is_long = found.longest.is_none_or(|(known, _)| size > known);
-            if !is_long && !(may_lack && !value.is_ascii()) {
+            let may_this_lack = may_lack && !value.is_ascii();
+            if !is_long && !may_this_lack {
                 continue;
             }
             // What can't be encoded still has a length: that of the same text in another set.
@@ -402,7 +403,7 @@ impl Values {
                 found.add_length(length, self.spot(at));
             }
             found.most_bytes = found.most_bytes.max(bytes);
-            if may_lack && let Err(lacking) = self.charset.encode(value) {
+            if may_this_lack && let Err(lacking) = self.charset.encode(value) {
                 found.unmappable = Some((self.spot(at), lacking.0));
             }
         }

@@ -209,12 +209,9 @@ fn least_long(size: Option<u32>) -> u64 {
 
 /// Returns what stands before TEXT and BLOB in the name of the type that holds so many bytes.
 fn length_prefix(bytes: u64) -> &'static str {
-    match bytes {
-        ..=TINY => "TINY",
-        ..=USUAL => "",
-        ..=MEDIUM => "MEDIUM",
-        _ => "LONG",
-    }
+    let kinds = [(TINY, "TINY"), (USUAL, ""), (MEDIUM, "MEDIUM")];
+    let holds = kinds.into_iter().find(|(most, _)| *most >= bytes);
+    holds.map_or("LONG", |(_, prefix)| prefix)
 }
 
 /// Reads the second number of `(10, 2)`.

@@ -188,8 +188,7 @@ impl TableRequest {
     /// # Errors
     /// A key or position is no column; a director's column can't be; a name can't be a column's.
     pub fn propose(&self, columns: &[InputColumn], measures: &[Measure]) -> Result<Proposal> {
-        let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-        self.check_keys(&known)?;
+        self.check_columns(columns)?;
         let charset = self.charset.unwrap_or_default();
         let (mut notes, mut warnings) = (Vec::new(), Vec::new());
         let mut typed = Vec::with_capacity(columns.len() + 3);
@@ -279,6 +278,15 @@ impl TableRequest {
             ..schema
         }
         .checked()
+    }
+
+    /// Checks that keys and positions are among the columns.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check_columns(&self, columns: &[InputColumn]) -> Result<()> {
+        let known: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        self.check_keys(&known)
     }
 
     fn check_keys(&self, known: &[&str]) -> Result<()> {

@@ -370,14 +370,12 @@ impl TableJson {
             _ => return None,
         };
         let directors = [&self.director_table, &self.director_table2];
-        Some(
-            match (is_partitioned, directors.map(|name| name.is_empty())) {
-                (false, _) => TableKind::Regular,
-                (true, [_, false]) => TableKind::Match,
-                (true, [true, true]) => TableKind::Director,
-                (true, [false, true]) => TableKind::Child,
-            },
-        )
+        Some(match (is_partitioned, directors.map(String::is_empty)) {
+            (false, _) => TableKind::Regular,
+            (true, [_, false]) => TableKind::Match,
+            (true, [true, true]) => TableKind::Director,
+            (true, [false, true]) => TableKind::Child,
+        })
     }
 }
 
@@ -420,7 +418,7 @@ mod tests {
         assert_eq!(table.director_table2.as_deref(), Some("B"));
         assert_eq!(table.id2.as_deref(), Some("b_id"));
         assert_eq!(
-            table.ang_sep.as_ref().and_then(|n| n.as_f64()),
+            table.ang_sep.as_ref().and_then(serde_json::Number::as_f64),
             Some(0.01667)
         );
         assert_eq!(table.charset.as_deref(), Some("utf8mb4"));

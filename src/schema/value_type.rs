@@ -209,9 +209,9 @@ fn decimal(whole: u8, scale: u8) -> Option<ValueType> {
 /// Returns the digits of the largest whole number of so many bits.
 fn decimal_digits(bits: u8) -> u8 {
     match bits {
-        ..=8 => 3,
-        ..=16 => 5,
-        ..=32 => 10,
+        8 => 3,
+        16 => 5,
+        32 => 10,
         _ => 20,
     }
 }

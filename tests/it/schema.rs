@@ -629,10 +629,8 @@ fn felis_becomes_table_json_and_serves_as_a_schema() {
     bench.run(words("run prep.toml")).ok();
     let made = files(&bench.path("out/d"));
     assert_eq!(made["Visit/Visit.txt"], b"1\tr\n2\t\\N\n");
-    let chunk = made
-        .iter()
-        .find(|(name, _)| name.starts_with("Object/chunk_1"))
-        .unwrap();
+    let is_chunk = |name: &str| name.starts_with("Object/chunk_") && !name.contains("index");
+    let chunk = made.iter().find(|(name, _)| is_chunk(name)).unwrap();
     assert!(chunk.1.starts_with(b"1\t10.0\t20.0\t1\t"), "{chunk:?}");
 }
 
@@ -659,20 +657,19 @@ fn match_tables_are_described_but_not_sorted() {
     bench.run(words(line)).failed(2, &["match tables"]);
 }
 
-/// The wide tables of the Rubin Observatory's schemas, where they lie beside the repository.
 #[test]
-fn many_columns_are_looked_at_within_the_memory_limit() {
+fn a_million_rows_are_looked_at_within_the_memory_limit() {
     let Some(shared) = shared("schema of a whole star file") else {
         return;
     };
     let stars = shared.join("data/stars/stars-mag11.parquet");
     let bench = Bench::new();
     let mut line = words(
-        "schema --kind director --id star_id --ra ra_degrees --dec dec_degrees --memory-limit 48MiB \
+        "schema --kind director --id tyc_id --ra ra_degrees --dec dec_degrees --memory-limit 48MiB \
          --threads 2 -o Star.json",
     );
     line.push(stars.display().to_string());
     bench.run(line).ok();
     let types = types_of(&fs::read(bench.path("Star.json")).unwrap());
-    assert_eq!(types[0], "BIGINT NOT NULL");
+    assert_eq!(types[0], "CHAR(12) NOT NULL");
 }

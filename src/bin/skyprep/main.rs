@@ -16,6 +16,7 @@ mod progress;
 mod session;
 mod settings;
 mod signals;
+mod table_args;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

@@ -10,10 +10,10 @@ use skyprep::schema::{
 };
 
 use super::streams::total_bytes;
-use crate::args::CheckArgs;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::settings;
+use crate::table_args::CheckArgs;
 
 /// Says what Qserv and MariaDB would object to.
 pub fn run(args: &CheckArgs, session: &Session) -> Result<()> {

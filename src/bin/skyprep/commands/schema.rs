@@ -15,11 +15,11 @@ use skyprep::source::{Input, InputFormat, InputList};
 use skyprep::values::Charset;
 
 use super::streams::{folder_of, hidden_name, total_bytes};
-use crate::args::{SchemaArgs, SchemaFormArg, TableKindArg};
 use crate::books::{self, DataTo};
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::settings;
+use crate::table_args::{SchemaArgs, SchemaFormArg, TableKindArg};
 
 impl From<TableKindArg> for TableKind {
     fn from(kind: TableKindArg) -> Self {
@@ -282,6 +282,7 @@ fn looked_at(
     let mut columns = InputColumns::without(excluded(args)?);
     add_columns(inputs, &mut columns, session.limits())?;
     let (columns, notes) = columns.finish()?;
+    request.check_columns(&columns)?;
     for note in notes {
         session.printer.note(&note);
     }
