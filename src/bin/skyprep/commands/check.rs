@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use skyprep::error::{Error, ErrorKind};
 use skyprep::pipeline::{add_columns, measure};
 use skyprep::schema::{
-    DirectorFinding, InputColumns, Look, Measure, Severity, TableKind, TableSchema, ValueType,
-    check_director_columns, check_measured_columns,
+    DirectorFinding, InputColumns, Look, Measure, Refuser, Severity, TableKind, TableSchema,
+    ValueType, check_director_columns, check_measured_columns,
 };
+use skyprep::source::Input;
 
 use super::streams::total_bytes;
 use crate::progress::Progress;
@@ -20,8 +21,12 @@ pub fn run(args: &CheckArgs, session: &Session) -> Result<()> {
     let schema = TableSchema::read(&args.schema)?;
     let kind = TableSchema::known_kind(args.kind.map(TableKind::from), Some(&schema))?;
     let has_inputs = !args.input.inputs.is_empty() || args.input.files_from.is_some();
+    let inputs = match has_inputs {
+        true => settings::inputs(&args.input, false, session)?,
+        false => Vec::new(),
+    };
     let findings = match kind {
-        TableKind::Director if has_inputs => findings_in_data(args, &schema, session)?,
+        TableKind::Director if has_inputs => findings_in_data(args, &schema, &inputs, session)?,
         TableKind::Director => check_director_columns(&schema, args.allow_varchar),
         _ => Vec::new(),
     };
@@ -37,37 +42,30 @@ pub fn run(args: &CheckArgs, session: &Session) -> Result<()> {
             session.printer.note(message);
         }
     }
-    match errors(&findings) {
-        0 => Ok(()),
-        count => {
-            let columns = if count == 1 { "column" } else { "columns" };
-            let message = format!("{shown}: {count} {columns} that a director can't have");
-            let error = Error::new(ErrorKind::DataRefused, message);
-            let is_allowed = |finding: &DirectorFinding| {
-                check_director_columns(&schema, true)
-                    .iter()
-                    .any(|f| f.column == finding.column && f.severity == Severity::Warning)
-            };
-            match findings.iter().all(is_allowed) {
-                true => Err(error
-                    .hint("VARCHAR and VARBINARY work in practice: --allow-varchar")
-                    .into()),
-                false => Err(error.into()),
-            }
-        }
+    let count = errors(&findings);
+    if count == 0 {
+        return Ok(());
     }
+    let columns = if count == 1 { "column" } else { "columns" };
+    let message = format!("{shown}: {count} {columns} that a director can't have");
+    let mut error = Error::new(ErrorKind::DataRefused, message);
+    let mut refusers = findings.iter().map(|finding| finding.refuser);
+    if refusers.all(|refuser| refuser == Refuser::Documentation) {
+        error = error.hint("VARCHAR and VARBINARY work in practice: --allow-varchar");
+    }
+    Err(error.into())
 }
 
 /// Looks at the data of the columns that are objected to.
 fn findings_in_data(
     args: &CheckArgs,
     schema: &TableSchema,
+    inputs: &[Input],
     session: &Session,
 ) -> Result<Vec<DirectorFinding>> {
-    let inputs = settings::inputs(&args.input, false, session)?;
     let limits = session.pass_limits();
     let mut columns = InputColumns::default();
-    add_columns(&inputs, &mut columns, &limits)?;
+    add_columns(inputs, &mut columns, &limits)?;
     let (columns, _) = columns.finish()?;
     let objected = check_director_columns(schema, args.allow_varchar);
     let has_length = |value_type| {
@@ -89,9 +87,9 @@ fn findings_in_data(
     let charset = settings::charset(Some(&args.charset));
     let progress = Progress::new(session);
     if !looks.is_empty() {
-        progress.start(&session.command, total_bytes(&inputs));
+        progress.start(&session.command, total_bytes(inputs));
     }
-    let measures = measure(&inputs, &looks, charset, &limits, &progress);
+    let measures = measure(inputs, &looks, charset, &limits, &progress);
     progress.end();
     let measures = measures?;
     let measure_of = |name: &str| -> Option<&Measure> {
