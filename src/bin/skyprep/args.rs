@@ -45,8 +45,14 @@ pub enum Command {
     /// Do all steps for all tables of a pipeline file
     Run(RunArgs),
     /// Propose a table for Parquet files: Qserv's table JSON, or a CREATE TABLE
+    ///
+    /// A single INPUT that ends in .yaml, .yml or .json is a definition instead: Felis (file.yaml#Table
+    /// where it has several tables) or table JSON, which is completed and written in the other form.
     Schema(SchemaArgs),
     /// Say what Qserv and MariaDB would object to in a table
+    ///
+    /// So far that is which columns a director may not have. With Parquet files as INPUT it also tells
+    /// the CHAR(n) or BINARY(n) that would do.
     Check(CheckArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
