@@ -8,7 +8,7 @@ use serde::Deserialize;
 use super::bad_inputs::BadInputs;
 use crate::dialect::{Dialect, DialectOptions};
 use crate::error::{Error, Place, Result};
-use crate::schema::{TableKind, TableSchema, check_name};
+use crate::schema::{TableKind, TableSchema, check_name, check_together};
 use crate::source::{Input, InputList};
 use crate::values::{
     BinaryForm, BoolPolicy, Charset, FractionPolicy, InfPolicy, InvalidTextPolicy, NanPolicy,
@@ -46,7 +46,7 @@ pub struct DatabaseSection {
     pub sub_stripes: Option<u32>,
     /// Overlap in degrees.
     pub overlap: Option<f64>,
-    /// Folder of table JSON files, one per table.
+    /// Folder of table JSON files, one per table, or a Felis file with all of them.
     pub tables: Option<PathBuf>,
 }
 
@@ -86,7 +86,7 @@ pub struct TableSection {
     pub ra: Option<String>,
     /// Column of the declination.
     pub dec: Option<String>,
-    /// Table JSON.
+    /// Table JSON, or Felis YAML.
     pub schema: Option<PathBuf>,
     /// Columns in order.
     pub columns: Option<Vec<String>>,
@@ -242,15 +242,21 @@ impl PipelineFile {
     /// # Errors
     /// The file is missing or no table definition.
     pub fn schema_of(&self, name: &str, table: &TableSection) -> Result<Option<TableSchema>> {
-        let path = match (&table.schema, &self.database.tables) {
-            (Some(path), _) => self.base.join(path),
-            (None, Some(folder)) => self.base.join(folder).join(format!("{name}.json")),
-            (None, None) => return Ok(None),
-        };
-        if table.schema.is_none() && !path.exists() {
-            return Ok(None);
+        if let Some(path) = &table.schema {
+            return TableSchema::read_for(&self.base.join(path), name).map(Some);
         }
-        TableSchema::read(&path).map(Some)
+        let Some(tables) = &self.database.tables else {
+            return Ok(None);
+        };
+        let tables = self.base.join(tables);
+        if tables.is_file() {
+            return TableSchema::read_table(&tables, Some(name)).map(Some);
+        }
+        let path = tables.join(format!("{name}.json"));
+        match path.exists() {
+            true => TableSchema::read_for(&path, name).map(Some),
+            false => Ok(None),
+        }
     }
 
     /// Returns a name relative to the file as one relative to the working folder.
@@ -276,11 +282,7 @@ impl PipelineFile {
         }
         for (name, table) in &self.table {
             check_name("table", name)?;
-            if self.database.name.len() + name.len() > 56 {
-                return Err(Error::usage(format!(
-                    "database and table name together have more than 56 characters: {name}"
-                )));
-            }
+            check_together(Some(&self.database.name), name)?;
             if table.products.is_empty() {
                 return Err(Error::usage(format!("table {name} has no products")));
             }

@@ -8,6 +8,7 @@ mod bad_inputs;
 mod components;
 mod file;
 mod folder_run;
+mod measure;
 mod outlook;
 mod pass;
 mod pieces;
@@ -21,6 +22,7 @@ mod worker;
 pub use bad_inputs::{BadInputs, PassedOver};
 pub use file::PipelineFile;
 pub use folder_run::{PassJob, Replace, Standing, standing};
+pub use measure::{add_columns, measure};
 pub use outlook::{
     Outlook, OutputState, PassOutlook, TableOutlook, check_writable, columns_of, outlook,
 };

@@ -22,7 +22,8 @@ use crate::partition::{OverlapRule, Partitioning, RaRule};
 use crate::publish::{FolderOptions, OutputFolder, Record, create_folders};
 use crate::report::{REPORT_FILE, Report, add_digests};
 use crate::schema::{
-    CHUNK_COLUMN, SUB_CHUNK_COLUMN, Severity, TableKind, TableSchema, check_director_columns,
+    CHUNK_COLUMN, DirectorFinding, Refuser, SUB_CHUNK_COLUMN, Severity, TableKind, TableSchema,
+    check_director_columns,
 };
 
 /// What a run may use and how it treats what is there.
@@ -294,7 +295,7 @@ fn plan_tables<'f>(
     }
     let rank = |kind| match kind {
         TableKind::Director => 0,
-        TableKind::Child => 1,
+        TableKind::Child | TableKind::Match => 1,
         TableKind::Regular => 2,
     };
     tables.sort_by_key(|table| rank(table.kind));
@@ -324,8 +325,14 @@ pub fn check_director(
         .iter()
         .map(|finding| finding.message.as_str())
         .collect();
-    Err(Error::new(ErrorKind::DataRefused, messages.join("\n"))
-        .hint("VARCHAR and VARBINARY work in practice: --allow-varchar or allow_varchar = true"))
+    let is_documented = |finding: &&DirectorFinding| finding.refuser == Refuser::Documentation;
+    let mut hint = "skyprep check INPUT... --schema FILE tells the n that will do".to_owned();
+    if errors.iter().any(is_documented) {
+        hint.push_str(
+            "; VARCHAR and VARBINARY work in practice: --allow-varchar or allow_varchar = true",
+        );
+    }
+    Err(Error::new(ErrorKind::DataRefused, messages.join("\n")).hint(hint))
 }
 
 /// Returns how the database section divides the sky, if any table needs it.

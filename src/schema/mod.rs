@@ -1,15 +1,31 @@
-//! Target tables: MySQL column types and Qserv's table JSON.
+//! Target tables: MySQL column types, Qserv's table JSON and Felis, and tables proposed for data.
 
+mod declaration;
 mod director_rule;
+mod felis;
+mod input_columns;
+mod measure;
 mod mysql_type;
 mod names;
 mod output;
+mod proposal;
+mod render;
+mod row_size;
 mod table;
+mod value_type;
 
-pub use director_rule::{DirectorFinding, Severity, check_director_columns};
-pub use mysql_type::MysqlType;
-pub use names::check_name;
-pub use output::{
-    CHUNK_COLUMN, ColumnContent, OutputChoice, OutputColumn, RowStep, SUB_CHUNK_COLUMN, row_steps,
+pub use director_rule::{
+    DirectorFinding, Refuser, Severity, check_director_columns, check_measured_columns,
 };
-pub use table::{ColumnDefinition, TableKind, TableSchema};
+pub use input_columns::{InputColumn, InputColumns};
+pub use measure::{Longest, Look, Measure};
+pub use mysql_type::MysqlType;
+pub use names::{check_name, check_together};
+pub use output::{
+    CHUNK_COLUMN, ColumnContent, FLAGS_COLUMN, OutputChoice, OutputColumn, RowStep,
+    SUB_CHUNK_COLUMN, row_steps,
+};
+pub use proposal::{Proposal, TableRequest};
+pub use row_size::TableCharset;
+pub use table::{ColumnDefinition, TRANSACTION_COLUMN, TableKind, TableSchema};
+pub use value_type::ValueType;

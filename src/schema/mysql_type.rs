@@ -4,6 +4,13 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::declaration::outline;
+
+const TINY: u64 = 255;
+const USUAL: u64 = 65_535;
+const MEDIUM: u64 = 16_777_215;
+const LONG: u64 = u32::MAX as u64;
+
 /// A column type; sizes are those of the declaration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -67,13 +74,17 @@ impl MysqlType {
         if name.is_empty() || !name.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return None;
         }
+        let rest = rest.trim_start();
+        if let Some(parsed) = Self::parse_words(name, rest) {
+            return parsed;
+        }
         let size = rest
-            .trim_start()
             .strip_prefix('(')
             .and_then(|inner| inner.split([',', ')']).next())
             .and_then(|number| number.trim().parse::<u32>().ok());
-        let unsigned = rest
-            .split_whitespace()
+        let words = outline(rest);
+        let unsigned = words
+            .iter()
             .any(|word| word == "UNSIGNED" || word == "ZEROFILL");
         let digits = u8::try_from(size.unwrap_or(0)).unwrap_or(u8::MAX);
         let integer = |bits| Self::Integer { bits, unsigned };
@@ -82,31 +93,35 @@ impl MysqlType {
                 bits: 8,
                 unsigned: false,
             },
-            "TINYINT" => integer(8),
-            "SMALLINT" => integer(16),
-            "MEDIUMINT" => integer(24),
-            "INT" | "INTEGER" => integer(32),
-            "BIGINT" => integer(64),
+            "SERIAL" => Self::Integer {
+                bits: 64,
+                unsigned: true,
+            },
+            "TINYINT" | "INT1" => integer(8),
+            "SMALLINT" | "INT2" => integer(16),
+            "MEDIUMINT" | "INT3" | "MIDDLEINT" => integer(24),
+            "INT" | "INTEGER" | "INT4" => integer(32),
+            "BIGINT" | "INT8" => integer(64),
             // FLOAT(25) and more is a DOUBLE.
             "FLOAT" if size.is_some_and(|bits| bits > 24) && !rest.contains(',') => Self::Double,
-            "FLOAT" => Self::Float,
-            "DOUBLE" | "REAL" => Self::Double,
-            "DECIMAL" | "DEC" | "NUMERIC" | "FIXED" => Self::Decimal {
+            "FLOAT" | "FLOAT4" => Self::Float,
+            "DOUBLE" | "REAL" | "FLOAT8" => Self::Double,
+            "DECIMAL" | "DEC" | "NUMERIC" | "FIXED" | "NUMBER" => Self::Decimal {
                 precision: size.map_or(10, |_| digits),
                 scale: second_number(rest).unwrap_or(0),
             },
             "CHAR" | "CHARACTER" | "NCHAR" => Self::Char(size.unwrap_or(1)),
-            "VARCHAR" | "NVARCHAR" => Self::Varchar(size.unwrap_or(0)),
-            "TINYTEXT" => Self::Text(255),
-            "TEXT" => Self::Text(65_535),
-            "MEDIUMTEXT" => Self::Text(16_777_215),
-            "LONGTEXT" => Self::Text(u64::from(u32::MAX)),
+            "VARCHAR" | "VARCHARACTER" | "NVARCHAR" | "VARCHAR2" => Self::Varchar(size?),
+            "TINYTEXT" => Self::Text(TINY),
+            "TEXT" | "CLOB" => Self::Text(least_long(size)),
+            "MEDIUMTEXT" | "LONG" => Self::Text(MEDIUM),
+            "LONGTEXT" => Self::Text(LONG),
             "BINARY" => Self::Binary(size.unwrap_or(1)),
-            "VARBINARY" => Self::Varbinary(size.unwrap_or(0)),
-            "TINYBLOB" => Self::Blob(255),
-            "BLOB" => Self::Blob(65_535),
-            "MEDIUMBLOB" => Self::Blob(16_777_215),
-            "LONGBLOB" => Self::Blob(u64::from(u32::MAX)),
+            "VARBINARY" | "RAW" => Self::Varbinary(size?),
+            "TINYBLOB" => Self::Blob(TINY),
+            "BLOB" => Self::Blob(least_long(size)),
+            "MEDIUMBLOB" => Self::Blob(MEDIUM),
+            "LONGBLOB" => Self::Blob(LONG),
             "BIT" => Self::Bit(digits.max(1)),
             "DATE" => Self::Date,
             "TIME" => Self::Time(digits),
@@ -116,6 +131,23 @@ impl MysqlType {
             | "MULTIPOLYGON" | "GEOMETRYCOLLECTION" => Self::Geometry,
             _ => Self::Other,
         })
+    }
+
+    /// Reads the types of several words; nothing if `name` and `rest` are none.
+    fn parse_words(name: &str, rest: &str) -> Option<Option<Self>> {
+        let behind = |word: &str| {
+            let rest = rest.strip_prefix(word)?;
+            (!rest.starts_with(|c: char| c.is_ascii_alphanumeric())).then_some(rest)
+        };
+        match name {
+            "NATIONAL" => Some(Self::parse(rest)),
+            "CHAR" | "CHARACTER" | "NCHAR" => {
+                let varying = behind("VARYING").or_else(|| behind("VARCHAR"));
+                varying.map(|size| Self::parse(&format!("VARCHAR{size}")))
+            }
+            "LONG" => behind("VARBINARY").map(|_| Some(Self::Blob(MEDIUM))),
+            _ => None,
+        }
     }
 
     /// Returns the smallest and largest whole number, for integer types.
@@ -173,6 +205,21 @@ impl MysqlType {
     }
 }
 
+/// Returns the longest value of TEXT(n) or BLOB(n): that of the smallest type that holds n.
+fn least_long(size: Option<u32>) -> u64 {
+    let Some(size) = size else { return USUAL };
+    let kinds = [TINY, USUAL, MEDIUM, LONG];
+    let holds = kinds.into_iter().find(|most| *most >= u64::from(size));
+    holds.unwrap_or(LONG)
+}
+
+/// Returns what stands before TEXT and BLOB in the name of the type that holds so many bytes.
+fn length_prefix(bytes: u64) -> &'static str {
+    let kinds = [(TINY, "TINY"), (USUAL, ""), (MEDIUM, "MEDIUM")];
+    let holds = kinds.into_iter().find(|(most, _)| *most >= bytes);
+    holds.map_or("LONG", |(_, prefix)| prefix)
+}
+
 /// Reads the second number of `(10, 2)`.
 fn second_number(sizes: &str) -> Option<u8> {
     sizes
@@ -203,10 +250,10 @@ impl fmt::Display for MysqlType {
             Self::Decimal { precision, scale } => write!(f, "DECIMAL({precision},{scale})"),
             Self::Char(n) => write!(f, "CHAR({n})"),
             Self::Varchar(n) => write!(f, "VARCHAR({n})"),
-            Self::Text(_) => write!(f, "TEXT"),
+            Self::Text(n) => write!(f, "{}TEXT", length_prefix(*n)),
             Self::Binary(n) => write!(f, "BINARY({n})"),
             Self::Varbinary(n) => write!(f, "VARBINARY({n})"),
-            Self::Blob(_) => write!(f, "BLOB"),
+            Self::Blob(n) => write!(f, "{}BLOB", length_prefix(*n)),
             Self::Bit(n) => write!(f, "BIT({n})"),
             Self::Date => write!(f, "DATE"),
             Self::Time(n) => write!(f, "TIME({n})"),
@@ -246,8 +293,39 @@ mod tests {
         "NUMERIC" => Some(MysqlType::Decimal { precision: 10, scale: 0 });
         "BIT(1)" => Some(MysqlType::Bit(1));
         "ENUM('a','b')" => Some(MysqlType::Other);
+        "SET('unsigned')" => Some(MysqlType::Other);
+        "YEAR" => Some(MysqlType::Other);
+        "DOUBLE NULL" => Some(MysqlType::Double);
+        "FLOAT UNSIGNED" => Some(MysqlType::Float);
+        "INT COMMENT 'UNSIGNED'" => Some(MysqlType::Integer { bits: 32, unsigned: false });
+        "BOOL" => Some(MysqlType::Integer { bits: 8, unsigned: false });
+        "DECIMAL(65,38)" => Some(MysqlType::Decimal { precision: 65, scale: 38 });
+        "NVARCHAR(7)" => Some(MysqlType::Varchar(7));
+        "national char varying (7)" => Some(MysqlType::Varchar(7));
+        "CHARACTER VARYING(7)" => Some(MysqlType::Varchar(7));
+        "NATIONAL CHAR(7)" => Some(MysqlType::Char(7));
+        "LONG VARBINARY" => Some(MysqlType::Blob(16_777_215));
+        "LONG" => Some(MysqlType::Text(16_777_215));
+        "TEXT(300)" => Some(MysqlType::Text(65_535));
+        "BLOB(70000)" => Some(MysqlType::Blob(16_777_215));
+        "VARCHAR" => None;
         "" => None;
         "(5)" => None;
+    }
+
+    #[test]
+    fn long_types_are_shown_by_their_names() {
+        for name in [
+            "TINYTEXT",
+            "TEXT",
+            "MEDIUMTEXT",
+            "LONGTEXT",
+            "TINYBLOB",
+            "BLOB",
+            "LONGBLOB",
+        ] {
+            assert_eq!(MysqlType::parse(name).unwrap().to_string(), name);
+        }
     }
 
     #[test]

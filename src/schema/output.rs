@@ -1,7 +1,7 @@
 //! The columns of an output, in order: from the input, from the schema, or chunk numbers.
 
 use super::mysql_type::MysqlType;
-use super::table::{TableKind, TableSchema};
+use super::table::TableSchema;
 use crate::error::{Error, Result};
 use crate::exchange::{SlotPart, SlotText};
 
@@ -9,6 +9,9 @@ use crate::exchange::{SlotPart, SlotText};
 pub const CHUNK_COLUMN: &str = "chunkId";
 /// Name of the column that partitioning adds for the sub-chunk.
 pub const SUB_CHUNK_COLUMN: &str = "subChunkId";
+
+/// Name of the column that partitioning adds to matches for the side of a row.
+pub const FLAGS_COLUMN: &str = "partitioningFlags";
 
 /// What an output column holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,16 +141,11 @@ impl OutputChoice<'_> {
 
     /// Says whether a column is one that partitioning will add to a row that lacks it so far.
     fn comes_later(&self, name: &str, input: &[String]) -> bool {
-        let is_partitioned = self
-            .schema
-            .and_then(|schema| schema.kind)
-            .is_some_and(TableKind::is_partitioned);
         self.chunk_columns.is_none()
             && self.columns.is_none()
-            && is_partitioned
-            && [CHUNK_COLUMN, SUB_CHUNK_COLUMN]
-                .iter()
-                .any(|id| name.eq_ignore_ascii_case(id))
+            && self
+                .schema
+                .is_some_and(|schema| schema.is_made_by_partitioning(name))
             && !input.iter().any(|known| known == name)
     }
 

@@ -10,7 +10,7 @@ use super::harness::words;
 use super::stars::star_bench;
 
 /// A private MariaDB server on a socket, gone with the test.
-struct Server {
+pub(crate) struct Server {
     child: Child,
     folder: tempfile::TempDir,
 }
@@ -24,7 +24,7 @@ fn program(name: &str) -> PathBuf {
 }
 
 impl Server {
-    fn start() -> Self {
+    pub(crate) fn start() -> Self {
         let folder = tempfile::Builder::new()
             .prefix("skyprep-db")
             .tempdir()
@@ -81,7 +81,7 @@ impl Server {
     }
 
     /// Runs statements and returns what they print, a line per row.
-    fn client(&self, statements: &str) -> Result<String, String> {
+    pub(crate) fn client(&self, statements: &str) -> Result<String, String> {
         let mut child = Command::new(program("mariadb"))
             .args(["--no-defaults", "-uroot", "-N", "-B", "-S"])
             .arg(self.folder.path().join("s"))

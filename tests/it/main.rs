@@ -8,6 +8,7 @@
     reason = "tests stop at what they did not expect"
 )]
 
+mod check;
 mod crash;
 mod dialect;
 mod drop_in;
@@ -28,6 +29,7 @@ mod regressions;
 mod rejects;
 mod rerun;
 mod resume;
+mod schema;
 mod stage;
 mod star_file;
 mod stars;

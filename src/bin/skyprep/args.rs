@@ -11,6 +11,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use skyprep::exchange::Finish;
 use skyprep::publish::SyncMode;
 
+use crate::table_args::{CheckArgs, SchemaArgs};
+
 /// Gets astronomical catalogues ready for Qserv.
 ///
 /// Each step works alone and in a pipe; `run` does all of them in one pass per product.
@@ -44,6 +46,16 @@ pub enum Command {
     Stage(StageArgs),
     /// Do all steps for all tables of a pipeline file
     Run(RunArgs),
+    /// Propose a table for Parquet files: Qserv's table JSON, or a CREATE TABLE
+    ///
+    /// A single INPUT that ends in .yaml, .yml or .json is a definition instead: Felis (file.yaml#Table
+    /// where it has several tables) or table JSON, which is completed and written in the other form.
+    Schema(SchemaArgs),
+    /// Say what Qserv and MariaDB would object to in a table
+    ///
+    /// So far that is which columns a director may not have. With Parquet files as INPUT it also tells
+    /// the CHAR(n) or BINARY(n) that would do.
+    Check(CheckArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write one page per command into a folder
@@ -58,7 +70,11 @@ impl Command {
             Self::Sanitize(args) => Some(&args.rejects),
             Self::Partition(args) => Some(&args.rejects),
             Self::Run(args) => Some(&args.rejects),
-            Self::Stage(_) | Self::Completions(_) | Self::Man(_) => None,
+            Self::Stage(_)
+            | Self::Schema(_)
+            | Self::Check(_)
+            | Self::Completions(_)
+            | Self::Man(_) => None,
         }
     }
 }
@@ -370,8 +386,9 @@ pub struct ValueArgs {
     /// Encoding of the output: latin1 (windows-1252), utf8mb4 or binary [default: latin1]
     #[arg(long, value_name = "NAME", value_parser = ["latin1", "utf8mb4", "binary"])]
     pub charset: Option<String>,
-    /// Qserv's table JSON: gives target types, order, NOT NULL and GENERATED columns
-    #[arg(long, value_name = "TABLE.json")]
+    /// Qserv's table JSON, or Felis YAML (file.yaml#Table where it has several tables): gives target
+    /// types, order, NOT NULL and GENERATED columns
+    #[arg(long, value_name = "FILE")]
     pub schema: Option<PathBuf>,
 }
 

@@ -17,6 +17,7 @@ mod progress;
 mod session;
 mod settings;
 mod signals;
+mod table_args;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -82,6 +83,8 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Partition(args) => commands::partition::run(args, &session),
         Command::Stage(args) => commands::stage::run(args, &session),
         Command::Run(args) => commands::run::run(args, &session),
+        Command::Schema(args) => commands::schema::run(args, &session),
+        Command::Check(args) => commands::check::run(args, &session),
         Command::Completions(_) | Command::Man(_) => Ok(()),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Read;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -164,6 +164,11 @@ pub fn schema(args: &ValueArgs) -> Result<Option<TableSchema>> {
     Ok(args.schema.as_deref().map(TableSchema::read).transpose()?)
 }
 
+/// Returns the file that the schema is read from, if there is one.
+pub fn schema_file(args: &ValueArgs) -> Option<PathBuf> {
+    args.schema.as_deref().map(TableSchema::file_of)
+}
+
 /// Makes the target of a command.
 pub fn target(
     name: &str,
@@ -287,7 +292,7 @@ fn choose_columns(args: &ColumnArgs, target: &mut RowTarget) -> Result<()> {
 }
 
 /// Splits a list of names at commas; a name that holds a comma is quoted as in RFC 4180.
-fn name_list(option: &str, text: &str) -> Result<Vec<String>> {
+pub fn name_list(option: &str, text: &str) -> Result<Vec<String>> {
     let mut reader = csv::ReaderBuilder::new()
         .has_headers(false)
         .trim(csv::Trim::All)

@@ -56,7 +56,7 @@ pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
         sources: books::sources(
             [
                 args.columns.columns_file.as_deref(),
-                args.values.schema.as_deref(),
+                settings::schema_file(&args.values).as_deref(),
                 args.text_in.fields_file.as_deref(),
                 args.input.list_file(),
             ],

@@ -1,9 +1,11 @@
 //! One file per subcommand.
 
+pub mod check;
 pub mod convert;
 pub mod pages;
 pub mod partition;
 pub mod run;
 pub mod sanitize;
+pub mod schema;
 pub mod stage;
 mod streams;

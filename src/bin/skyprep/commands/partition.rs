@@ -70,7 +70,7 @@ pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
     let sources = books::sources(
         [
             args.columns.columns_file.as_deref(),
-            args.values.schema.as_deref(),
+            settings::schema_file(&args.values).as_deref(),
             args.text_in.fields_file.as_deref(),
             args.input.list_file(),
         ],

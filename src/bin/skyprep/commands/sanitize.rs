@@ -44,7 +44,7 @@ pub fn run(args: &SanitizeArgs, session: &Session) -> Result<()> {
         books: &args.books,
         sources: books::sources(
             [
-                args.values.schema.as_deref(),
+                settings::schema_file(&args.values).as_deref(),
                 args.text_in.fields_file.as_deref(),
                 args.input.list_file(),
             ],

@@ -92,7 +92,7 @@ fn fed(inputs: Vec<Input>, text: &Arc<TextInput>) -> Vec<PassInput> {
     inputs.into_iter().map(feed).collect()
 }
 
-fn total_bytes(inputs: &[Input]) -> u64 {
+pub(super) fn total_bytes(inputs: &[Input]) -> u64 {
     inputs
         .iter()
         .filter_map(|input| Some(input.stamp.as_ref()?.bytes))
@@ -246,12 +246,12 @@ fn to_file(
 }
 
 /// Returns the name under which an [`AtomicFile`] grows.
-fn hidden_name(path: &Path) -> PathBuf {
+pub(super) fn hidden_name(path: &Path) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     path.with_file_name(format!(".{name}.partial"))
 }
 
-fn folder_of(path: &Path) -> &Path {
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
