@@ -157,6 +157,12 @@ impl Encoder {
         self.first_coded(value).is_none() && !is_null_word && value != self.null
     }
 
+    /// Says whether `byte` is written as it is, wherever it stands in a value.
+    #[must_use]
+    pub fn is_plain_byte(&self, byte: u8) -> bool {
+        !self.is_json && self.code(byte) == 0
+    }
+
     /// Ends a field that begins at `start`: what JSON does not know as a whole number becomes a
     /// string, for the ingest service prints other numbers with six digits behind the point.
     #[inline]
