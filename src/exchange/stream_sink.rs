@@ -25,7 +25,22 @@ pub struct StreamSink {
 struct State {
     out: Box<dyn Write + Send>,
     digest: FileDigest,
+    is_digested: bool,
     keeper: Option<Keeper>,
+}
+
+impl State {
+    /// Writes bytes and takes note of them.
+    fn write(&mut self, bytes: &[u8], name: &Path) -> Result<()> {
+        self.out
+            .write_all(bytes)
+            .map_err(|error| Error::writing(name, error))?;
+        match self.is_digested {
+            true => self.digest.update(bytes),
+            false => self.digest.pass(bytes),
+        }
+        Ok(())
+    }
 }
 
 /// Keeps the journal of a staged file.
@@ -50,9 +65,20 @@ impl StreamSink {
             state: Mutex::new(State {
                 out,
                 digest: FileDigest::default(),
+                is_digested: true,
                 keeper: None,
             }),
         }
+    }
+
+    /// Only counts rows and bytes: what [`Self::finish`] returns has no digests worth keeping.
+    #[must_use]
+    pub fn without_digests(mut self) -> Self {
+        self.state
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_digested = false;
+        self
     }
 
     /// Makes a sink for the staged file `staged`, which messages call `name`, with a journal; goes
@@ -92,6 +118,7 @@ impl StreamSink {
         let state = State {
             out: Box::new(append(staged)?),
             digest,
+            is_digested: true,
             keeper: Some(keeper),
         };
         let sink = Self {
@@ -107,12 +134,7 @@ impl StreamSink {
     /// The stream can't be written.
     pub fn write_header(&self, line: &[u8]) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state
-            .out
-            .write_all(line)
-            .map_err(|error| Error::writing(&self.name, error))?;
-        state.digest.update(line);
-        Ok(())
+        state.write(line, &self.name)
     }
 
     /// Flushes the stream, closes it, and returns what went through.
@@ -139,17 +161,11 @@ impl Sink for StreamSink {
 
     fn write_run(&self, packets: &[Packet], end: RunEnd<'_>) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State {
-            out,
-            digest,
-            keeper,
-        } = &mut *state;
         for packet in packets {
-            let written = out.write_all(packet.text());
-            written.map_err(|error| Error::writing(&self.name, error))?;
-            digest.update(packet.text());
-            digest.add_rows(packet.rows() as u64);
+            state.write(packet.text(), &self.name)?;
+            state.digest.add_rows(packet.rows() as u64);
         }
+        let State { digest, keeper, .. } = &mut *state;
         match (keeper, end.mark()) {
             (Some(keeper), Some(mark)) => keeper.record(mark, digest),
             _ => Ok(()),

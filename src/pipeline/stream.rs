@@ -20,7 +20,7 @@ pub struct StreamOutcome {
     pub columns: Vec<String>,
     /// What was counted.
     pub counts: TargetCounts,
-    /// Rows, bytes and digests of the stream.
+    /// Rows and bytes of the stream; nobody wants its digests.
     pub written: FileDigest,
     /// The file that lists what was refused.
     pub reject_file: Option<String>,
@@ -82,7 +82,7 @@ pub fn stream(
         .iter()
         .map(|column| column.name.clone())
         .collect();
-    let sink = StreamSink::new(name, out);
+    let sink = StreamSink::new(name, out).without_digests();
     if target.dialect.has_header() {
         sink.write_header(&header(target, inputs.columns(0))?)?;
     }

@@ -247,7 +247,10 @@ fn is_plain_text(text: &[u8], plain: &[bool; 256]) -> bool {
 }
 
 #[inline]
-#[allow(clippy::indexing_slicing, reason = "every u8 is an index of 256 entries")]
+#[allow(
+    clippy::indexing_slicing,
+    reason = "every u8 is an index of 256 entries"
+)]
 fn is_in(plain: &[bool; 256], byte: u8) -> bool {
     plain[usize::from(byte)]
 }

@@ -131,8 +131,7 @@ impl TextPlan {
             layout: target.layout(),
             inference: target.inference,
             charset,
-            checks_charset: charset == Charset::Utf8mb4
-                && target.policy.charset != Charset::Binary,
+            checks_charset: charset == Charset::Utf8mb4 && target.policy.charset != Charset::Binary,
             routing,
             copies_records,
             plain,
@@ -183,4 +182,3 @@ fn copies_records(cells: &[PlannedField], steps: &[RowStep], fields: usize) -> b
         && copied.count() == fields
         && (slots == 0 || (slots == 1 && steps.last() == Some(&RowStep::Slot)))
 }
-

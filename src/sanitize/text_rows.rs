@@ -62,7 +62,7 @@ impl TextPlan {
                         (Verdict::Flag(flag), _) => {
                             stretch.end(text);
                             self.write_flag(cell, flag, text, counts)
-                        .map_err(|fault| cell.fault(fault))?;
+                                .map_err(|fault| cell.fault(fault))?;
                         }
                         (Verdict::Unsure, _) => {
                             stretch.end(text);

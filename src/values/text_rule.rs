@@ -263,7 +263,11 @@ fn as_special(value: &[u8]) -> Option<Special> {
         b'n' => is_nan(name).then_some(Special::Nan),
         b'1' => match name.strip_prefix(b"1.#")?.to_ascii_uppercase() {
             digits if is_padded(&digits, b"INF") => Some(infinity),
-            digits if [&b"IND"[..], b"QNAN", b"SNAN"].iter().any(|known| is_padded(&digits, known)) => {
+            digits
+                if [&b"IND"[..], b"QNAN", b"SNAN"]
+                    .iter()
+                    .any(|known| is_padded(&digits, known)) =>
+            {
                 Some(Special::Nan)
             }
             _ => None,
@@ -279,9 +283,9 @@ fn is_nan(text: &[u8]) -> bool {
     };
     let is_payload = match payload {
         [] => true,
-        [b'(', inner @ .., b')'] => {
-            inner.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
-        }
+        [b'(', inner @ .., b')'] => inner
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_'),
         _ => false,
     };
     name.eq_ignore_ascii_case(b"nan") && is_payload
