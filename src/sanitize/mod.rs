@@ -12,3 +12,6 @@ mod text_rows;
 pub use text_fault::TextFault;
 pub use text_plan::TextPlan;
 pub use text_rows::TextRows;
+
+#[cfg(test)]
+mod tests;
