@@ -120,7 +120,12 @@ pub(super) fn header(target: &RowTarget, columns: &[OutputColumn]) -> Result<Vec
         if number > 0 {
             encoder.delimit(&mut line);
         }
-        encoder.encode_into(column.name.as_bytes(), &mut line)?;
+        let name = target.policy.charset.encode(&column.name);
+        let name = name.map_err(|lacking| {
+            let message = format!("the column name '{}'{lacking}", column.name);
+            Error::usage(message).hint("use --charset utf8mb4, or leave out --header")
+        })?;
+        encoder.encode_into(&name, &mut line)?;
     }
     encoder.end_record(&mut line);
     Ok(line)

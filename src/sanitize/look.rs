@@ -127,10 +127,10 @@ impl Look {
             Kind::Integer { .. } | Kind::Float | Kind::Decimal { .. }
         );
         let written = [input.null(), target.dialect.null()];
-        let asked_for = target.policy.null_text.iter().map(String::as_bytes);
+        let asked_for = target.policy.null_spellings();
         // A column of numbers need not compare with what can't be a number.
         let matters = |text: &&[u8]| !is_number || is_numeric(text) || as_boolean(text).is_some();
-        let nulls = written.into_iter().chain(asked_for).filter(matters);
+        let nulls = written.into_iter().chain(asked_for.texts()).filter(matters);
         Self {
             kind,
             nulls: Spellings::new(nulls),

@@ -1,12 +1,14 @@
 //! Text inputs, read by blocks of whole records.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::os::fd::AsFd;
 
 use super::inputs::{Input, InputName};
 use crate::dialect::{BlockReader, DEFAULT_BLOCK_BYTES, Dialect, Fields, Records};
-use crate::error::{Error, ErrorKind, Place, Result};
+use crate::error::{Error, ErrorKind, Place, Result, quote_value};
+use crate::values::{Charset, Recoded};
 
 /// Bytes per read of a packed file.
 const READ_BYTES: usize = 64 << 10;
@@ -57,11 +59,11 @@ impl TextBlock {
 }
 
 impl TextFile {
-    /// Opens an input and reads its first block.
+    /// Opens an input and reads its first block; `charset` is that of a header, UTF-8 without one.
     ///
     /// # Errors
     /// The input is missing or unreadable, or its header is broken.
-    pub fn open(input: &Input, dialect: &Dialect) -> Result<Self> {
+    pub fn open(input: &Input, dialect: &Dialect, charset: Option<Charset>) -> Result<Self> {
         let name = input.name.shown();
         // Always the same size: where blocks are cut must not depend on threads or memory.
         let blocks = BlockReader::new(open_stream(input)?, dialect, DEFAULT_BLOCK_BYTES);
@@ -74,7 +76,7 @@ impl TextFile {
         };
         let mut first = file.next_block(Vec::new())?;
         if let Some(block) = &mut first {
-            file.look_at_first_record(block, dialect)?;
+            file.look_at_first_record(block, dialect, charset)?;
         }
         file.first = first;
         Ok(file)
@@ -146,7 +148,12 @@ impl TextFile {
         }))
     }
 
-    fn look_at_first_record(&mut self, block: &mut TextBlock, dialect: &Dialect) -> Result<()> {
+    fn look_at_first_record(
+        &mut self,
+        block: &mut TextBlock,
+        dialect: &Dialect,
+        charset: Option<Charset>,
+    ) -> Result<()> {
         let mut fields = Fields::new();
         let mut records = Records::new(dialect, &block.bytes).at_line(block.first_line);
         let refused = |line: u64, message: String| {
@@ -167,9 +174,18 @@ impl TextFile {
         let mut names = Vec::with_capacity(fields.count());
         for field in fields.iter(&block.bytes) {
             let value = dialect.value(field, &mut scratch);
-            let name = String::from_utf8(value.to_vec())
-                .map_err(|_| refused(first.line(), "the header is not UTF-8".into()))?;
-            names.push(name);
+            let name = match charset {
+                Some(Charset::Latin1) => Charset::Utf8mb4.recode(value, Charset::Latin1).ok(),
+                _ => Some(Recoded::Valid(Cow::Borrowed(value))),
+            };
+            let name = match name {
+                Some(Recoded::Valid(name)) => String::from_utf8(name.into_owned()).ok(),
+                _ => None,
+            };
+            names.push(name.ok_or_else(|| {
+                let message = format!("the header is not UTF-8: {}", quote_value(value));
+                refused(first.line(), message).hint("is it latin1? say --in-charset latin1")
+            })?);
         }
         self.field_names = Some(names);
         let next = records.position();

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::charset::Charset;
+use super::spellings::Spellings;
 
 /// What becomes of NaN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -162,4 +163,14 @@ pub struct ValuePolicy {
     pub invalid_text: InvalidTextPolicy,
     /// Further spellings of NULL in text inputs.
     pub null_text: Vec<String>,
+}
+
+impl ValuePolicy {
+    /// Returns the further spellings of NULL in the output's character set, into which values are
+    /// brought before they are compared.
+    pub fn null_spellings(&self) -> Spellings {
+        let encoded = self.null_text.iter();
+        let encoded = encoded.filter_map(|text| self.charset.encode(text).ok());
+        Spellings::new(encoded)
+    }
 }

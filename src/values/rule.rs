@@ -64,7 +64,7 @@ impl ColumnRule {
             is_not_null,
             policy: policy.clone(),
             null: null.to_vec(),
-            null_text: Spellings::new(policy.null_text.iter().map(String::as_bytes)),
+            null_text: policy.null_spellings(),
             whole_range: target.and_then(whole_range),
             plain_double,
             plain_single,

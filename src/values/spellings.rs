@@ -16,14 +16,22 @@ impl Spellings {
     };
 
     /// Makes a set of texts.
-    pub fn new<'t>(texts: impl IntoIterator<Item = &'t [u8]>) -> Self {
-        let mut texts: Vec<Vec<u8>> = texts.into_iter().map(<[u8]>::to_vec).collect();
+    pub fn new<T: AsRef<[u8]>>(texts: impl IntoIterator<Item = T>) -> Self {
+        let mut texts: Vec<Vec<u8>> = texts
+            .into_iter()
+            .map(|text| text.as_ref().to_vec())
+            .collect();
         texts.sort();
         texts.dedup();
         Self {
             lengths: texts.iter().fold(0, |bits, text| bits | length_bit(text)),
             texts,
         }
+    }
+
+    /// Returns the texts.
+    pub fn texts(&self) -> impl Iterator<Item = &[u8]> {
+        self.texts.iter().map(Vec::as_slice)
     }
 
     /// Says whether `text` is in the set.

@@ -26,6 +26,7 @@ mod regressions;
 mod rejects;
 mod rerun;
 mod resume;
+mod sanitize;
 mod stage;
 mod star_file;
 mod stars;
