@@ -29,6 +29,7 @@ pub(super) enum Verdict {
 #[derive(Debug, Clone)]
 pub(super) struct Look {
     kind: Kind,
+    is_number: bool,
     /// Spellings of NULL that would pass for values otherwise.
     nulls: Spellings,
 }
@@ -108,6 +109,7 @@ impl Look {
     /// Never looks.
     pub(super) const BLIND: Self = Self {
         kind: Kind::Unknown,
+        is_number: false,
         nulls: Spellings::NONE,
     };
 
@@ -133,6 +135,7 @@ impl Look {
         let nulls = written.into_iter().chain(asked_for.texts()).filter(matters);
         Self {
             kind,
+            is_number,
             nulls: Spellings::new(nulls),
         }
     }
@@ -150,6 +153,9 @@ impl Look {
         };
         if self.nulls.has(text) {
             return Verdict::Unsure;
+        }
+        if self.is_number && text.first().is_some_and(u8::is_ascii_alphabetic) {
+            return as_boolean(text).map_or(Verdict::Unsure, Verdict::Flag);
         }
         let is_plain = match self.kind {
             Kind::Unknown => false,
@@ -177,8 +183,7 @@ impl Look {
         };
         match is_plain {
             true => Verdict::AsIs,
-            false if matches!(self.kind, Kind::Text { .. } | Kind::Unknown) => Verdict::Unsure,
-            false => as_boolean(text).map_or(Verdict::Unsure, Verdict::Flag),
+            false => Verdict::Unsure,
         }
     }
 }

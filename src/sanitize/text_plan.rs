@@ -34,7 +34,8 @@ pub struct TextPlan {
 
 pub(super) struct PlannedField {
     pub(super) name: String,
-    pub(super) rule: ColumnRule,
+    /// In a box, so that what is looked at for each field lies close together.
+    pub(super) rule: Box<ColumnRule>,
     /// Field of the input; none where NULL is written.
     pub(super) source: Option<usize>,
     /// What is written where there is no source; without it, NULL.
@@ -92,7 +93,7 @@ impl TextPlan {
             cells.push(PlannedField {
                 name: column.name.clone(),
                 fixed: target.fixed_text(column, &rule, &encoder)?,
-                rule,
+                rule: Box::new(rule),
                 source,
                 is_placeholder: column.content != ColumnContent::Input,
                 treatment: treatment(target, column, is_same_dialect),

@@ -128,8 +128,8 @@ impl ColumnRule {
             return self.bit(value.into(), encoder, out, counts);
         }
         match (self.policy.bool, value) {
-            (BoolPolicy::Number, true) => out.push(b'1'),
-            (BoolPolicy::Number, false) => out.push(b'0'),
+            // Without a branch, for nobody can foresee booleans.
+            (BoolPolicy::Number, value) => out.push(b'0' + u8::from(value)),
             (BoolPolicy::Keep, true) => out.push_short(b"true"),
             (BoolPolicy::Keep, false) => out.push_short(b"false"),
         }

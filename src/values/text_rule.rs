@@ -227,11 +227,25 @@ fn as_whole(value: &[u8]) -> Option<i128> {
 /// Reads the spellings of booleans that catalogues use.
 #[inline]
 pub(crate) fn as_boolean(value: &[u8]) -> Option<bool> {
-    match value {
-        b"true" | b"True" | b"TRUE" | b"t" | b"T" => Some(true),
-        b"false" | b"False" | b"FALSE" | b"f" | b"F" => Some(false),
-        _ => None,
-    }
+    let Some(first) = value.first_chunk::<4>() else {
+        return match value {
+            b"t" | b"T" => Some(true),
+            b"f" | b"F" => Some(false),
+            _ => None,
+        };
+    };
+    // All spellings in one expression without a branch, for nobody can foresee booleans.
+    let last = value.last().copied();
+    let is_any = |known: &[&[u8; 4]]| {
+        known
+            .iter()
+            .fold(false, |any, known| any | (*known == first))
+    };
+    let is_true = is_any(&[b"true", b"True", b"TRUE"]) & (value.len() == 4);
+    let is_false = ((is_any(&[b"fals", b"Fals"]) & (last == Some(b'e')))
+        | (is_any(&[b"FALS"]) & (last == Some(b'E'))))
+        & (value.len() == 5);
+    (is_true | is_false).then_some(is_true)
 }
 
 /// Reads a number as C's strtod does, but for hexadecimal; NaN and infinities included.
@@ -337,6 +351,14 @@ mod tests {
         "TINYINT" "true" => Some("1");
         "TINYINT" "F" => Some("0");
         "TINYINT" "200" => None;
+        "TINYINT" "TRUE" => Some("1");
+        "TINYINT" "False" => Some("0");
+        "TINYINT" "FALSE" => Some("0");
+        "TINYINT" "falsE" => None;
+        "TINYINT" "falsx" => None;
+        "TINYINT" "truee" => None;
+        "TINYINT" "tRue" => None;
+        "TINYINT" "yes" => None;
         "INT" "n/a" => Some("\\N");
         "INT" "-inf" => Some("-2147483648");
         "INT" "1.5" => None;
