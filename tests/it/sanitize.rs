@@ -307,13 +307,14 @@ fn marks_line_ends_and_headers() {
 fn headers_are_in_the_character_sets_of_their_files() {
     let bench = Bench::new();
     let input = b"id,\xb5_ra\n1,2.5\n";
-    let line = "sanitize - --in-dialect rfc4180 --in-header --header --columns µ_ra,id -q";
-    let found = bench.run_with_input(words(&format!("{line} --in-charset latin1")), input);
+    bench.write("in.csv", input);
+    let line = "convert in.csv --in-dialect rfc4180 --in-header --header --columns µ_ra,id -q -o -";
+    let found = bench.run(words(&format!("{line} --in-charset latin1")));
     assert_eq!(found.ok().stdout, b"\xb5_ra\tid\n2.5\t1\n");
     let utf8 = format!("{line} --in-charset latin1 --charset utf8mb4");
-    let found = bench.run_with_input(words(&utf8), input);
+    let found = bench.run(words(&utf8));
     assert_eq!(found.ok().stdout, "µ_ra\tid\n2.5\t1\n".as_bytes());
-    let unknown = bench.run_with_input(words(line), input);
+    let unknown = bench.run(words(line));
     unknown.failed(
         1,
         &["line 1", "the header is not UTF-8", "--in-charset latin1"],
