@@ -30,10 +30,11 @@ lint:
 		echo 'SKIPPED: cargo clippy is not installed (rustup component add clippy)'; \
 	fi
 
-# Ratios, not times: see benches/exchange.py --help.
+# Ratios, not times: see benches/exchange.py --help and benches/values.py --help.
 bench:
 	cargo build --release --locked
 	benches/exchange.py
+	benches/values.py
 
 # Prepares the stars below testdata/stars/out.
 demo:

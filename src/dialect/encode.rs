@@ -207,6 +207,12 @@ impl Encoder {
         self.first_coded(value).is_none() && !is_null_word && value != self.null
     }
 
+    /// Says whether `byte` is written as it is, wherever it stands in a value.
+    #[must_use]
+    pub fn is_plain_byte(&self, byte: u8) -> bool {
+        self.form == Form::Dialect && self.code(byte) == 0
+    }
+
     /// Ends a field that begins at `start`, where not only texts are quoted.
     ///
     /// In JSON, what it does not know as a whole number becomes a string, for the ingest service

@@ -32,17 +32,27 @@ pub(super) fn count_line_ends(bytes: &[u8]) -> u64 {
 /// Calls `hit` with each place of `needle`, in order; returns early when it answers `false`.
 #[inline]
 pub(super) fn for_each_place(haystack: &[u8], needle: u8, mut hit: impl FnMut(usize) -> bool) {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
-    let pattern = u64::from(needle) * ONES;
-    let (words, rest) = haystack.as_chunks::<8>();
-
+    let (blocks, rest) = haystack.as_chunks::<64>();
     let mut base = 0;
+    for block in blocks {
+        // One bit a byte: how many hits a word of eight bytes has can't be foreseen by the
+        // processor, how many there are in 64 bytes matters less.
+        let (words, _) = block.as_chunks::<8>();
+        let mut hits = 0u64;
+        for (number, word) in words.iter().enumerate() {
+            hits |= gather(matches(*word, needle)) << (number * 8);
+        }
+        while hits != 0 {
+            if !hit(base + hits.trailing_zeros() as usize) {
+                return;
+            }
+            hits &= hits - 1;
+        }
+        base += 64;
+    }
+    let (words, rest) = rest.as_chunks::<8>();
     for word in words {
-        // A byte of `differs` is zero where the needle is. Adding 0x7f to its low seven bits
-        // carries into the top bit unless they are all zero, and never into the next byte.
-        let differs = u64::from_le_bytes(*word) ^ pattern;
-        let mut matches = !(((differs & LOW_BITS) + LOW_BITS) | differs | LOW_BITS);
+        let mut matches = matches(*word, needle);
         while matches != 0 {
             if !hit(base + (matches.trailing_zeros() / 8) as usize) {
                 return;
@@ -56,6 +66,25 @@ pub(super) fn for_each_place(haystack: &[u8], needle: u8, mut hit: impl FnMut(us
             return;
         }
     }
+}
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const LOW_BITS: u64 = 0x7f7f_7f7f_7f7f_7f7f;
+
+/// Sets the top bit of each byte that is the needle.
+#[inline]
+fn matches(word: [u8; 8], needle: u8) -> u64 {
+    // A byte of `differs` is zero where the needle is. Adding 0x7f to its low seven bits
+    // carries into the top bit unless they are all zero, and never into the next byte.
+    let differs = u64::from_le_bytes(word) ^ (u64::from(needle) * ONES);
+    !(((differs & LOW_BITS) + LOW_BITS) | differs | LOW_BITS)
+}
+
+/// Brings the top bits of eight bytes together in the lowest byte.
+#[inline]
+fn gather(tops: u64) -> u64 {
+    // The product has bit 8 * i at 56 + i, besides other places; no two meet in one.
+    (tops >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
 }
 
 /// Says whether `needle` occurs; for short texts much cheaper than a call of `memchr`.

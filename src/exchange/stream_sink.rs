@@ -26,6 +26,7 @@ pub struct StreamSink {
 struct State {
     out: Box<dyn Write + Send>,
     digest: FileDigest,
+    is_digested: bool,
     keeper: Option<Keeper>,
     frame: FileFrame,
     parts: Option<Parts>,
@@ -52,6 +53,20 @@ pub struct Parts {
     pub open: Box<dyn FnMut(usize) -> Result<Box<dyn Write + Send>> + Send>,
 }
 
+impl State {
+    /// Writes bytes and takes note of them.
+    fn write(&mut self, bytes: &[u8], name: &Path) -> Result<()> {
+        self.out
+            .write_all(bytes)
+            .map_err(|error| Error::writing(name, error))?;
+        match self.is_digested {
+            true => self.digest.update(bytes),
+            false => self.digest.pass(bytes),
+        }
+        Ok(())
+    }
+}
+
 /// Keeps the journal of a staged file.
 struct Keeper {
     place: JournalPlace,
@@ -74,12 +89,23 @@ impl StreamSink {
             state: Mutex::new(State {
                 out,
                 digest: FileDigest::default(),
+                is_digested: true,
                 keeper: None,
                 frame: FileFrame::default(),
                 parts: None,
                 full: Vec::new(),
             }),
         }
+    }
+
+    /// Only counts rows and bytes: what [`Self::finish`] returns has no digests worth keeping.
+    #[must_use]
+    pub fn without_digests(mut self) -> Self {
+        self.state
+            .get_mut()
+            .unwrap_or_else(PoisonError::into_inner)
+            .is_digested = false;
+        self
     }
 
     /// Makes a sink for the staged file `staged`, which messages call `name`, with a journal; goes
@@ -119,6 +145,7 @@ impl StreamSink {
         let state = State {
             out: Box::new(append(staged)?),
             digest,
+            is_digested: true,
             keeper: Some(keeper),
             frame: FileFrame::default(),
             parts: None,
@@ -165,13 +192,6 @@ impl StreamSink {
 }
 
 impl State {
-    fn write(&mut self, bytes: &[u8], name: &Path) -> Result<()> {
-        let written = self.out.write_all(bytes);
-        written.map_err(|error| Error::writing(name, error))?;
-        self.digest.update(bytes);
-        Ok(())
-    }
-
     fn begin(&mut self, name: &Path) -> Result<()> {
         let start = std::mem::take(&mut self.frame.start);
         let written = self.write(&start, name);

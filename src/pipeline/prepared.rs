@@ -55,13 +55,17 @@ pub(super) enum Opened {
 
 impl Opened {
     pub(super) fn open(input: &PassInput) -> Result<Self> {
-        let TextInput { dialect, names, .. } = input.text.as_ref();
+        let TextInput {
+            dialect,
+            charset,
+            names,
+        } = input.text.as_ref();
         if let (InputFormat::Parquet, InputName::File(path)) =
             (&input.input.format, &input.input.name)
         {
             return Ok(Self::Parquet(ParquetFile::open(path)?));
         }
-        let file = Box::new(TextFile::open(&input.input, dialect)?);
+        let file = Box::new(TextFile::open(&input.input, dialect, *charset)?);
         let place = || Place::file(file.name());
         let count = file.field_count();
         let names = match file.field_names() {

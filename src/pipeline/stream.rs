@@ -20,7 +20,7 @@ pub struct StreamOutcome {
     pub columns: Vec<String>,
     /// What was counted.
     pub counts: TargetCounts,
-    /// Rows, bytes and digests of the stream.
+    /// Rows and bytes of the stream; nobody wants its digests.
     pub written: FileDigest,
     /// The file that lists what was refused.
     pub reject_file: Option<String>,
@@ -82,7 +82,9 @@ pub fn stream(
         .iter()
         .map(|column| column.name.clone())
         .collect();
-    let sink = StreamSink::new(name, out).framed(frame(target, inputs.columns(0))?, None)?;
+    let sink = StreamSink::new(name, out)
+        .without_digests()
+        .framed(frame(target, inputs.columns(0))?, None)?;
     let pass = Pass {
         inputs: &inputs,
         targets: vec![target],
@@ -128,7 +130,12 @@ pub(super) fn frame(target: &RowTarget, columns: &[OutputColumn]) -> Result<File
             if number > 0 {
                 encoder.delimit(&mut frame.start);
             }
-            encoder.encode_into(column.name.as_bytes(), &mut frame.start)?;
+            let name = target.policy.charset.encode(&column.name);
+            let name = name.map_err(|lacking| {
+                let message = format!("the column name '{}'{lacking}", column.name);
+                Error::usage(message).hint("use --charset utf8mb4, or leave out --header")
+            })?;
+            encoder.encode_into(&name, &mut frame.start)?;
         }
         encoder.end_record(&mut frame.start);
     }

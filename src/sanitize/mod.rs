@@ -4,6 +4,14 @@
 //! names. Fields that need no change are copied byte for byte, whole records where all of them
 //! are; only the fields that decide (positions, keys, typed columns) are looked into.
 
+mod look;
+mod text_fault;
 mod text_plan;
+mod text_rows;
 
-pub use text_plan::{TextFault, TextPlan, TextRows};
+pub use text_fault::TextFault;
+pub use text_plan::TextPlan;
+pub use text_rows::TextRows;
+
+#[cfg(test)]
+mod tests;

@@ -1,14 +1,20 @@
 //! Text inputs, read by blocks of whole records.
 
+use std::borrow::Cow;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::os::fd::AsFd;
 
 use super::inputs::{Input, InputName};
 use crate::dialect::{BlockReader, DEFAULT_BLOCK_BYTES, Dialect, Fields, Records};
-use crate::error::{Error, ErrorKind, Place, Result};
+use crate::error::{Error, ErrorKind, Place, Result, quote_value};
+use crate::values::{Charset, Recoded};
 
-/// Bytes per read of a file.
+/// Bytes per read of a packed file.
 const READ_BYTES: usize = 64 << 10;
+
+/// Bytes that tell a format.
+const MOST_MAGIC: usize = 4;
 
 /// Memory that reading one block takes: the block, its growth, and what is carried over.
 pub(crate) const BLOCK_MEMORY: u64 = 3 * DEFAULT_BLOCK_BYTES as u64;
@@ -53,11 +59,11 @@ impl TextBlock {
 }
 
 impl TextFile {
-    /// Opens an input and reads its first block.
+    /// Opens an input and reads its first block; `charset` is that of a header, UTF-8 without one.
     ///
     /// # Errors
     /// The input is missing or unreadable, or its header is broken.
-    pub fn open(input: &Input, dialect: &Dialect) -> Result<Self> {
+    pub fn open(input: &Input, dialect: &Dialect, charset: Option<Charset>) -> Result<Self> {
         let name = input.name.shown();
         // Always the same size: where blocks are cut must not depend on threads or memory.
         let blocks = BlockReader::new(open_stream(input)?, dialect, DEFAULT_BLOCK_BYTES);
@@ -70,7 +76,7 @@ impl TextFile {
         };
         let mut first = file.next_block(Vec::new())?;
         if let Some(block) = &mut first {
-            file.look_at_first_record(block, dialect)?;
+            file.look_at_first_record(block, dialect, charset)?;
         }
         file.first = first;
         Ok(file)
@@ -142,7 +148,12 @@ impl TextFile {
         }))
     }
 
-    fn look_at_first_record(&mut self, block: &mut TextBlock, dialect: &Dialect) -> Result<()> {
+    fn look_at_first_record(
+        &mut self,
+        block: &mut TextBlock,
+        dialect: &Dialect,
+        charset: Option<Charset>,
+    ) -> Result<()> {
         let mut fields = Fields::new();
         let mut records = Records::new(dialect, &block.bytes).at_line(block.first_line);
         let refused = |line: u64, message: String| {
@@ -163,9 +174,18 @@ impl TextFile {
         let mut names = Vec::with_capacity(fields.count());
         for field in fields.iter(&block.bytes) {
             let value = dialect.value(field, &mut scratch);
-            let name = String::from_utf8(value.to_vec())
-                .map_err(|_| refused(first.line(), "the header is not UTF-8".into()))?;
-            names.push(name);
+            let name = match charset {
+                Some(Charset::Latin1) => Charset::Utf8mb4.recode(value, Charset::Latin1).ok(),
+                _ => Some(Recoded::Valid(Cow::Borrowed(value))),
+            };
+            let name = match name {
+                Some(Recoded::Valid(name)) => String::from_utf8(name.into_owned()).ok(),
+                _ => None,
+            };
+            names.push(name.ok_or_else(|| {
+                let message = format!("the header is not UTF-8: {}", quote_value(value));
+                refused(first.line(), message).hint("is it latin1? say --in-charset latin1")
+            })?);
         }
         self.field_names = Some(names);
         let next = records.position();
@@ -187,41 +207,53 @@ fn open_stream_at(input: &Input, offset: u64) -> Result<Box<dyn Read + Send>> {
         InputName::File(path) => path.clone(),
         InputName::Stdin => "stdin".into(),
     };
-    let mut stream: Box<dyn BufRead + Send> = match &input.name {
-        InputName::File(path) => {
-            let file = File::open(path).map_err(|error| Error::reading(path, error))?;
-            Box::new(BufReader::with_capacity(READ_BYTES, file))
+    let reading = |error| Error::reading(&path, error);
+    let mut file = match &input.name {
+        InputName::File(path) => File::open(path),
+        // Without the buffer of the standard library, for blocks are read whole.
+        InputName::Stdin => io::stdin().as_fd().try_clone_to_owned().map(File::from),
+    }
+    .map_err(reading)?;
+    let mut head = [0; MOST_MAGIC];
+    let known = read_head(&mut file, &mut head).map_err(reading)?;
+    let head = head.get(..known).unwrap_or_default().to_vec();
+    let packed = |file| BufReader::with_capacity(READ_BYTES, Cursor::new(head.clone()).chain(file));
+    let mut unpacked: Box<dyn Read + Send> = match head.as_slice() {
+        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(packed(file))),
+        [0x28, 0xb5, 0x2f, 0xfd] => {
+            let decoder = zstd::stream::read::Decoder::with_buffer(packed(file));
+            Box::new(decoder.map_err(reading)?)
         }
-        InputName::Stdin => Box::new(BufReader::with_capacity(READ_BYTES, io::stdin())),
-    };
-    let head = stream
-        .fill_buf()
-        .map_err(|error| Error::reading(&path, error))?;
-    let mut unpacked: Box<dyn Read + Send> = match head {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(stream)),
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
-            let decoder = zstd::stream::read::Decoder::with_buffer(stream);
-            Box::new(decoder.map_err(|error| Error::reading(&path, error))?)
-        }
-        [b'P', b'A', b'R', b'1', ..] => {
+        b"PAR1" => {
             return Err(Error::usage("Parquet can't be read from a stream")
                 .at(Place::file(input.name.shown()))
                 .hint("name the file"));
         }
         _ => {
-            let InputName::File(path) = &input.name else {
-                return Ok(Box::new(stream));
-            };
-            if offset == 0 {
-                return Ok(Box::new(stream));
+            let is_seekable = file.metadata().is_ok_and(|found| found.is_file())
+                && matches!(input.name, InputName::File(_));
+            if is_seekable {
+                file.seek(SeekFrom::Start(offset)).map_err(reading)?;
+                return Ok(Box::new(file));
             }
-            let reading = |error| Error::reading(path, error);
-            let mut file = File::open(path).map_err(reading)?;
-            file.seek(SeekFrom::Start(offset)).map_err(reading)?;
-            return Ok(Box::new(BufReader::with_capacity(READ_BYTES, file)));
+            Box::new(Cursor::new(head).chain(file))
         }
     };
     let mut before = unpacked.by_ref().take(offset);
-    io::copy(&mut before, &mut io::sink()).map_err(|error| Error::reading(&path, error))?;
+    io::copy(&mut before, &mut io::sink()).map_err(reading)?;
     Ok(unpacked)
+}
+
+/// Reads what tells the format, or all there is of a shorter file; returns how many bytes.
+fn read_head(file: &mut File, head: &mut [u8]) -> io::Result<usize> {
+    let mut known = 0;
+    while let Some(rest) = head.get_mut(known..).filter(|rest| !rest.is_empty()) {
+        match file.read(rest) {
+            Ok(0) => break,
+            Ok(read) => known += read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(known)
 }

@@ -242,7 +242,7 @@ impl ColumnRule {
             out.extend(value);
             return Ok(());
         }
-        out.append_with(|bytes| encoder.encode_into(value, bytes))
+        out.append_apart(|bytes| encoder.encode_into(value, bytes))
             .map_err(|fault| {
                 CellFault::found(quote_value(value), format!(": {fault}")).with_hint(encoder.hint())
             })

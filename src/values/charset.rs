@@ -19,6 +19,11 @@ pub enum Charset {
     Binary,
 }
 
+/// Says whether bytes are valid UTF-8.
+pub fn is_utf8(bytes: &[u8]) -> bool {
+    simdutf8::basic::from_utf8(bytes).is_ok()
+}
+
 /// A text that the character set can't hold; carries the first character it lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Unmappable(pub char);

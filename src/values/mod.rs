@@ -14,12 +14,13 @@ mod geometry;
 mod number;
 mod policy;
 mod rule;
+mod spellings;
 mod temporal;
 mod temporal_text;
 mod text_buffer;
 mod text_rule;
 
-pub use charset::{Charset, Recoded, Unmappable};
+pub use charset::{Charset, Recoded, Unmappable, is_utf8};
 pub use counts::{RuleCounts, RuleName};
 pub use decimal::{Fit, Number};
 pub use fault::CellFault;
@@ -31,6 +32,8 @@ pub use policy::{
     OverflowPolicy, TruncatePolicy, ValuePolicy,
 };
 pub use rule::{ColumnRule, FloatWidth};
+pub use spellings::Spellings;
 pub use text_buffer::TextBuffer;
 pub(crate) use text_buffer::copy_short;
 pub use text_rule::Inference;
+pub(crate) use text_rule::as_boolean;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::charset::Charset;
+use super::spellings::Spellings;
 
 /// What becomes of NaN.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -165,4 +166,14 @@ pub struct ValuePolicy {
     /// Values as the C++ tools write them: times with all their digits and `Z` behind zoned ones,
     /// no target types but the schema's.
     pub reference_style: bool,
+}
+
+impl ValuePolicy {
+    /// Returns the further spellings of NULL in the output's character set, into which values are
+    /// brought before they are compared.
+    pub fn null_spellings(&self) -> Spellings {
+        let encoded = self.null_text.iter();
+        let encoded = encoded.filter_map(|text| self.charset.encode(text).ok());
+        Spellings::new(encoded)
+    }
 }

@@ -8,6 +8,7 @@ use super::charset::Charset;
 use super::counts::{RuleCounts, RuleName};
 use super::fault::CellFault;
 use super::policy::{BoolPolicy, OverflowPolicy, ValuePolicy};
+use super::spellings::Spellings;
 use super::text_buffer::TextBuffer;
 use crate::dialect::Encoder;
 use crate::schema::MysqlType;
@@ -30,6 +31,7 @@ pub struct ColumnRule {
     is_not_null: bool,
     pub(super) policy: ValuePolicy,
     null: Vec<u8>,
+    null_text: Spellings,
     /// Whole numbers outside are refused; none where the type has no such limits.
     pub(super) whole_range: Option<(i128, i128)>,
     /// Finite doubles up to this size are written without a further look.
@@ -62,6 +64,7 @@ impl ColumnRule {
             is_not_null,
             policy: policy.clone(),
             null: null.to_vec(),
+            null_text: policy.null_spellings(),
             whole_range: target.and_then(whole_range),
             plain_double,
             plain_single,
@@ -135,8 +138,8 @@ impl ColumnRule {
             return self.bit(value.into(), encoder, out, counts);
         }
         match (self.policy.bool, value) {
-            (BoolPolicy::Number, true) => out.push(b'1'),
-            (BoolPolicy::Number, false) => out.push(b'0'),
+            // Without a branch, for nobody can foresee booleans.
+            (BoolPolicy::Number, value) => out.push(b'0' + u8::from(value)),
             (BoolPolicy::Keep, true) => out.push_short(b"true"),
             (BoolPolicy::Keep, false) => out.push_short(b"false"),
         }
@@ -176,10 +179,7 @@ impl ColumnRule {
     /// Says whether `value` is one of the further spellings of NULL.
     #[inline]
     pub fn is_null_text(&self, value: &[u8]) -> bool {
-        self.policy
-            .null_text
-            .iter()
-            .any(|text| text.as_bytes() == value)
+        self.null_text.has(value)
     }
 }
 

@@ -9,6 +9,8 @@
 pub struct TextBuffer {
     bytes: Vec<u8>,
     len: usize,
+    /// Where values are made that are then appended.
+    apart: Vec<u8>,
 }
 
 impl TextBuffer {
@@ -20,6 +22,7 @@ impl TextBuffer {
         Self {
             bytes: vec![0; capacity],
             len: 0,
+            apart: Vec::new(),
         }
     }
 
@@ -123,6 +126,21 @@ impl TextBuffer {
         result
     }
 
+    /// Lets `write` fill an empty vector and appends what it holds.
+    ///
+    /// Unlike [`Self::append_with`] this keeps what is initialised behind the position.
+    pub fn append_apart<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+        let mut apart = std::mem::take(&mut self.apart);
+        apart.clear();
+        let result = write(&mut apart);
+        self.extend(&apart);
+        // A long value must not hold memory for ever.
+        if apart.capacity() <= Self::STEP {
+            self.apart = apart;
+        }
+        result
+    }
+
     #[cold]
     fn grow(&mut self, needed: usize) {
         // Initialising everything up to the capacity would cost as much after each `append_with`.
@@ -191,7 +209,10 @@ mod tests {
         buffer.push(b'a');
         buffer.append_with(|bytes| bytes.extend_from_slice(b"bc"));
         buffer.push_short(b"d");
-        assert_eq!(buffer.as_slice(), b"abcd");
+        for text in [&b"ef"[..], b"g"] {
+            buffer.append_apart(|bytes| bytes.extend_from_slice(text));
+        }
+        assert_eq!(buffer.as_slice(), b"abcdefg");
         buffer.truncate(1);
         assert_eq!(buffer.as_slice(), b"a");
     }

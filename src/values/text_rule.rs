@@ -77,8 +77,7 @@ impl ColumnRule {
         if raw.is_some() && !value.is_empty() {
             return self.encode_binary(value, encoder, out);
         }
-        let number = ascii(value).and_then(|text| text.trim().parse::<i128>().ok());
-        match number.or_else(|| as_boolean(value).map(i128::from)) {
+        match as_whole(value).or_else(|| as_boolean(value).map(i128::from)) {
             Some(number) => self.bit(number, encoder, out, counts),
             None => Err(self.unfit(
                 value,
@@ -94,7 +93,7 @@ impl ColumnRule {
         out: &mut TextBuffer,
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
-        if let Some(whole) = ascii(value).and_then(|text| text.trim().parse::<i128>().ok()) {
+        if let Some(whole) = as_whole(value) {
             if !self.holds_integers(whole, whole) {
                 return self.integer_overflow(whole, out, counts);
             }
@@ -104,6 +103,9 @@ impl ColumnRule {
         if let Some(flag) = as_boolean(value) {
             self.count(counts, RuleName::Bool, u64::from(self.changes_booleans()));
             return self.boolean(flag, encoder, out, counts);
+        }
+        if let Some(special) = as_special(value) {
+            return self.special(special, FloatWidth::Double, out, counts);
         }
         match as_number(value) {
             Some(number) if number.is_finite() => {
@@ -116,9 +118,6 @@ impl ColumnRule {
                 }
                 out.extend(value.trim_ascii());
                 Ok(())
-            }
-            Some(number) if as_special(value).is_some() => {
-                self.special(Special::of(number), FloatWidth::Double, out, counts)
             }
             Some(number) => {
                 let whole = number as i128; // saturates, which is out of every range
@@ -135,6 +134,9 @@ impl ColumnRule {
         out: &mut TextBuffer,
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
+        if let Some(special) = as_special(value) {
+            return self.special(special, FloatWidth::Double, out, counts);
+        }
         let Some(number) = as_number(value) else {
             if let Some(flag) = as_boolean(value) {
                 self.count(counts, RuleName::Bool, u64::from(self.changes_booleans()));
@@ -142,9 +144,6 @@ impl ColumnRule {
             }
             return Err(self.unfit(value, "a number"));
         };
-        if !number.is_finite() && as_special(value).is_some() {
-            return self.special(Special::of(number), FloatWidth::Double, out, counts);
-        }
         let text = value.trim_ascii();
         match self.target() {
             Some(MysqlType::Decimal { .. }) => return self.decimal_digits(text, out, counts),
@@ -217,13 +216,36 @@ fn ascii(value: &[u8]) -> Option<&str> {
     }
 }
 
+/// Reads a whole number without exponent; blanks around it don't count.
+fn as_whole(value: &[u8]) -> Option<i128> {
+    let text = ascii(value.trim_ascii())?;
+    // Longer numbers are rare, and reading them is slow.
+    let short: Option<i64> = text.parse().ok();
+    short.map(i128::from).or_else(|| text.parse().ok())
+}
+
 /// Reads the spellings of booleans that catalogues use.
-fn as_boolean(value: &[u8]) -> Option<bool> {
-    match value {
-        b"true" | b"True" | b"TRUE" | b"t" | b"T" => Some(true),
-        b"false" | b"False" | b"FALSE" | b"f" | b"F" => Some(false),
-        _ => None,
-    }
+#[inline]
+pub(crate) fn as_boolean(value: &[u8]) -> Option<bool> {
+    let Some(first) = value.first_chunk::<4>() else {
+        return match value {
+            b"t" | b"T" => Some(true),
+            b"f" | b"F" => Some(false),
+            _ => None,
+        };
+    };
+    // All spellings in one expression without a branch, for nobody can foresee booleans.
+    let last = value.last().copied();
+    let is_any = |known: &[&[u8; 4]]| {
+        known
+            .iter()
+            .fold(false, |any, known| any | (*known == first))
+    };
+    let is_true = is_any(&[b"true", b"True", b"TRUE"]) & (value.len() == 4);
+    let is_false = ((is_any(&[b"fals", b"Fals"]) & (last == Some(b'e')))
+        | (is_any(&[b"FALS"]) & (last == Some(b'E'))))
+        & (value.len() == 5);
+    (is_true | is_false).then_some(is_true)
 }
 
 /// Reads a number as C's strtod does, but for hexadecimal; NaN and infinities included.
@@ -231,15 +253,61 @@ fn as_number(value: &[u8]) -> Option<f64> {
     ascii(value.trim_ascii())?.parse().ok()
 }
 
-/// Recognises the spellings of NaN and infinity.
+/// Recognises the spellings of NaN and infinity, in any case and with either sign: `inf`,
+/// `infinity`, `nan`, `nan(...)` as C programs print it, and `1.#INF`, `1.#IND`, `1.#QNAN`, `1.#SNAN`
+/// as older C programs on Windows do, with zeros for the digits that were asked for.
 fn as_special(value: &[u8]) -> Option<Special> {
-    let first_letter = value.iter().find(|byte| byte.is_ascii_alphabetic())?;
-    if !matches!(first_letter.to_ascii_lowercase(), b'n' | b'i') {
-        return None;
+    let text = value.trim_ascii();
+    let (is_negative, name) = match text.split_first()? {
+        (b'-', name) => (true, name),
+        (b'+', name) => (false, name),
+        _ => (false, text),
+    };
+    let infinity = match is_negative {
+        true => Special::NegativeInfinity,
+        false => Special::PositiveInfinity,
+    };
+    match name.first()?.to_ascii_lowercase() {
+        b'i' => {
+            let is_infinity = [&b"inf"[..], b"infinity"]
+                .iter()
+                .any(|known| name.eq_ignore_ascii_case(known));
+            is_infinity.then_some(infinity)
+        }
+        b'n' => is_nan(name).then_some(Special::Nan),
+        b'1' => match name.strip_prefix(b"1.#")?.to_ascii_uppercase() {
+            digits if is_padded(&digits, b"INF") => Some(infinity),
+            digits
+                if [&b"IND"[..], b"QNAN", b"SNAN"]
+                    .iter()
+                    .any(|known| is_padded(&digits, known)) =>
+            {
+                Some(Special::Nan)
+            }
+            _ => None,
+        },
+        _ => None,
     }
-    as_number(value)
-        .filter(|number| !number.is_finite())
-        .map(Special::of)
+}
+
+/// Says whether a text is `nan` or `nan(...)` with letters, digits and underscores, in any case.
+fn is_nan(text: &[u8]) -> bool {
+    let Some((name, payload)) = text.split_at_checked(3) else {
+        return false;
+    };
+    let is_payload = match payload {
+        [] => true,
+        [b'(', inner @ .., b')'] => inner
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_'),
+        _ => false,
+    };
+    name.eq_ignore_ascii_case(b"nan") && is_payload
+}
+
+fn is_padded(text: &[u8], name: &[u8]) -> bool {
+    text.strip_prefix(name)
+        .is_some_and(|zeros| zeros.iter().all(|byte| *byte == b'0'))
 }
 
 #[cfg(test)]
@@ -283,6 +351,14 @@ mod tests {
         "TINYINT" "true" => Some("1");
         "TINYINT" "F" => Some("0");
         "TINYINT" "200" => None;
+        "TINYINT" "TRUE" => Some("1");
+        "TINYINT" "False" => Some("0");
+        "TINYINT" "FALSE" => Some("0");
+        "TINYINT" "falsE" => None;
+        "TINYINT" "falsx" => None;
+        "TINYINT" "truee" => None;
+        "TINYINT" "tRue" => None;
+        "TINYINT" "yes" => None;
         "INT" "n/a" => Some("\\N");
         "INT" "-inf" => Some("-2147483648");
         "INT" "1.5" => None;
@@ -296,6 +372,25 @@ mod tests {
         "DOUBLE" "1e400" => None;
         "DOUBLE" "x" => None;
         "FLOAT" "-inf" => Some("-3.4028234E+38");
+        "DOUBLE" "+Inf" => Some("1.7976931348623157E+308");
+        "DOUBLE" "-INFINITY" => Some("-1.7976931348623157E+308");
+        "DOUBLE" "infinite" => None;
+        "DOUBLE" "-NAN" => Some("\\N");
+        "DOUBLE" "+nan" => Some("\\N");
+        "DOUBLE" " nan(0x7ff8) " => Some("\\N");
+        "DOUBLE" "-nan(ind)" => Some("\\N");
+        "DOUBLE" "nan(" => None;
+        "DOUBLE" "nano" => None;
+        "DOUBLE" "1.#INF" => Some("1.7976931348623157E+308");
+        "FLOAT" "-1.#INF00" => Some("-3.4028234E+38");
+        "INT" "-1.#IND" => Some("\\N");
+        "DOUBLE" "1.#QNAN0" => Some("\\N");
+        "DOUBLE" "1.#J" => None;
+        "DOUBLE" "0x1F" => None;
+        "INT" "0x1F" => None;
+        "INT" "+5" => Some("+5");
+        "INT" "99999999999999999999999999999999999999999" => None;
+        "INT" "5\u{b}" => None;
         "FLOAT" "3.4028235e+38" => Some("3.4028234E+38");
         "FLOAT" "1e39" => None;
         "INT" " 5\n" => Some("5");
@@ -373,6 +468,8 @@ mod tests {
         "" "nan" => Some("\\N");
         "" "inf" => None;
         "" "infrared" => Some("infrared");
+        "" "1.#INF" => None;
+        "" "nan(1)" => Some("\\N");
         "" "1.0" => Some("1.0");
     }
 

@@ -29,6 +29,7 @@ mod regressions;
 mod rejects;
 mod rerun;
 mod resume;
+mod sanitize;
 mod schema;
 mod stage;
 mod star_file;

@@ -296,7 +296,7 @@ pub struct TextInArgs {
     #[arg(long, value_name = "CHAR")]
     pub in_escape: Option<String>,
     /// How text inputs spell NULL [default: the dialect's]
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub in_null: Option<String>,
     /// Encoding of text inputs: latin1 (windows-1252), utf8mb4 or binary [default: that of the
     /// output]
@@ -330,7 +330,7 @@ pub struct TextOutArgs {
     #[arg(long, value_name = "CHAR")]
     pub escape: Option<String>,
     /// How NULL is written
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub null: Option<String>,
 }
 
@@ -381,7 +381,7 @@ pub struct ValueArgs {
     #[arg(long, value_name = "RULE", value_parser = ["error", "replace", "keep"])]
     pub invalid_text: Option<String>,
     /// A further spelling of NULL in text values; may be repeated
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub null_text: Vec<String>,
     /// Encoding of the output: latin1 (windows-1252), utf8mb4 or binary [default: latin1]
     #[arg(long, value_name = "NAME", value_parser = ["latin1", "utf8mb4", "binary"])]

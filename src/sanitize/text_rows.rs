@@ -1,0 +1,383 @@
+//! From a plan and a block of text to rows.
+//!
+//! Fields that a look finds plain are not touched: as long as they are neighbours in input and
+//! output they are copied together, delimiters included. All others go through the rules.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::look::Verdict;
+use super::text_fault::TextFault;
+use super::text_plan::{PlannedField, PlannedRouting, TextPlan, Treatment};
+use crate::convert::{RowFault, check_row_length, route_row};
+use crate::dialect::{Fields, Record, Records};
+use crate::error::quote_value;
+use crate::exchange::Packet;
+use crate::schema::RowStep;
+use crate::values::{CellFault, RuleCounts, RuleName, TextBuffer, is_utf8};
+
+impl TextPlan {
+    /// Starts on a block of whole records whose first is on line `first_line` (from 1).
+    pub fn rows<'p>(&'p self, block: &'p [u8], first_line: u64) -> TextRows<'p> {
+        let records = Records::new(&self.input, block).at_line(first_line);
+        TextRows {
+            plan: self,
+            block,
+            records: match self.copies_records {
+                Some(wanted) => records.locating(wanted),
+                None => records,
+            },
+            fields: Fields::new(),
+            scratch: Vec::new(),
+            is_valid: !self.checks_charset || is_utf8(block),
+        }
+    }
+
+    fn write_fields(
+        &self,
+        cells: Cells<'_>,
+        scratch: &mut Vec<u8>,
+        packet: &mut Packet,
+        counts: &mut RuleCounts,
+    ) -> Result<(), RowFault> {
+        packet.text_mut().push_short(self.layout.start);
+        let mut stretch = Stretch::new(cells.block, self.layout.delimiter);
+        for step in &self.steps {
+            match step {
+                RowStep::Delimiter => stretch.is_delimiter_due = true,
+                RowStep::Slot => {
+                    stretch.end(packet.text_mut());
+                    packet.mark_slot();
+                }
+                RowStep::Cell(number) => {
+                    let Some(cell) = self.cells.get(*number) else {
+                        continue;
+                    };
+                    let text = packet.text_mut();
+                    match self.look(cell, cells) {
+                        (Verdict::AsIs, field) => {
+                            let source = cell.source.filter(|_| self.has_same_delimiter);
+                            stretch.add(field, source, text);
+                        }
+                        (Verdict::Flag(flag), _) => {
+                            stretch.end(text);
+                            self.write_flag(cell, flag, text, counts)
+                                .map_err(|fault| cell.fault(fault))?;
+                        }
+                        (Verdict::Unsure, _) => {
+                            stretch.end(text);
+                            let start = text.len();
+                            self.write_field(cell, cells, scratch, packet, counts)
+                                .map_err(|fault| cell.fault(fault))?;
+                            self.encoder.end_field(start, packet.text_mut());
+                        }
+                    }
+                }
+            }
+        }
+        stretch.end(packet.text_mut());
+        Ok(())
+    }
+
+    /// Looks at the field that `cell` comes from, and says where it stands.
+    #[inline]
+    fn look(&self, cell: &PlannedField, cells: Cells<'_>) -> (Verdict, Range<usize>) {
+        let range = cell.source.and_then(|source| cells.fields.range(source));
+        let Some(range) = range else {
+            return (Verdict::Unsure, 0..0);
+        };
+        if cells.may_copy && cell.treatment == Treatment::Copy {
+            return (Verdict::AsIs, range);
+        }
+        let plain = match cells.is_valid {
+            true => &self.plain.of_valid_text,
+            false => &self.plain.ascii,
+        };
+        let verdict = cell.look.at(cells.block, (range.start, range.end), plain);
+        (verdict, range)
+    }
+
+    fn write_flag(
+        &self,
+        cell: &PlannedField,
+        flag: bool,
+        text: &mut TextBuffer,
+        counts: &mut RuleCounts,
+    ) -> Result<(), CellFault> {
+        let is_changed = cell.rule.changes_booleans();
+        cell.rule
+            .count(counts, RuleName::Bool, u64::from(is_changed));
+        cell.rule.boolean(flag, &self.encoder, text, counts)
+    }
+
+    fn write_field(
+        &self,
+        cell: &PlannedField,
+        cells: Cells<'_>,
+        scratch: &mut Vec<u8>,
+        packet: &mut Packet,
+        counts: &mut RuleCounts,
+    ) -> Result<(), CellFault> {
+        let Some(source) = cell.source else {
+            if let Some(text) = &cell.fixed {
+                packet.text_mut().extend(text);
+                return Ok(());
+            }
+            cell.rule
+                .count(counts, RuleName::Missing, u64::from(!cell.is_placeholder));
+            return cell.rule.null(packet.text_mut());
+        };
+        let Some(field) = cells.fields.get(source, cells.block) else {
+            return Err(CellFault::new("the field is missing"));
+        };
+        if self.input.is_null(field) {
+            return cell.rule.null(packet.text_mut());
+        }
+        let value = self.input.value(field, scratch);
+        if cells.may_copy && cell.treatment == Treatment::CheckAndCopy {
+            let may_copy = cell.rule.takes_as_is(value, counts)?;
+            if may_copy {
+                packet.text_mut().extend(field.raw());
+                return Ok(());
+            }
+        }
+        let recoded = match cell.rule.is_binary() {
+            true => Cow::Borrowed(value),
+            false => cell.rule.recoded(value, self.charset, counts)?,
+        };
+        cell.rule.text_value(
+            &recoded,
+            self.inference,
+            &self.encoder,
+            packet.text_mut(),
+            counts,
+        )
+    }
+}
+
+impl PlannedField {
+    fn fault(&self, cell: CellFault) -> RowFault {
+        RowFault {
+            column: self.name.clone(),
+            cell,
+        }
+    }
+}
+
+/// The fields of one record and the bytes that they lie in.
+#[derive(Clone, Copy)]
+struct Cells<'b> {
+    fields: &'b Fields,
+    block: &'b [u8],
+    /// Whether the record is valid in its character set.
+    is_valid: bool,
+    /// Whether fields may be copied as they stand, quotes included.
+    may_copy: bool,
+}
+
+/// Fields that stay as they are and stand side by side, not yet copied.
+struct Stretch<'b> {
+    block: &'b [u8],
+    delimiter: u8,
+    range: Range<usize>,
+    /// The field that would make it longer.
+    next: Option<usize>,
+    /// Whether a delimiter comes before what is written next.
+    is_delimiter_due: bool,
+}
+
+impl<'b> Stretch<'b> {
+    fn new(block: &'b [u8], delimiter: u8) -> Self {
+        Self {
+            block,
+            delimiter,
+            range: 0..0,
+            next: None,
+            is_delimiter_due: false,
+        }
+    }
+
+    /// Adds a field; `source` is its number, where its neighbour may be copied with it.
+    #[inline]
+    fn add(&mut self, field: Range<usize>, source: Option<usize>, text: &mut TextBuffer) {
+        if self.next.is_some() && self.next == source && self.is_delimiter_due {
+            self.range.end = field.end;
+            self.is_delimiter_due = false;
+        } else {
+            self.end(text);
+            self.range = field;
+        }
+        self.next = source.map(|source| source + 1);
+    }
+
+    /// Copies what there is, and writes the delimiter if one is due.
+    #[inline]
+    fn end(&mut self, text: &mut TextBuffer) {
+        let bytes = self.block.get(self.range.clone()).unwrap_or_default();
+        text.push_short(bytes);
+        self.range = 0..0;
+        self.next = None;
+        if self.is_delimiter_due {
+            text.push(self.delimiter);
+            self.is_delimiter_due = false;
+        }
+    }
+}
+
+/// The rows of one block.
+pub struct TextRows<'p> {
+    plan: &'p TextPlan,
+    block: &'p [u8],
+    records: Records<'p>,
+    fields: Fields,
+    scratch: Vec<u8>,
+    /// Whether all of the block is valid in its character set.
+    is_valid: bool,
+}
+
+impl TextRows<'_> {
+    /// Writes the next row into `packet` and routes it; says whether there was one.
+    ///
+    /// # Errors
+    /// The record or one of its values is refused; the packet is then as before.
+    pub fn write_next(
+        &mut self,
+        packet: &mut Packet,
+        counts: &mut RuleCounts,
+    ) -> Result<bool, TextFault> {
+        let expected = self.plan.field_names.len();
+        let record = loop {
+            let next = self
+                .records
+                .next(&mut self.fields)
+                .map_err(TextFault::Record)?;
+            let Some(record) = next else { return Ok(false) };
+            // Programs that write RFC 4180 like to end a file with an empty line.
+            if !(record.is_blank() && expected > 1 && self.plan.input.escape().is_none()) {
+                break record;
+            }
+        };
+        let line = record.line();
+        if self.fields.count() != expected {
+            let found = self.fields.count();
+            let bytes = self.block.get(record.range()).unwrap_or_default();
+            return Err(TextFault::FieldCount {
+                line,
+                found,
+                expected,
+                record: quote_value(bytes),
+            });
+        }
+        let written = self.write_record(&record, packet, counts);
+        if let Err(fault) = written {
+            packet.abandon_row();
+            // What was counted before the fault shows when the same is done again; so good rows
+            // need no counts of their own.
+            let mut vain = RuleCounts::default();
+            let _ = self.write_record(&record, packet, &mut vain);
+            packet.abandon_row();
+            counts.take_back(&vain);
+            return Err(TextFault::Row { line, fault });
+        }
+        Ok(true)
+    }
+
+    fn write_record(
+        &mut self,
+        record: &Record,
+        packet: &mut Packet,
+        counts: &mut RuleCounts,
+    ) -> Result<(), RowFault> {
+        let plan = self.plan;
+        let bytes = self.block.get(record.range()).unwrap_or_default();
+        let is_valid = self.is_valid || is_utf8(bytes);
+        // Qserv's server cuts rows at every raw LF, quoted or not, so such a field is rewritten.
+        let may_copy = is_valid && !record.has_inner_line_ends();
+        if plan.copies_records.is_none() {
+            let cells = Cells {
+                fields: &self.fields,
+                block: self.block,
+                is_valid,
+                may_copy,
+            };
+            plan.write_fields(cells, &mut self.scratch, packet, counts)?;
+        } else if may_copy {
+            packet.text_mut().extend(bytes);
+            if plan.routing.is_some() {
+                packet.mark_slot();
+            }
+        } else {
+            // Not all fields were located. The record was read once, so it reads the same again.
+            let mut fields = Fields::new();
+            let _ = Records::new(&plan.input, bytes).next(&mut fields);
+            let cells = Cells {
+                fields: &fields,
+                block: bytes,
+                is_valid,
+                may_copy,
+            };
+            plan.write_fields(cells, &mut self.scratch, packet, counts)?;
+        }
+        check_row_length(packet, plan.cells.first().map_or("", |cell| &cell.name))?;
+        match &plan.routing {
+            Some(routing) => self.route(routing, packet),
+            None => {
+                packet.text_mut().push_short(plan.layout.end);
+                packet.end_row();
+                Ok(())
+            }
+        }
+    }
+
+    fn route(&mut self, routing: &PlannedRouting, packet: &mut Packet) -> Result<(), RowFault> {
+        let (ra_name, dec_name) = (&routing.ra.1, &routing.dec.1);
+        let ra = self.position(&routing.ra)?;
+        let dec = self.position(&routing.dec)?;
+        if let Some((at, name)) = &routing.key {
+            self.write_key(*at, packet).map_err(|cell| RowFault {
+                column: name.clone(),
+                cell,
+            })?;
+        }
+        route_row(&routing.router, (ra_name, ra), (dec_name, dec), packet)?;
+        if routing.key.is_some() {
+            packet.end_key();
+        }
+        Ok(())
+    }
+
+    fn position(&mut self, (at, name): &(usize, String)) -> Result<f64, RowFault> {
+        let fault = |cell: CellFault| RowFault {
+            column: name.clone(),
+            cell,
+        };
+        let expected = ", expected a position in degrees";
+        let input = &self.plan.input;
+        let Some(field) = self.fields.get(*at, self.block) else {
+            return Err(fault(CellFault::new("the field is missing")));
+        };
+        if input.is_null(field) {
+            return Err(fault(CellFault::found("NULL", expected)));
+        }
+        let value = input.value(field, &mut self.scratch);
+        let text = std::str::from_utf8(value.trim_ascii()).ok();
+        text.and_then(|text| text.parse().ok())
+            .ok_or_else(|| fault(CellFault::found(quote_value(value), expected)))
+    }
+
+    fn write_key(&mut self, at: usize, packet: &mut Packet) -> Result<(), CellFault> {
+        let input = &self.plan.input;
+        let Some(field) = self.fields.get(at, self.block) else {
+            return Err(CellFault::new("the field is missing"));
+        };
+        if input.is_null(field) || field.content().is_empty() {
+            let expected = ", expected the director's key";
+            return Err(CellFault::found("no value", expected));
+        }
+        let value = input.value(field, &mut self.scratch);
+        let encoder = &self.plan.encoder;
+        let keys = packet.key_mut();
+        keys.append_with(|bytes| encoder.encode_into(value, bytes))
+            .map_err(|fault| CellFault::found(quote_value(value), format!(": {fault}")))
+    }
+}
