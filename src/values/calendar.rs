@@ -39,8 +39,26 @@ impl Instant {
 
     /// Returns the instant nearest to it that has `kept` digits behind the point, halves up.
     pub(super) fn rounded(self, kept: u8) -> Self {
+        self.rounded_by(kept, unit_of(kept) / 2)
+    }
+
+    /// Returns the span nearest to it that has `kept` digits behind the point, halves away from
+    /// zero as MariaDB does.
+    pub(super) fn rounded_span(self, kept: u8) -> Self {
+        let half = unit_of(kept) / 2;
+        self.rounded_by(
+            kept,
+            if self.seconds < 0 {
+                half.saturating_sub(1)
+            } else {
+                half
+            },
+        )
+    }
+
+    fn rounded_by(self, kept: u8, half: u32) -> Self {
         let unit = unit_of(kept);
-        let nanos = (self.nanos + unit / 2) / unit * unit;
+        let nanos = (self.nanos + half) / unit * unit;
         Self {
             seconds: self.seconds + i64::from(nanos) / NANOS_PER_SECOND,
             nanos: nanos % NANOS_PER_SECOND as u32,
@@ -235,5 +253,9 @@ mod tests {
         assert_eq!(at(123_456_499).rounded(6), at(123_456_000));
         assert_eq!(at(999_999_999).rounded(6).seconds, 8);
         assert!(at(1).has_more_than(6) && !at(1).has_more_than(9));
+        for (millis, rounded) in [(-500, -1), (-499, 0), (-501, -1), (500, 1), (-1500, -2)] {
+            let span = Instant::of_ticks(millis, TimeUnit::Millisecond).rounded_span(0);
+            assert_eq!((span.seconds, span.nanos), (rounded, 0), "{millis}");
+        }
     }
 }

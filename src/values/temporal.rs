@@ -83,7 +83,7 @@ impl ColumnRule {
             return self.date(at.seconds.div_euclid(SECONDS_PER_DAY), out, counts);
         }
         let kept = self.kept_digits().min(digits);
-        let at = self.shortened_instant(at, kept, found, counts)?;
+        let at = self.shortened_instant(at, kept, Instant::rounded, found, counts)?;
         if write_timestamp(at, kept, out) {
             return Ok(());
         }
@@ -152,7 +152,7 @@ impl ColumnRule {
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
         let kept = self.kept_digits().min(digits);
-        let span = self.shortened_instant(span, kept, found, counts)?;
+        let span = self.shortened_instant(span, kept, Instant::rounded_span, found, counts)?;
         if write_time(span, kept, out) {
             return Ok(());
         }
@@ -181,6 +181,7 @@ impl ColumnRule {
         &self,
         at: Instant,
         kept: u8,
+        round: fn(Instant, u8) -> Instant,
         found: &dyn Fn() -> String,
         counts: &mut RuleCounts,
     ) -> Result<Instant, CellFault> {
@@ -190,12 +191,12 @@ impl ColumnRule {
         match self.policy.fraction {
             Some(FractionPolicy::Error) => {
                 let expected = format!(", expected {kept} digits of a second at most");
-                return Err(CellFault::found(found(), expected)
-                    .with_hint("give the column more digits, or choose another --fraction"));
+                Err(CellFault::found(found(), expected)
+                    .with_hint("give the column more digits, or choose another --fraction"))
             }
             Some(FractionPolicy::Round) => {
                 self.count(counts, RuleName::Fraction, 1);
-                Ok(at.rounded(kept))
+                Ok(round(at, kept))
             }
             Some(FractionPolicy::Cut) | None => {
                 self.count(counts, RuleName::Fraction, 1);
