@@ -266,14 +266,14 @@ impl ColumnRule {
         }
     }
 
-    /// Checks that what was written into a column of texts or bytes fits it.
+    /// Checks that what was written into a column of texts or bytes fits it; NULL does.
     ///
     /// # Errors
     /// The value is longer.
     pub fn check_length(&self, value: &[u8]) -> Result<(), CellFault> {
         match self.surplus(value) {
-            None => Ok(()),
-            Some(surplus) => Err(surplus.fault(value)),
+            Some(surplus) if value != self.null => Err(surplus.fault(value)),
+            _ => Ok(()),
         }
     }
 

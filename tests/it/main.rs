@@ -19,6 +19,7 @@ mod loading;
 mod mariadb;
 mod mariadb_bytes;
 mod mariadb_numbers;
+mod mariadb_times;
 mod memory;
 mod naive_chunker;
 mod naive_tokenizer;
