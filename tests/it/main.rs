@@ -8,6 +8,7 @@
     reason = "tests stop at what they did not expect"
 )]
 
+mod bad_values;
 mod crash;
 mod dialect;
 mod finishes;
@@ -19,6 +20,7 @@ mod loading;
 mod mariadb;
 mod mariadb_bytes;
 mod mariadb_numbers;
+mod mariadb_rules;
 mod mariadb_times;
 mod memory;
 mod naive_chunker;

@@ -24,7 +24,12 @@ fn held(file: &[u8], table: &Table, args: &str, form: &str) -> (Vec<Vec<String>>
 fn infinities_and_nan_by_every_rule() {
     let values = [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1.5];
     let singles = values.map(|value| value as f32);
-    let columns = [("d", "DOUBLE"), ("f", "FLOAT"), ("s", "DOUBLE"), ("n", "DECIMAL(5,2)")];
+    let columns = [
+        ("d", "DOUBLE"),
+        ("f", "FLOAT"),
+        ("s", "DOUBLE"),
+        ("n", "DECIMAL(5,2)"),
+    ];
     let table = Table::new(columns);
     let doubles: ArrayRef = Arc::new(Float64Array::from(values.to_vec()));
     let singles: ArrayRef = Arc::new(Float32Array::from(singles.to_vec()));
@@ -53,7 +58,11 @@ fn infinities_and_nan_by_every_rule() {
         }
         assert_eq!(rows[3], ["1.5"; 4]);
         for column in ["d", "f", "s", "n"] {
-            assert_eq!(changes[column], json!({"nan": 1, "inf": 2}), "{args} {column}");
+            assert_eq!(
+                changes[column],
+                json!({"nan": 1, "inf": 2}),
+                "{args} {column}"
+            );
         }
         let args = format!("{args} --fields d,f,s,n");
         let (made, counted) = sanitized(text.as_bytes(), &table, &args);
@@ -66,7 +75,11 @@ fn infinities_and_nan_by_every_rule() {
     }
     // Kept for other readers: MariaDB refuses them, as --help says.
     let (kept, _) = converted(&file, &table, "--nan keep --inf keep");
-    assert!(Load::new(&table, Dialect::qserv(), "latin1").run(&kept).is_err());
+    assert!(
+        Load::new(&table, Dialect::qserv(), "latin1")
+            .run(&kept)
+            .is_err()
+    );
 }
 
 #[test]
@@ -82,27 +95,61 @@ fn what_is_clamped_cut_or_constant_is_counted_and_held() {
         ("z", "DOUBLE"),
     ]);
     let file = parquet([
-        ("f", Arc::new(Float64Array::from(vec![1e39, -1e300, 0.5])) as ArrayRef),
+        (
+            "f",
+            Arc::new(Float64Array::from(vec![1e39, -1e300, 0.5])) as ArrayRef,
+        ),
         ("i", Arc::new(Int64Array::from(vec![40_000, i64::MIN, -5]))),
         ("w", Arc::new(Float64Array::from(vec![1e10, -1e300, 7.0]))),
-        ("c", Arc::new(StringArray::from(vec!["abcdef", "é\\ü€", "xy"]))),
-        ("b", Arc::new(BinaryArray::from(vec![&b"\n\n\n"[..], b"", b"\\\\"]))),
-        ("t", Arc::new(TimestampMicrosecondArray::from(vec![1_500_000, 1_499_999, 0]))),
+        (
+            "c",
+            Arc::new(StringArray::from(vec!["abcdef", "é\\ü€", "xy"])),
+        ),
+        (
+            "b",
+            Arc::new(BinaryArray::from(vec![&b"\n\n\n"[..], b"", b"\\\\"])),
+        ),
+        (
+            "t",
+            Arc::new(TimestampMicrosecondArray::from(vec![
+                1_500_000, 1_499_999, 0,
+            ])),
+        ),
     ]);
     let fixed = "--constant k=a\\b --constant z=-1.5 --truncate cut";
     for (args, expected, counted) in [
         (
             "--overflow clamp --fraction cut",
             [
-                ["3.4028234663852886e38", "32767", "2147483647", "616263", "0A0A", "01", "615C62", "-1.5"],
-                ["-3.4028234663852886e38", "-32768", "-2147483648", "E95CFC", "", "01", "615C62", "-1.5"],
+                [
+                    "3.4028234663852886e38",
+                    "32767",
+                    "2147483647",
+                    "616263",
+                    "0A0A",
+                    "01",
+                    "615C62",
+                    "-1.5",
+                ],
+                [
+                    "-3.4028234663852886e38",
+                    "-32768",
+                    "-2147483648",
+                    "E95CFC",
+                    "",
+                    "01",
+                    "615C62",
+                    "-1.5",
+                ],
             ],
             2,
         ),
         (
             "--overflow null --fraction round",
             [
-                ["NULL", "NULL", "NULL", "616263", "0A0A", "02", "615C62", "-1.5"],
+                [
+                    "NULL", "NULL", "NULL", "616263", "0A0A", "02", "615C62", "-1.5",
+                ],
                 ["NULL", "NULL", "NULL", "E95CFC", "", "01", "615C62", "-1.5"],
             ],
             2,
@@ -113,7 +160,10 @@ fn what_is_clamped_cut_or_constant_is_counted_and_held() {
         let load = Load::new(&table, Dialect::qserv(), "latin1").selecting(select);
         let rows = load.run(&made).unwrap().in_silence();
         assert_eq!(rows[..2], expected, "{args}");
-        assert_eq!(rows[2], ["0.5", "-5", "7", "7879", "5C5C", "00", "615C62", "-1.5"]);
+        assert_eq!(
+            rows[2],
+            ["0.5", "-5", "7", "7879", "5C5C", "00", "615C62", "-1.5"]
+        );
         let expected = json!({
             "f": {"overflow": counted}, "i": {"overflow": counted}, "w": {"overflow": counted},
             "c": {"truncate": 2}, "b": {"truncate": 1}, "t": {"fraction": 2},
@@ -124,7 +174,10 @@ fn what_is_clamped_cut_or_constant_is_counted_and_held() {
     let bench = super::harness::Bench::new();
     bench.write("x.parquet", &file);
     bench.write("T.json", one.json());
-    for (constant, said) in [("k=300", "300, expected -128 to 127"), ("k=x", "expected a whole number")] {
+    for (constant, said) in [
+        ("k=300", "300, expected -128 to 127"),
+        ("k=x", "expected a whole number"),
+    ] {
         let line = format!("convert x.parquet -o - --schema T.json --constant {constant}");
         bench
             .run(super::harness::words(&line))
@@ -137,12 +190,22 @@ fn geometries_arrive_with_their_srid() {
     let point = |x: f64, y: f64| [x.to_le_bytes(), y.to_le_bytes()].concat();
     let geometry = |kind: u32, rest: &[u8]| [&[1][..], &kind.to_le_bytes(), rest].concat();
     let count = |n: u32| n.to_le_bytes().to_vec();
-    let ring = [(0.0, 0.0), (9.0, 0.0), (9.0, 92.0), (0.0, 0.0)].map(|(x, y)| point(x, y)).concat();
+    let ring = [(0.0, 0.0), (9.0, 0.0), (9.0, 92.0), (0.0, 0.0)]
+        .map(|(x, y)| point(x, y))
+        .concat();
     let values = [
         geometry(1, &point(1.5, -2.25)),
-        geometry(2, &[count(2), point(10.0, 92.0), point(9.0, 1e300)].concat()),
+        geometry(
+            2,
+            &[count(2), point(10.0, 92.0), point(9.0, 1e300)].concat(),
+        ),
         geometry(3, &[count(1), count(4), ring].concat()),
-        [&[0, 0, 0, 0, 1][..], &1.5f64.to_be_bytes(), &2.5f64.to_be_bytes()].concat(),
+        [
+            &[0, 0, 0, 0, 1][..],
+            &1.5f64.to_be_bytes(),
+            &2.5f64.to_be_bytes(),
+        ]
+        .concat(),
     ];
     let expected = [
         "POINT(1.5 -2.25)",
@@ -151,7 +214,10 @@ fn geometries_arrive_with_their_srid() {
         "POINT(1.5 2.5)",
     ];
     let table = Table::new([("g", "GEOMETRY")]);
-    let file = parquet([("g", Arc::new(BinaryArray::from_iter_values(&values)) as ArrayRef)]);
+    let file = parquet([(
+        "g",
+        Arc::new(BinaryArray::from_iter_values(&values)) as ArrayRef,
+    )]);
     refused("convert", &file, &table, "", &["row 1, column g", "SRID"]);
     for (args, dialect) in dialects() {
         for srid in [0, 4326] {
@@ -165,7 +231,10 @@ fn geometries_arrive_with_their_srid() {
         }
     }
     let own = values.map(|value| [&4326u32.to_le_bytes()[..], &value].concat());
-    let file = parquet([("g", Arc::new(BinaryArray::from_iter_values(&own)) as ArrayRef)]);
+    let file = parquet([(
+        "g",
+        Arc::new(BinaryArray::from_iter_values(&own)) as ArrayRef,
+    )]);
     let (rows, changes) = held(&file, &table, "", "st_srid(?)");
     assert_eq!(rows.concat(), ["4326"; 4]);
     assert_eq!(changes, json!({}));
@@ -174,7 +243,11 @@ fn geometries_arrive_with_their_srid() {
 #[test]
 fn json_and_nested_columns_arrive_as_json() {
     let odd = "é\\\"\n\t\u{1d11e}\0\u{1a}'";
-    let texts = [json!({"a": odd}).to_string(), "[1, 2.5e300, null]".into(), "\"x\"".into()];
+    let texts = [
+        json!({"a": odd}).to_string(),
+        "[1, 2.5e300, null]".into(),
+        "\"x\"".into(),
+    ];
     let lists = ListArray::from_iter_primitive::<Float64Type, _, _>([
         Some(vec![Some(1.5), None, Some(f64::NAN), Some(-0.0)]),
         None,
@@ -194,9 +267,17 @@ fn json_and_nested_columns_arrive_as_json() {
         maps.values().append_value(format!("{row}\\"));
         maps.append(true).unwrap();
     }
-    let columns = [("j", "JSON"), ("l", "JSON"), ("s", "LONGTEXT"), ("m", "JSON")];
+    let columns = [
+        ("j", "JSON"),
+        ("l", "JSON"),
+        ("s", "LONGTEXT"),
+        ("m", "JSON"),
+    ];
     let file = parquet([
-        ("j", Arc::new(StringArray::from_iter_values(&texts)) as ArrayRef),
+        (
+            "j",
+            Arc::new(StringArray::from_iter_values(&texts)) as ArrayRef,
+        ),
         ("l", Arc::new(lists)),
         ("s", Arc::new(structs)),
         ("m", Arc::new(maps.finish())),
@@ -217,17 +298,73 @@ fn json_and_nested_columns_arrive_as_json() {
         };
         let name = hex(odd);
         let expected = [
-            ["1", "1", "1", "1", &name, "1.5", "4", &name, "-9223372036854775808", "1", &map(0)],
-            ["1", "NULL", "1", "1", "NULL", "NULL", "NULL", "NULL", "0", "1", &map(1)],
-            ["1", "1", "1", "1", "NULL", "NULL", "0", "", "9223372036854775807", "1", &map(2)],
+            [
+                "1",
+                "1",
+                "1",
+                "1",
+                &name,
+                "1.5",
+                "4",
+                &name,
+                "-9223372036854775808",
+                "1",
+                &map(0),
+            ],
+            [
+                "1",
+                "NULL",
+                "1",
+                "1",
+                "NULL",
+                "NULL",
+                "NULL",
+                "NULL",
+                "0",
+                "1",
+                &map(1),
+            ],
+            [
+                "1",
+                "1",
+                "1",
+                "1",
+                "NULL",
+                "NULL",
+                "0",
+                "",
+                "9223372036854775807",
+                "1",
+                &map(2),
+            ],
         ];
         assert_eq!(rows, expected, "{args}");
     }
     // In latin1, what is not in it is escaped by JSON's own means.
     let table = Table::new([("s", "LONGTEXT")]);
-    let (rows, _) = held(&file, &table, "--nested json", "json_valid(?), hex(json_value(?, '$.name'))");
+    let (rows, _) = held(
+        &file,
+        &table,
+        "--nested json",
+        "json_valid(?), hex(json_value(?, '$.name'))",
+    );
     assert_eq!(rows[0][0], "1");
-    refused("convert", &file, &Table::new([("j", "JSON")]), "", &["row 1, column j", "not in latin1"]);
-    let bad = parquet([("j", Arc::new(StringArray::from(vec!["{}", "{a}"])) as ArrayRef)]);
-    refused("convert", &bad, &Table::new([("j", "JSON")]), "", &["row 2, column j", "expected JSON"]);
+    refused(
+        "convert",
+        &file,
+        &Table::new([("j", "JSON")]),
+        "",
+        &["row 1, column j", "not in latin1"],
+    );
+    let bad = parquet([(
+        "j",
+        Arc::new(StringArray::from(vec!["{}", "{a}"])) as ArrayRef,
+    )]);
+    refused(
+        "convert",
+        &bad,
+        &Table::new([("j", "JSON")]),
+        "",
+        &["row 2, column j", "expected JSON"],
+    );
 }
