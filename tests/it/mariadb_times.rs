@@ -18,12 +18,15 @@ use skyprep::dialect::Dialect;
 const FIRST: i64 = -62_167_219_200;
 const LAST: i64 = 253_402_300_799;
 const DAY: i64 = 86_400;
+/// 0000-02-29, which MariaDB does not have.
+const NO_DAY: i64 = -719_469;
 
 /// Seconds: the limits, what lies around months, years and 1970, and some from each century.
 fn seconds() -> Vec<i64> {
     let mut seconds = vec![FIRST, FIRST + 1, -1, 0, 1, LAST - 1, LAST];
     let dates = [
-        (0, 2, 29),
+        (0, 3, 1),
+        (0, 2, 28),
         (1, 1, 1),
         (1582, 10, 4),
         (1582, 10, 15),
@@ -326,8 +329,18 @@ fn times_of_day_and_spans_arrive() {
 #[test]
 fn years_that_mariadb_does_not_have() {
     let table = Table::new([("a", "DATETIME"), ("b", "DATE")]);
-    let seconds: ArrayRef = Arc::new(TimestampSecondArray::from(vec![0, LAST + 1, FIRST - 1]));
-    let days: ArrayRef = Arc::new(Date32Array::from(vec![0, i32::MAX, i32::MIN]));
+    let seconds: ArrayRef = Arc::new(TimestampSecondArray::from(vec![
+        0,
+        LAST + 1,
+        FIRST - 1,
+        NO_DAY * DAY,
+    ]));
+    let days: ArrayRef = Arc::new(Date32Array::from(vec![
+        0,
+        i32::MAX,
+        i32::MIN,
+        NO_DAY as i32,
+    ]));
     let file = parquet([("a", seconds), ("b", Arc::clone(&days))]);
     refused(
         "convert",
@@ -342,17 +355,33 @@ fn years_that_mariadb_does_not_have() {
             [
                 ["9999-12-31 23:59:59", "9999-12-31"],
                 ["0000-01-01 00:00:00", "0000-01-01"],
+                ["0000-02-28 23:59:59", "0000-02-28"],
             ],
         ),
-        ("null", [["NULL", "NULL"], ["NULL", "NULL"]]),
+        (
+            "null",
+            [["NULL", "NULL"], ["NULL", "NULL"], ["NULL", "NULL"]],
+        ),
     ] {
         let (made, changes) = converted(&file, &table, &format!("--overflow {rule}"));
-        assert_eq!(changes["a"]["overflow"], 2);
-        assert_eq!(changes["b"]["overflow"], 2);
+        assert_eq!(changes["a"]["overflow"], 3);
+        assert_eq!(changes["b"]["overflow"], 3);
         let rows = Load::new(&table, Dialect::qserv(), "latin1").run(&made);
         assert_eq!(rows.unwrap().in_silence()[1..], expected);
     }
     let table = Table::new([("b", "DATE")]);
+    assert!(
+        Load::new(&table, Dialect::qserv(), "latin1")
+            .run(b"0000-02-29\n")
+            .is_err()
+    );
+    refused(
+        "sanitize",
+        b"0000-02-29\n",
+        &table,
+        "--fields b",
+        &["line 1, column b"],
+    );
     let file = parquet([("b", days)]);
     refused(
         "convert",
