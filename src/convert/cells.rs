@@ -502,3 +502,6 @@ fn no_encoder(data_type: &DataType) -> Error {
         format!("no encoder for {data_type}; please report this"),
     )
 }
+
+#[cfg(test)]
+mod tests;

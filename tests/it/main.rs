@@ -8,6 +8,7 @@
     reason = "tests stop at what they did not expect"
 )]
 
+mod arrow_types;
 mod bad_values;
 mod crash;
 mod dialect;
@@ -26,13 +27,16 @@ mod memory;
 mod naive_chunker;
 mod naive_tokenizer;
 mod options;
+mod parquet_corpora;
 mod pipes;
 mod places;
+mod random_columns;
 mod refusals;
 mod regressions;
 mod rejects;
 mod rerun;
 mod resume;
+mod round_trip;
 mod row_splitter;
 mod stage;
 mod star_file;

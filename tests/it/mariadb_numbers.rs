@@ -12,22 +12,9 @@ use arrow::datatypes::{
     Float16Type, i256,
 };
 
-use super::loading::{converted, dialects, parquet, refused, sanitized};
+use super::loading::{Bits, converted, dialects, parquet, refused, sanitized};
 use super::mariadb::{Load, Table};
 use skyprep::dialect::Dialect;
-
-/// A seeded generator of bits.
-struct Bits(u64);
-
-impl Bits {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut bits = self.0;
-        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        bits ^ (bits >> 31)
-    }
-}
 
 fn with_signs<T: Copy + std::ops::Neg<Output = T>>(values: &[T]) -> Vec<T> {
     values.iter().flat_map(|value| [*value, -*value]).collect()
