@@ -445,6 +445,10 @@ fn dictionary_cells(rule: &ColumnRule, array: &ArrayRef) -> Result<Cells> {
     let Some(dictionary) = array.as_any_dictionary_opt() else {
         return unpacked(rule, array);
     };
+    if dictionary.values().is_empty() {
+        // There is no value that a key could mean: all rows are NULL.
+        return Ok(Cells::Null);
+    }
     if dictionary.values().data_type() == &DataType::Boolean {
         // Booleans are counted by column.
         return unpacked(rule, array);
@@ -568,3 +572,6 @@ fn no_encoder(data_type: &DataType) -> Error {
         format!("no encoder for {data_type}; please report this"),
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -485,7 +485,8 @@ pub fn mysql_type_of(data_type: &DataType) -> Option<MysqlType> {
         | DataType::Decimal64(precision, scale)
         | DataType::Decimal128(precision, scale)
         | DataType::Decimal256(precision, scale) => Some(MysqlType::Decimal {
-            precision: *precision,
+            // A scale below 0 means zeros before the point.
+            precision: precision.saturating_add(if *scale < 0 { scale.unsigned_abs() } else { 0 }),
             scale: u8::try_from(*scale).unwrap_or(0),
         }),
         DataType::Date32 | DataType::Date64 => Some(MysqlType::Date),

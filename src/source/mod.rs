@@ -5,6 +5,7 @@
 //! in input order: that is the order key that everything behind rests on.
 
 mod inputs;
+mod int96;
 mod parquet;
 mod parquet_decode;
 mod parquet_pages;

@@ -24,6 +24,7 @@ use parquet::file::metadata::ParquetMetaDataBuilder;
 use parquet::file::metadata::page_index::PageIndexBuilder;
 use parquet::file::reader::{ChunkReader, Length};
 
+use super::int96::reader_options;
 use super::parquet_decode::{ColumnCost, DecodeBudget, DecodePlan};
 use super::parquet_pages::ColumnPages;
 use crate::error::{Error, ErrorKind, Place, Result};
@@ -47,12 +48,20 @@ impl ParquetFile {
     /// The file is missing, unreadable or no whole Parquet file.
     pub fn open(path: &Path) -> Result<Self> {
         let ranges = FileRanges::open(path).map_err(|error| Error::reading(path, error))?;
-        let metadata = guarded(|| ArrowReaderMetadata::load(&ranges, ArrowReaderOptions::new()))
-            .map_err(|message| {
-                corrupt(message)
-                    .at(Place::file(path.display().to_string()))
-                    .hint("the file may be truncated; get it again from where it came")
-            })?;
+        let load = || {
+            let metadata = ArrowReaderMetadata::load(&ranges, ArrowReaderOptions::new())?;
+            match reader_options(&metadata) {
+                None => Ok(metadata),
+                Some(options) => {
+                    ArrowReaderMetadata::try_new(Arc::clone(metadata.metadata()), options)
+                }
+            }
+        };
+        let metadata = guarded(load).map_err(|message| {
+            corrupt(message)
+                .at(Place::file(path.display().to_string()))
+                .hint("the file may be truncated; get it again from where it came")
+        })?;
         Ok(Self {
             path: path.to_owned(),
             ranges,
@@ -130,7 +139,7 @@ impl ParquetFile {
                 .add_row_group(file.row_group(number).clone())
                 .set_page_index(Some(Arc::new(index.build())))
                 .build();
-            let options = ArrowReaderOptions::new();
+            let options = reader_options(&self.metadata).unwrap_or_default();
             let metadata = guarded(|| ArrowReaderMetadata::try_new(Arc::new(group), options));
             Some(metadata.map_err(|message| corrupt(message).at(place.clone()))?)
         };

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::charset::{Charset, Recoded, Unmappable};
 use super::counts::{RuleCounts, RuleName};
 use super::fault::CellFault;
-use super::geometry::is_bare_wkb;
+use super::geometry::Geometry;
 use super::policy::{BinaryForm, InvalidTextPolicy, TruncatePolicy};
 use super::rule::ColumnRule;
 use super::text_buffer::TextBuffer;
@@ -183,18 +183,22 @@ impl ColumnRule {
         out: &mut TextBuffer,
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
-        match (is_bare_wkb(value), self.policy.srid) {
-            (true, Some(srid)) => {
+        match (Geometry::of(value), self.policy.srid) {
+            (Geometry::Bare(wkb), Some(srid)) => {
                 self.count(counts, RuleName::Srid, 1);
-                let with_srid = [&srid.to_le_bytes()[..], value].concat();
+                let with_srid = [&srid.to_le_bytes()[..], &wkb].concat();
                 self.encode_binary(&with_srid, encoder, out)
             }
-            (true, None) => Err(CellFault::found(
+            (Geometry::Bare(_), None) => Err(CellFault::found(
                 quote_value(value),
                 ", which is WKB without the SRID that GEOMETRY columns want",
             )
             .with_hint("say which one with --srid, such as --srid 0")),
-            (false, _) => self.encode_binary(value, encoder, out),
+            (Geometry::WithSrid(own), _) => self.encode_binary(&own, encoder, out),
+            (Geometry::Unknown, _) => Err(CellFault::found(
+                quote_value(value),
+                ", expected WKB of points with two coordinates, or SRID and WKB",
+            )),
         }
     }
 
@@ -265,14 +269,14 @@ impl ColumnRule {
         }
     }
 
-    /// Checks that what was written into a column of texts or bytes fits it.
+    /// Checks that what was written into a column of texts or bytes fits it; NULL does.
     ///
     /// # Errors
     /// The value is longer.
     pub fn check_length(&self, value: &[u8]) -> Result<(), CellFault> {
         match self.surplus(value) {
-            None => Ok(()),
-            Some(surplus) => Err(surplus.fault(value)),
+            Some(surplus) if value != self.null => Err(surplus.fault(value)),
+            _ => Ok(()),
         }
     }
 

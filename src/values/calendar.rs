@@ -11,6 +11,12 @@ const EPOCH_DAYS: i32 = 719_163;
 pub(super) const SECONDS_PER_DAY: i64 = 86_400;
 const NANOS_PER_SECOND: i64 = 1_000_000_000;
 
+/// First and last day that MariaDB has, in days since 1970-01-01.
+const FIRST_DAY: i64 = -719_528;
+const LAST_DAY: i64 = 2_932_896;
+/// 0000-02-29, which it does not have: its year 0 is no leap year.
+const NO_DAY: i64 = -719_469;
+
 /// MariaDB's longest TIME, 838:59:59, in seconds.
 pub(super) const LONGEST_SPAN: i64 = 838 * 3600 + 59 * 60 + 59;
 
@@ -39,8 +45,26 @@ impl Instant {
 
     /// Returns the instant nearest to it that has `kept` digits behind the point, halves up.
     pub(super) fn rounded(self, kept: u8) -> Self {
+        self.rounded_by(kept, unit_of(kept) / 2)
+    }
+
+    /// Returns the span nearest to it that has `kept` digits behind the point, halves away from
+    /// zero as MariaDB does.
+    pub(super) fn rounded_span(self, kept: u8) -> Self {
+        let half = unit_of(kept) / 2;
+        self.rounded_by(
+            kept,
+            if self.seconds < 0 {
+                half.saturating_sub(1)
+            } else {
+                half
+            },
+        )
+    }
+
+    fn rounded_by(self, kept: u8, half: u32) -> Self {
         let unit = unit_of(kept);
-        let nanos = (self.nanos + unit / 2) / unit * unit;
+        let nanos = (self.nanos + half) / unit * unit;
         Self {
             seconds: self.seconds + i64::from(nanos) / NANOS_PER_SECOND,
             nanos: nanos % NANOS_PER_SECOND as u32,
@@ -63,13 +87,22 @@ pub(super) fn unit_digits(unit: TimeUnit) -> u8 {
     }
 }
 
-/// Returns the days from 1970-01-01 to a date, if there is such a date.
+/// Returns the days from 1970-01-01 to a date, if MariaDB has such a date.
 pub(super) fn days_of(year: i32, month: u32, day: u32) -> Option<i64> {
     let date = NaiveDate::from_ymd_opt(year, month, day)?;
-    Some(i64::from(date.num_days_from_ce()) - i64::from(EPOCH_DAYS))
+    let days = i64::from(date.num_days_from_ce()) - i64::from(EPOCH_DAYS);
+    (days != NO_DAY).then_some(days)
 }
 
-/// Writes the day so many days after 1970-01-01; says whether MariaDB has that year.
+/// Returns the day that MariaDB has and that is nearest to this one, or comes before it.
+pub(super) fn nearest_day(days: i64) -> i64 {
+    match days.clamp(FIRST_DAY, LAST_DAY) {
+        NO_DAY => NO_DAY - 1,
+        days => days,
+    }
+}
+
+/// Writes the day so many days after 1970-01-01; says whether MariaDB has it.
 pub(super) fn write_date(days: i64, out: &mut TextBuffer) -> bool {
     let date = i32::try_from(days)
         .ok()
@@ -79,7 +112,7 @@ pub(super) fn write_date(days: i64, out: &mut TextBuffer) -> bool {
 }
 
 /// Writes an instant since 1970-01-01 with `digits` sub-second digits; says whether MariaDB has
-/// that year.
+/// that day.
 pub(super) fn write_timestamp(at: Instant, digits: u8, out: &mut TextBuffer) -> bool {
     let Some(time) = DateTime::from_timestamp(at.seconds, 0) else {
         return false;
@@ -122,7 +155,7 @@ fn write_calendar_date(year: i32, month: u32, day: u32, out: &mut TextBuffer) ->
     let Ok(year) = u32::try_from(year) else {
         return false;
     };
-    if year > 9999 {
+    if year > 9999 || (year, month, day) == (0, 2, 29) {
         return false;
     }
     write_two(year / 100, out);
@@ -186,6 +219,14 @@ mod tests {
         assert_eq!(date(i64::MIN), None);
         assert_eq!(days_of(2000, 2, 29), Some(11_016));
         assert_eq!(days_of(2001, 2, 29), None);
+        assert_eq!(
+            (days_of(0, 2, 29), days_of(4, 2, 29)),
+            (None, Some(-718_008))
+        );
+        assert_eq!(date(NO_DAY), None);
+        assert_eq!(date(nearest_day(NO_DAY)).unwrap(), "0000-02-28");
+        assert_eq!(date(nearest_day(NO_DAY + 1)).unwrap(), "0000-03-01");
+        assert_eq!(date(nearest_day(i64::MIN)).unwrap(), "0000-01-01");
     }
 
     #[test]
@@ -235,5 +276,9 @@ mod tests {
         assert_eq!(at(123_456_499).rounded(6), at(123_456_000));
         assert_eq!(at(999_999_999).rounded(6).seconds, 8);
         assert!(at(1).has_more_than(6) && !at(1).has_more_than(9));
+        for (millis, rounded) in [(-500, -1), (-499, 0), (-501, -1), (500, 1), (-1500, -2)] {
+            let span = Instant::of_ticks(millis, TimeUnit::Millisecond).rounded_span(0);
+            assert_eq!((span.seconds, span.nanos), (rounded, 0), "{millis}");
+        }
     }
 }

@@ -30,7 +30,7 @@ pub struct ColumnRule {
     target: Option<MysqlType>,
     is_not_null: bool,
     pub(super) policy: ValuePolicy,
-    null: Vec<u8>,
+    pub(super) null: Vec<u8>,
     null_text: Spellings,
     /// Whole numbers outside are refused; none where the type has no such limits.
     pub(super) whole_range: Option<(i128, i128)>,

@@ -3,8 +3,8 @@
 use arrow::datatypes::TimeUnit;
 
 use super::calendar::{
-    Instant, LONGEST_SPAN, SECONDS_PER_DAY, days_of, unit_digits, write_date, write_time,
-    write_timestamp,
+    Instant, LONGEST_SPAN, SECONDS_PER_DAY, days_of, nearest_day, unit_digits, write_date,
+    write_time, write_timestamp,
 };
 use super::counts::{RuleCounts, RuleName};
 use super::fault::CellFault;
@@ -16,12 +16,8 @@ use crate::dialect::Encoder;
 use crate::error::quote_value;
 use crate::schema::MysqlType;
 
-const YEARS: &str = ", expected a date of the years 0 to 9999";
+const YEARS: &str = ", expected a date of the years 0 to 9999, whose year 0 has no 29 February";
 const SPANS: &str = ", expected a time up to 838:59:59";
-
-/// First and last day that MariaDB has, in days since 1970-01-01.
-const FIRST_DAY: i64 = -719_528;
-const LAST_DAY: i64 = 2_932_896;
 
 impl ColumnRule {
     /// Writes the date so many days after 1970-01-01.
@@ -38,7 +34,7 @@ impl ColumnRule {
             return Ok(());
         }
         let found = format!("day {days} since 1970-01-01");
-        let nearest = days.clamp(FIRST_DAY, LAST_DAY);
+        let nearest = nearest_day(days);
         let limit = |out: &mut TextBuffer| {
             write_date(nearest, out);
         };
@@ -83,22 +79,20 @@ impl ColumnRule {
             return self.date(at.seconds.div_euclid(SECONDS_PER_DAY), out, counts);
         }
         let kept = self.kept_digits().min(digits);
-        let at = self.shortened_instant(at, kept, found, counts)?;
+        let at = self.shortened_instant(at, kept, Instant::rounded, found, counts)?;
         if write_timestamp(at, kept, out) {
             return Ok(());
         }
-        let (first, last) = (
-            FIRST_DAY * SECONDS_PER_DAY,
-            (LAST_DAY + 1) * SECONDS_PER_DAY - 1,
-        );
-        let nearest = if at.seconds < first {
+        let day = at.seconds.div_euclid(SECONDS_PER_DAY);
+        let near = nearest_day(day);
+        let nearest = if near > day {
             Instant {
-                seconds: first,
+                seconds: near * SECONDS_PER_DAY,
                 nanos: 0,
             }
         } else {
             Instant {
-                seconds: last,
+                seconds: (near + 1) * SECONDS_PER_DAY - 1,
                 nanos: 999_999_999,
             }
         };
@@ -152,7 +146,7 @@ impl ColumnRule {
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
         let kept = self.kept_digits().min(digits);
-        let span = self.shortened_instant(span, kept, found, counts)?;
+        let span = self.shortened_instant(span, kept, Instant::rounded_span, found, counts)?;
         if write_time(span, kept, out) {
             return Ok(());
         }
@@ -182,6 +176,7 @@ impl ColumnRule {
         &self,
         at: Instant,
         kept: u8,
+        round: fn(Instant, u8) -> Instant,
         found: &dyn Fn() -> String,
         counts: &mut RuleCounts,
     ) -> Result<Instant, CellFault> {
@@ -191,12 +186,12 @@ impl ColumnRule {
         match self.policy.fraction {
             Some(FractionPolicy::Error) => {
                 let expected = format!(", expected {kept} digits of a second at most");
-                return Err(CellFault::found(found(), expected)
-                    .with_hint("give the column more digits, or choose another --fraction"));
+                Err(CellFault::found(found(), expected)
+                    .with_hint("give the column more digits, or choose another --fraction"))
             }
             Some(FractionPolicy::Round) => {
                 self.count(counts, RuleName::Fraction, 1);
-                Ok(at.rounded(kept))
+                Ok(round(at, kept))
             }
             Some(FractionPolicy::Cut) | None => {
                 self.count(counts, RuleName::Fraction, 1);

@@ -3,7 +3,7 @@
 use std::fs;
 
 use super::harness::{Bench, words};
-use super::load::Server;
+use super::mariadb::server;
 use super::schema::{doubles, ids, open_to_all, parquet, statement_of, texts};
 
 /// Table JSON of a director with these columns besides key and position.
@@ -202,8 +202,8 @@ fn the_rule_is_that_of_the_engines() {
     assert_eq!(outcome.code, 1, "{}", outcome.stderr);
     let found: serde_json::Value = serde_json::from_slice(&outcome.stdout).unwrap();
     let findings = found["findings"].as_array().unwrap();
-    let server = Server::start();
-    server.client("create database d").unwrap();
+    let server = server();
+    server.client("create database engines").unwrap();
     for (name, (declared, value, expected)) in names.iter().zip(TYPES) {
         let finding = findings
             .iter()
@@ -212,7 +212,7 @@ fn the_rule_is_that_of_the_engines() {
         assert_eq!(refuser, expected, "{declared}");
         for engine in ["MEMORY", "MyISAM"] {
             let outcome = server.client(&format!(
-                "use d; create or replace table t (a int, b {declared}) engine={engine} \
+                "use engines; create or replace table t (a int, b {declared}) engine={engine} \
                  default charset latin1; insert into t values (1, {value}); \
                  select count(*), @@warning_count from t;"
             ));
@@ -258,8 +258,8 @@ fn what_schema_proposes_is_passed_and_fills_sub_chunk_tables() {
         .ok();
     open_to_all(&bench);
     let json = fs::read(bench.path("T.json")).unwrap();
-    let server = Server::start();
-    let mut script = String::from("create database d; use d;\n");
+    let server = server();
+    let mut script = String::from("create database proposed; use proposed;\n");
     for engine in ["MyISAM", "MEMORY"] {
         script += &statement_of(&json, engine, engine);
         script += &format!(

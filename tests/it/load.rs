@@ -1,116 +1,11 @@
 //! What was staged loads into a real MariaDB in strict mode, without a warning.
 
 use std::fs;
-use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use super::harness::words;
+use super::mariadb::server;
 use super::stars::star_bench;
-
-/// A private MariaDB server on a socket, gone with the test.
-pub(crate) struct Server {
-    child: Child,
-    folder: tempfile::TempDir,
-}
-
-fn program(name: &str) -> PathBuf {
-    ["/usr/sbin", "/usr/bin", "/usr/local/bin"]
-        .iter()
-        .map(|folder| Path::new(folder).join(name))
-        .find(|path| path.exists())
-        .unwrap_or_else(|| panic!("{name} is not installed; `make test` installs it (as root)"))
-}
-
-impl Server {
-    pub(crate) fn start() -> Self {
-        let folder = tempfile::Builder::new()
-            .prefix("skyprep-db")
-            .tempdir()
-            .unwrap();
-        let owner = if rustix::process::geteuid().is_root() {
-            "mysql"
-        } else {
-            ""
-        };
-        if owner == "mysql" {
-            let opened = Command::new("chown")
-                .arg("mysql")
-                .arg(folder.path())
-                .status()
-                .unwrap();
-            assert!(opened.success());
-            let opened = Command::new("chmod")
-                .arg("755")
-                .arg(folder.path())
-                .status()
-                .unwrap();
-            assert!(opened.success());
-        }
-        let data = format!("--datadir={}/db", folder.path().display());
-        let user = (!owner.is_empty()).then(|| format!("--user={owner}"));
-        let made = Command::new(program("mariadb-install-db"))
-            .arg("--no-defaults")
-            .args(&user)
-            .arg(&data)
-            .arg("--auth-root-authentication-method=normal")
-            .stdout(Stdio::null())
-            .status()
-            .unwrap();
-        assert!(made.success());
-        let child = Command::new(program("mariadbd"))
-            .arg("--no-defaults")
-            .args(&user)
-            .arg(&data)
-            .arg(format!("--socket={}/s", folder.path().display()))
-            .args(["--skip-networking", "--sql-mode=STRICT_TRANS_TABLES"])
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Self { child, folder };
-        let start = Instant::now();
-        while server.client("select 1").is_err() {
-            assert!(
-                start.elapsed() < Duration::from_secs(60),
-                "MariaDB does not answer"
-            );
-            std::thread::sleep(Duration::from_millis(100));
-        }
-        server
-    }
-
-    /// Runs statements and returns what they print, a line per row.
-    pub(crate) fn client(&self, statements: &str) -> Result<String, String> {
-        let mut child = Command::new(program("mariadb"))
-            .args(["--no-defaults", "-uroot", "-N", "-B", "-S"])
-            .arg(self.folder.path().join("s"))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        child
-            .stdin
-            .take()
-            .unwrap()
-            .write_all(statements.as_bytes())
-            .unwrap();
-        let output = child.wait_with_output().unwrap();
-        if output.status.success() {
-            Ok(String::from_utf8(output.stdout).unwrap())
-        } else {
-            Err(String::from_utf8_lossy(&output.stderr).into_owned())
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
 
 #[test]
 fn the_star_pipeline_loads_without_a_warning() {
@@ -123,8 +18,7 @@ fn the_star_pipeline_loads_without_a_warning() {
         .status()
         .unwrap();
     assert!(opened.success());
-    let server = Server::start();
-    let mut script = String::from("create database d; use d;\n");
+    let mut script = String::from("create database stars; use stars;\n");
     for table in ["Star", "StarAstrometry", "Designation", "Constellation"] {
         let path = bench.path(&format!("stars/tables/{table}.json"));
         let json: serde_json::Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
@@ -172,7 +66,7 @@ fn the_star_pipeline_loads_without_a_warning() {
                select count(*), sum(hip is null), sum(ccdm is null) from Star where star_id < 20000 \
                and subChunkId is not null;\n";
     let script = format!("set names utf8mb4; {script}");
-    let answers = server.client(&script).unwrap();
+    let answers = server().client(&script).unwrap();
     let mut loads = 0;
     for answer in answers.lines().filter(|line| line.starts_with("loaded")) {
         let cells: Vec<&str> = answer.split('\t').collect();

@@ -8,6 +8,8 @@
     reason = "tests stop at what they did not expect"
 )]
 
+mod arrow_types;
+mod bad_values;
 mod check;
 mod crash;
 mod dialect;
@@ -18,17 +20,27 @@ mod golden;
 mod harness;
 mod json_rows;
 mod load;
+mod loading;
+mod mariadb;
+mod mariadb_bytes;
+mod mariadb_numbers;
+mod mariadb_rules;
+mod mariadb_times;
 mod memory;
 mod naive_chunker;
 mod naive_tokenizer;
 mod options;
+mod parquet_corpora;
 mod pipes;
 mod places;
+mod random_columns;
 mod refusals;
 mod regressions;
 mod rejects;
 mod rerun;
 mod resume;
+mod round_trip;
+mod row_splitter;
 mod sanitize;
 mod schema;
 mod stage;

@@ -18,7 +18,7 @@ use parquet::arrow::ArrowWriter;
 use parquet::file::properties::WriterProperties;
 
 use super::harness::{Bench, Outcome, files, shared, words};
-use super::load::Server;
+use super::mariadb::server;
 
 /// A column: its name, its values, and whether it may be NULL.
 pub(crate) type Column<'a> = (&'a str, ArrayRef, bool);
@@ -307,9 +307,10 @@ fn what_is_proposed_takes_the_data_without_a_warning() {
         .ok();
     open_to_all(&bench);
 
-    let server = Server::start();
+    let server = server();
     let ddl = fs::read_to_string(bench.path("Star.sql")).unwrap();
-    let mut script = format!("create database d; use d;\nset names utf8mb4;\n{ddl}");
+    let mut script =
+        format!("create database round_trip; use round_trip;\nset names utf8mb4;\n{ddl}");
     script += &statement_of(&json, "FromJson", "MyISAM");
     script += &statement_of(&plain, "Plain", "MyISAM");
     for name in files(&bench.path("chunks")).keys() {
@@ -362,17 +363,17 @@ fn the_longest_rows_that_mariadb_takes() {
     let text = ["TEXT", "VARCHAR(30000)", "VARCHAR(5525)"];
     assert_eq!(types_of(&json("not")), text);
     open_to_all(&bench);
-    let server = Server::start();
+    let server = server();
     let as_qserv_does = |name: &str, types: &[&str]| {
         let columns = ["a", "b", "c"].into_iter().zip(types);
         let columns: Vec<String> = columns.map(|(c, t)| format!("{c} {t}")).collect();
         format!(
-            "create table d.{name} (qserv_trans_id int not null, {}) engine=MyISAM \
+            "create table longest.{name} (qserv_trans_id int not null, {}) engine=MyISAM \
              default charset latin1;\n",
             columns.join(", ")
         )
     };
-    server.client("create database d").unwrap();
+    server.client("create database longest").unwrap();
     server.client(&as_qserv_does("fits", &varchar)).unwrap();
     server.client(&as_qserv_does("texts", &text)).unwrap();
     let beyond = ["VARCHAR(30000)", "VARCHAR(30000)", "VARCHAR(5525)"];
@@ -380,7 +381,7 @@ fn the_longest_rows_that_mariadb_takes() {
         .client(&as_qserv_does("beyond", &beyond))
         .unwrap_err();
     assert!(refused.contains("Row size too large"), "{refused}");
-    let mut script = String::from("use d;\n");
+    let mut script = String::from("use longest;\n");
     for name in ["fits", "not"] {
         script += &statement_of(&json(name), &format!("{name}_2"), "MyISAM");
         script += &load(
