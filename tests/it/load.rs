@@ -50,7 +50,9 @@ impl Server {
         }
         let data = format!("--datadir={}/db", folder.path().display());
         let user = (!owner.is_empty()).then(|| format!("--user={owner}"));
+        // A server that starts removes what others have left in its folder for temporary files.
         let made = Command::new(program("mariadb-install-db"))
+            .env("TMPDIR", folder.path())
             .arg("--no-defaults")
             .args(&user)
             .arg(&data)
@@ -60,6 +62,7 @@ impl Server {
             .unwrap();
         assert!(made.success());
         let child = Command::new(program("mariadbd"))
+            .env("TMPDIR", folder.path())
             .arg("--no-defaults")
             .args(&user)
             .arg(&data)
