@@ -18,6 +18,9 @@ use super::{RunEnd, Sink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::resources::{Cancel, Lease, MemoryGate};
 
+/// Bytes that may be open without being counted against what pieces may take.
+const LEAST_OPEN: u64 = 8 << 20;
+
 /// Why a worker must stop.
 #[derive(Debug)]
 pub enum Stop {
@@ -45,6 +48,9 @@ pub struct CollectorOptions<'a> {
     pub shapes: Vec<PacketShape>,
     /// How far each output has come in an earlier run; nothing for those at the beginning.
     pub starts: Vec<Option<Mark>>,
+    /// Bytes that pieces may take beside what is open, if all outputs are streams: these gain
+    /// nothing from memory.
+    pub ahead: u64,
 }
 
 /// What is known of an output in the end.
@@ -63,6 +69,8 @@ pub struct Collector<'a> {
     sinks: Vec<&'a dyn Sink>,
     shapes: Vec<PacketShape>,
     headroom: u64,
+    /// Bytes that all but the oldest piece may take beside what is open.
+    ahead: u64,
     state: Mutex<State>,
 }
 
@@ -75,6 +83,8 @@ struct State {
     younger: BTreeMap<u64, Waiting>,
     outputs: Vec<Output>,
     idle: Vec<Vec<Packet>>,
+    /// Bytes of what was opened last.
+    open: u64,
     /// The first failure and its piece; without one, nothing can be written any more.
     failure: Option<(Option<u64>, Error)>,
 }
@@ -113,8 +123,11 @@ impl<'a> Collector<'a> {
             sinks,
             shapes,
             starts,
+            ahead,
         } = options;
+        let are_streams = sinks.iter().all(|sink| sink.is_stream());
         Self {
+            ahead: if are_streams { ahead } else { u64::MAX },
             headroom: headroom(&gate, &shapes),
             gate,
             cancel,
@@ -124,6 +137,7 @@ impl<'a> Collector<'a> {
                 younger: BTreeMap::new(),
                 outputs: starts.into_iter().map(Output::starting).collect(),
                 idle: sinks.iter().map(|_| Vec::new()).collect(),
+                open: LEAST_OPEN,
                 failure: None,
             }),
             sinks,
@@ -131,7 +145,8 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Says where piece number `piece` begins; call it before anything else about the piece.
+    /// Says where piece number `piece` begins; call it before anything else about the piece. If
+    /// nothing is found there, it may be called again.
     ///
     /// # Errors
     /// An earlier run has known another beginning of this piece.
@@ -140,7 +155,9 @@ impl<'a> Collector<'a> {
         let is_known = |output: &Output| {
             output.start.0 != piece || output.start_position.is_none_or(|known| known == position)
         };
-        if !state.outputs.iter().all(is_known) {
+        // Where an input or row group turned out to be empty, its piece begins behind it as well.
+        let is_again = state.positions.contains_key(&piece);
+        if !is_again && !state.outputs.iter().all(is_known) {
             let message = "what an earlier run has left does not fit the inputs";
             return Err(Error::new(ErrorKind::Integrity, message)
                 .hint("run the command again: it begins anew"));
@@ -160,11 +177,37 @@ impl<'a> Collector<'a> {
     /// The limit is too small for this piece, with the figure that would do.
     pub fn lease_piece(&self, piece: u64, bytes: u64) -> Result<Lease, Stop> {
         check_room(&self.gate, &self.shapes, bytes)?;
+        let attempt = || {
+            let state = self.lock();
+            let is_oldest = piece == state.oldest;
+            let headroom = if is_oldest { 0 } else { self.headroom(&state) };
+            drop(state);
+            self.gate.try_lease(bytes, headroom.max(self.headroom))
+        };
+        self.acquire(piece, attempt, || self.gate.charge(bytes))
+    }
+
+    /// Takes memory for what piece number `piece` and those after it are read from; call it while
+    /// handing pieces out, in order.
+    ///
+    /// # Errors
+    /// The limit is too small for this, with the figure that would do.
+    pub fn lease_open(&self, piece: u64, bytes: u64) -> Result<Lease, Stop> {
+        check_room(&self.gate, &self.shapes, bytes)?;
+        self.lock().open = bytes.max(LEAST_OPEN);
         self.acquire(
             piece,
             || self.gate.try_lease(bytes, self.headroom),
             || self.gate.charge(bytes),
         )
+    }
+
+    /// Checks that a piece can have so many bytes if it is alone.
+    ///
+    /// # Errors
+    /// It can't; the figure that would do is named.
+    pub fn check_room_for(&self, bytes: u64) -> Result<()> {
+        check_room(&self.gate, &self.shapes, bytes)
     }
 
     /// Says whether a piece could have so many bytes if it were alone.
@@ -188,7 +231,7 @@ impl<'a> Collector<'a> {
             let headroom = if piece == state.oldest {
                 0
             } else {
-                self.headroom
+                self.headroom(&state)
             };
             // Idle packets are as good as free memory: the oldest may give them back or use them.
             let spare = self.gate.free() + state.idle_bytes();
@@ -282,6 +325,13 @@ impl<'a> Collector<'a> {
             });
         }
         Ok(totals)
+    }
+
+    /// Returns the bytes that all but the oldest piece leave free.
+    fn headroom(&self, state: &State) -> u64 {
+        let most = self.gate.base().saturating_add(state.open);
+        let most = most.saturating_add(self.ahead);
+        self.gate.limit().saturating_sub(most).max(self.headroom)
     }
 
     /// Repeats `attempt` until it succeeds, making room or waiting in between; `force` takes the
@@ -554,6 +604,7 @@ mod tests {
             sinks: vec![&kept],
             shapes: vec![shape()],
             starts: vec![None],
+            ahead: u64::MAX,
         });
         let mut long = collector.packet(1, 0).unwrap();
         long.text_mut().extend(&[b'x'; 1 << 20]);
@@ -576,6 +627,7 @@ mod tests {
             sinks: vec![&kept],
             shapes: vec![shape()],
             starts: vec![None],
+            ahead: u64::MAX,
         });
         let next = AtomicU64::new(0);
         let handing_out = Mutex::new(());
@@ -652,6 +704,7 @@ mod tests {
             sinks: vec![&kept],
             shapes: vec![shape()],
             starts: vec![None],
+            ahead: u64::MAX,
         });
         collector.fail(5, Error::usage("later"));
         assert!(collector.is_overtaken(6) && !collector.is_overtaken(5));
@@ -670,6 +723,7 @@ mod tests {
             sinks: vec![&kept],
             shapes: vec![shape()],
             starts: vec![None],
+            ahead: u64::MAX,
         });
         match collector.lease_piece(0, 1 << 20) {
             Err(Stop::Failed(error)) => {

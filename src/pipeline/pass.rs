@@ -167,7 +167,7 @@ pub struct Pass<'a> {
 }
 
 /// Text of a packet, at most; less where memory is short.
-const PACKET_BYTES: u64 = 1 << 20;
+const PACKET_BYTES: u64 = 256 << 10;
 const LEAST_PACKET_BYTES: u64 = 32 << 10;
 
 impl Pass<'_> {
@@ -238,6 +238,7 @@ impl Pass<'_> {
             sinks,
             shapes,
             starts,
+            ahead: self.inputs.bytes_ahead(limits.threads),
         });
         let buffers = Mutex::default();
         let budget = Self::budget(limits);
@@ -283,8 +284,9 @@ impl Pass<'_> {
     fn budget(limits: &PassLimits) -> DecodeBudget {
         let room = limits.gate.room();
         DecodeBudget {
-            share: room / 2 / limits.threads.max(1) as u64,
+            usual: room / 2,
             most: room / 3 * 2,
+            threads: limits.threads,
         }
     }
 }

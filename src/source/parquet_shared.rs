@@ -1,0 +1,342 @@
+//! A row group that all threads read together.
+//!
+//! One row group is open at a time, whatever the number of threads, because its open columns take
+//! most of the memory. Whoever needs a span of rows decodes up to it, in order, and leaves what
+//! belongs to others for them. With more than a few threads, decoding by one at a time would hold
+//! the others up; so the columns are cut into parts, each behind a lock of its own.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
+
+use super::parquet::{RowGroup, guarded};
+use crate::error::Result;
+use crate::resources::Lease;
+
+/// A row group whose spans are read by any threads, each span once.
+pub struct SharedRowGroup {
+    group: RowGroup,
+    /// The rows to read.
+    rows: Range<u64>,
+    parts: Vec<Mutex<Part>>,
+    schema: OnceLock<SchemaRef>,
+    /// Parts that are not read to their end.
+    unread: AtomicUsize,
+    /// Pays for the open columns.
+    memory: Mutex<Option<Lease>>,
+}
+
+/// Some of the columns.
+struct Part {
+    /// Places of those that stay open.
+    kept: Vec<usize>,
+    reader: Option<ParquetRecordBatchReader>,
+    /// The row that is decoded next.
+    next: u64,
+    /// What is decoded and not yet taken.
+    windows: VecDeque<Window>,
+    failure: Option<String>,
+}
+
+/// Some rows of a part.
+struct Window {
+    rows: Range<u64>,
+    batch: RecordBatch,
+    /// Spans that have not been taken.
+    spans: u64,
+}
+
+impl SharedRowGroup {
+    /// Makes `group` ready to be read from row `first` on, which begins a span; `memory` pays for
+    /// its open columns.
+    pub fn new(group: RowGroup, first: u64, memory: Option<Lease>) -> Self {
+        let first = first.min(group.rows());
+        let part = |kept: &Vec<usize>| {
+            Mutex::new(Part {
+                kept: kept.clone(),
+                reader: None,
+                next: first,
+                windows: VecDeque::new(),
+                failure: None,
+            })
+        };
+        let parts: Vec<_> = match group.roots.is_empty() {
+            true => Vec::new(),
+            false => group.plan.parts.iter().map(part).collect(),
+        };
+        Self {
+            rows: first..group.rows(),
+            schema: OnceLock::new(),
+            unread: AtomicUsize::new(parts.len()),
+            memory: Mutex::new(memory),
+            parts,
+            group,
+        }
+    }
+
+    /// Returns the number of the row group in its file.
+    pub fn number(&self) -> usize {
+        self.group.number
+    }
+
+    /// Returns the rows to read.
+    pub fn rows(&self) -> Range<u64> {
+        self.rows.clone()
+    }
+
+    /// Returns the bytes of memory that its open columns take.
+    pub fn open_bytes(&self) -> u64 {
+        self.group.open_bytes()
+    }
+
+    /// Returns the span that begins with row `start`.
+    pub fn span(&self, start: u64) -> Range<u64> {
+        start
+            ..start
+                .saturating_add(self.group.plan.span)
+                .min(self.rows.end)
+    }
+
+    /// Returns the end of the window that begins with row `start`, and the bytes of memory that it
+    /// takes from the time one of its spans is read until all of them are dropped.
+    pub fn window(&self, start: u64) -> (u64, u64) {
+        let window = self.window_rows(start);
+        let bytes = self.group.bytes_of(window.end - window.start);
+        (window.end, bytes)
+    }
+
+    fn window_rows(&self, start: u64) -> Range<u64> {
+        start
+            ..start
+                .saturating_add(self.group.plan.window)
+                .min(self.rows.end)
+    }
+
+    /// Says whether all has been decoded.
+    pub fn is_closed(&self) -> bool {
+        self.unread.load(Ordering::Acquire) == 0
+    }
+
+    /// Reads a span; the columns are the wanted ones in their order.
+    ///
+    /// # Errors
+    /// The row group is damaged at this span or before, or has not as many rows as the footer says.
+    pub fn read(&self, span: &Range<u64>) -> Result<RecordBatch> {
+        let rows = usize::try_from(span.end - span.start).unwrap_or(0);
+        let count = self.parts.len();
+        if count == 0 {
+            return rows_without_columns(rows).map_err(|message| self.group.corrupt(message));
+        }
+        let mut taken: Vec<Option<_>> = (0..count).map(|_| None).collect();
+        // Threads begin at different parts, and first do what they need not wait for.
+        let first = usize::try_from(span.start / self.group.plan.span).unwrap_or(0) % count;
+        for at in (first..count).chain(0..first) {
+            if let Ok(mut part) = self.parts[at].try_lock() {
+                taken[at] = Some(self.take(&mut part, span.start));
+            }
+        }
+        let all: std::result::Result<Vec<RecordBatch>, String> = taken
+            .into_iter()
+            .zip(&self.parts)
+            .map(|(taken, part)| taken.unwrap_or_else(|| self.take(&mut lock(part), span.start)))
+            .collect();
+        all.and_then(|parts| self.assemble(parts))
+            .map_err(|message| self.group.corrupt(message))
+    }
+
+    /// Decodes what is left, for those who have yet to take it, and frees the memory of the open
+    /// columns. What is decoded must be paid for.
+    pub fn close(&self) {
+        for part in &self.parts {
+            let mut part = lock(part);
+            while part.next < self.rows.end && part.failure.is_none() {
+                self.decode_next(&mut part);
+            }
+        }
+    }
+
+    /// Reads everything and keeps nothing.
+    ///
+    /// # Errors
+    /// The row group is damaged.
+    pub fn check(&self) -> Result<()> {
+        let mut start = self.rows.start;
+        while start < self.rows.end {
+            let span = self.span(start);
+            self.read(&span)?;
+            start = span.end;
+        }
+        Ok(())
+    }
+
+    /// Takes the span that begins with row `start` out of a part.
+    fn take(&self, part: &mut Part, start: u64) -> std::result::Result<RecordBatch, String> {
+        loop {
+            let holds = |window: &Window| window.rows.contains(&start);
+            if let Some(at) = part.windows.iter().position(holds)
+                && let Some(window) = part.windows.get_mut(at)
+            {
+                let rows = self.span(start);
+                let span = if window.rows == rows {
+                    window.batch.clone()
+                } else {
+                    let from = usize::try_from(start - window.rows.start).unwrap_or(0);
+                    let count = usize::try_from(rows.end - start).unwrap_or(0);
+                    window.batch.slice(from, count)
+                };
+                window.spans -= 1;
+                if window.spans == 0 {
+                    part.windows.remove(at);
+                }
+                return Ok(span);
+            }
+            if let Some(message) = &part.failure {
+                return Err(message.clone());
+            }
+            if start < part.next {
+                return Err(format!("row {start} was read before"));
+            }
+            self.decode_next(part);
+        }
+    }
+
+    /// Decodes the next window of a part, or remembers why it can't.
+    fn decode_next(&self, part: &mut Part) {
+        let rows = self.window_rows(part.next);
+        match self.decode(part, &rows) {
+            Ok(batch) => {
+                part.next = rows.end;
+                part.windows.push_back(Window {
+                    spans: (rows.end - rows.start).div_ceil(self.group.plan.span),
+                    rows,
+                    batch,
+                });
+            }
+            Err(message) => part.failure = Some(message),
+        }
+        if part.next >= self.rows.end || part.failure.is_some() {
+            part.reader = None;
+            if self.unread.fetch_sub(1, Ordering::AcqRel) == 1 {
+                drop(lock(&self.memory).take());
+            }
+        }
+    }
+
+    fn decode(
+        &self,
+        part: &mut Part,
+        rows: &Range<u64>,
+    ) -> std::result::Result<RecordBatch, String> {
+        let kept = match part.kept.as_slice() {
+            [] => None,
+            kept => {
+                let reader = match &mut part.reader {
+                    Some(reader) => reader,
+                    None => part.reader.insert(self.group.open(kept, rows.start)?),
+                };
+                let batch = guarded(|| reader.next().transpose())?;
+                let found = batch.as_ref().map_or(0, |batch| batch.num_rows() as u64);
+                self.check_rows(rows, found)?;
+                if rows.end == self.rows.end {
+                    let more = guarded(|| reader.next().transpose())?;
+                    let more = more.map_or(0, |batch| batch.num_rows() as u64);
+                    self.check_rows(rows, found + more)?;
+                }
+                batch
+            }
+        };
+        match kept {
+            Some(kept) if self.group.plan.groups.is_empty() => Ok(kept),
+            kept => self.add_groups(&part.kept, kept, rows),
+        }
+    }
+
+    fn check_rows(&self, rows: &Range<u64>, found: u64) -> std::result::Result<(), String> {
+        if found == rows.end - rows.start {
+            return Ok(());
+        }
+        let (found, expected) = (rows.start + found, self.group.rows());
+        Err(format!("found {found} rows, the footer says {expected}"))
+    }
+
+    /// Adds the columns that are opened for each window.
+    fn add_groups(
+        &self,
+        kept_at: &[usize],
+        kept: Option<RecordBatch>,
+        rows: &Range<u64>,
+    ) -> std::result::Result<RecordBatch, String> {
+        let mut columns: Vec<Option<(ArrayRef, FieldRef)>> = vec![None; self.group.roots.len()];
+        let mut place = |at: &[usize], batch: &RecordBatch| {
+            let fields = batch.schema();
+            let found = batch.columns().iter().cloned();
+            let found = found.zip(fields.fields().iter().cloned());
+            for (at, column) in at.iter().zip(found) {
+                columns[*at] = Some(column);
+            }
+        };
+        if let Some(kept) = &kept {
+            place(kept_at, kept);
+        }
+        for group in &self.group.plan.groups {
+            place(group, &self.group.read_once(group, rows)?);
+        }
+        let columns: Option<Vec<_>> = columns.into_iter().collect();
+        let (columns, fields): (Vec<_>, Vec<_>) = columns
+            .ok_or_else(|| "a column is missing".to_owned())?
+            .into_iter()
+            .unzip();
+        let count = usize::try_from(rows.end - rows.start).unwrap_or(0);
+        self.batch(columns, fields, count)
+    }
+
+    /// Puts the parts of a span together.
+    fn assemble(&self, mut parts: Vec<RecordBatch>) -> std::result::Result<RecordBatch, String> {
+        if parts.len() == 1
+            && let Some(whole) = parts.pop()
+        {
+            return Ok(whole);
+        }
+        let rows = parts.first().map_or(0, RecordBatch::num_rows);
+        let fields = parts.iter().flat_map(|part| {
+            let schema = part.schema();
+            schema.fields().iter().cloned().collect::<Vec<_>>()
+        });
+        let fields = match self.schema.get() {
+            Some(_) => Vec::new(),
+            None => fields.collect(),
+        };
+        let columns = parts.iter().flat_map(|part| part.columns().iter().cloned());
+        self.batch(columns.collect(), fields, rows)
+    }
+
+    fn batch(
+        &self,
+        columns: Vec<ArrayRef>,
+        fields: Vec<FieldRef>,
+        rows: usize,
+    ) -> std::result::Result<RecordBatch, String> {
+        let schema = self.schema.get_or_init(|| Arc::new(Schema::new(fields)));
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        // Columns of different lengths are refused here.
+        RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)
+            .map_err(|error| error.to_string())
+    }
+}
+
+/// Returns rows of a table of which no column is wanted.
+fn rows_without_columns(rows: usize) -> std::result::Result<RecordBatch, String> {
+    let options = RecordBatchOptions::new().with_row_count(Some(rows));
+    RecordBatch::try_new_with_options(Arc::new(Schema::empty()), Vec::new(), &options)
+        .map_err(|error| error.to_string())
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The decoder's panics are caught inside.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
