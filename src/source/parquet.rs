@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, Fields, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
@@ -24,6 +24,8 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataBuilder;
 use parquet::file::metadata::page_index::PageIndexBuilder;
 use parquet::file::reader::{ChunkReader, Length};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use super::parquet_decode::{ColumnCost, DecodeBudget, DecodePlan};
 use super::parquet_pages::ColumnPages;
@@ -39,6 +41,8 @@ pub struct ParquetFile {
     path: PathBuf,
     ranges: FileRanges,
     metadata: ArrowReaderMetadata,
+    /// The same, to be read with texts left where they are.
+    views: ArrowReaderMetadata,
 }
 
 impl ParquetFile {
@@ -57,6 +61,7 @@ impl ParquetFile {
         Ok(Self {
             path: path.to_owned(),
             ranges,
+            views: as_views(&metadata),
             metadata,
         })
     }
@@ -116,7 +121,11 @@ impl ParquetFile {
                     ..place.clone()
                 })
             })?;
-            costs[at].add(column, &pages, rows);
+            let are_views = matches!(
+                self.views.schema().field(roots[at]).data_type(),
+                DataType::Utf8View | DataType::BinaryView
+            );
+            costs[at].add(column, &pages, rows, are_views);
             if let Some(pages) = pages.index {
                 index.put_offset_index(pages, 0, leaf);
             }
@@ -201,10 +210,15 @@ impl RowGroup {
         let roots = at.iter().map(|at| self.roots[*at]);
         let mask = ProjectionMask::roots(self.file.metadata.parquet_schema(), roots);
         let rows = usize::try_from(self.plan.window).unwrap_or(left).min(left);
+        // Views hold whole pages, so they are only for columns that are open all the time.
+        let metadata = match self.plan.groups.is_empty() {
+            true => &self.file.views,
+            false => &self.file.metadata,
+        };
         guarded(|| {
             let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
                 self.file.ranges.clone(),
-                self.file.metadata.clone(),
+                metadata.clone(),
             )
             .with_row_groups(vec![self.number])
             .with_projection(mask)
@@ -244,6 +258,30 @@ impl RowGroup {
         })?;
         batch.ok_or_else(|| "a column ends early".to_owned())
     }
+}
+
+/// Returns what lets texts be read as views: long ones of dictionaries are not copied for each row.
+fn as_views(metadata: &ArrowReaderMetadata) -> ArrowReaderMetadata {
+    let schema = metadata.schema();
+    let fields: Fields = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let view = match field.data_type() {
+                DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+                DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
+                _ => return Arc::clone(field),
+            };
+            Arc::new(field.as_ref().clone().with_data_type(view))
+        })
+        .collect();
+    if fields == *schema.fields() {
+        return metadata.clone();
+    }
+    let schema = Schema::new_with_metadata(fields, schema.metadata().clone());
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+    let file = Arc::clone(metadata.metadata());
+    guarded(|| ArrowReaderMetadata::try_new(file, options)).unwrap_or_else(|_| metadata.clone())
 }
 
 fn corrupt(message: impl std::fmt::Display) -> Error {
@@ -324,8 +362,17 @@ impl ChunkReader for FileRanges {
                 self.len
             )));
         }
-        let mut buffer = vec![0; length];
-        self.file.read_exact_at(&mut buffer, start)?;
+        // Read into what is not cleared before.
+        let mut buffer = Vec::with_capacity(length);
+        while buffer.len() < length {
+            let at = start + buffer.len() as u64;
+            match rustix::io::pread(&self.file, spare_capacity(&mut buffer), at) {
+                Ok(0) => return Err(ParquetError::EOF(format!("the file ends at byte {at}"))),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        }
+        buffer.truncate(length);
         Ok(buffer.into())
     }
 }

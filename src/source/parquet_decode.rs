@@ -10,7 +10,9 @@
 //! A window is cut into spans, the pieces that threads work on. How long spans are follows from the
 //! file alone; how many of them make a window may follow from memory.
 
+use parquet::basic::{ConvertedType, LogicalType, Type};
 use parquet::file::metadata::ColumnChunkMetaData;
+use parquet::schema::types::ColumnDescriptor;
 
 use super::parquet_pages::ColumnPages;
 
@@ -34,24 +36,37 @@ const MOST_PARTS: usize = 8;
 const PARTS_BYTES: u64 = 8 << 20;
 const PARTS_SHARE: u64 = 8;
 
-/// Memory of one root column, in bytes.
+/// What one root column takes, in bytes.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct ColumnCost {
-    /// While it is open: a page and the dictionary.
+    /// Memory while it is open: a page and the dictionary.
     pub(super) open: u64,
-    /// Besides, while a page is unpacked.
+    /// Memory besides, while a page is unpacked.
     pub(super) unpacking: u64,
-    /// A row of it in a batch.
+    /// Memory of a decoded row.
     pub(super) row: u64,
+    /// Memory of a decoded row whose texts lie in the pages and dictionaries still.
+    pub(super) view: u64,
+    /// Text of a row, about, and at least.
+    pub(super) text: u64,
 }
 
+/// A text that lies elsewhere, and whether it is NULL.
+const VIEW: u64 = 17;
+
 impl ColumnCost {
-    /// Adds a leaf column to its root.
-    pub(super) fn add(&mut self, column: &ColumnChunkMetaData, pages: &ColumnPages, rows: u64) {
-        // The dictionary is kept as values: texts with an offset each.
+    /// Adds a leaf column to its root, which may be read as views.
+    pub(super) fn add(
+        &mut self,
+        column: &ColumnChunkMetaData,
+        pages: &ColumnPages,
+        rows: u64,
+        are_views: bool,
+    ) {
+        // The dictionary is kept as values: texts with an offset or a view each.
         let dictionary = pages
             .dictionary
-            .saturating_add(pages.dictionary_values.saturating_mul(8));
+            .saturating_add(pages.dictionary_values.saturating_mul(16));
         self.open = self
             .open
             .saturating_add(dictionary.saturating_add(pages.largest));
@@ -60,16 +75,45 @@ impl ColumnCost {
             .largest_packed
             .saturating_add(pages.dictionary.max(pages.largest));
         self.unpacking = self.unpacking.max(unpacking);
+        let rows = rows.max(1);
         let plain = u64::try_from(column.uncompressed_size()).unwrap_or(0);
         // A dictionary stores a long value once, the batch holds it in every row.
         let unencoded = column.unencoded_byte_array_data_bytes().unwrap_or(0);
         let unencoded = u64::try_from(unencoded).unwrap_or(0);
         let mean = pages.dictionary / pages.dictionary_values.max(1);
-        let from_dictionary = mean.saturating_mul(rows);
-        let bytes = plain.max(unencoded).max(from_dictionary);
-        let row = (bytes / rows.max(1)).max(8).saturating_add(8);
+        let values = u64::try_from(column.num_values()).unwrap_or(0);
+        let from_dictionary = mean.saturating_mul(values);
+        let bytes = plain.max(unencoded).max(from_dictionary) / rows;
+        self.text = self.text.saturating_add(bytes.max(8).saturating_add(8));
+        let levels = if column.column_descr().max_rep_level() > 0 {
+            8
+        } else {
+            1
+        };
+        let width = width(column.column_descr()).saturating_add(levels);
+        let fixed = values.saturating_mul(width).div_ceil(rows);
+        let row = match column.column_type() {
+            Type::BYTE_ARRAY => fixed.saturating_add(bytes),
+            _ => fixed,
+        };
         self.row = self.row.saturating_add(row);
+        self.view = self.view.saturating_add(if are_views { VIEW } else { row });
     }
+}
+
+/// Returns the bytes of memory that a decoded value of a column takes, texts without their bytes.
+fn width(column: &ColumnDescriptor) -> u64 {
+    let is_decimal = column.converted_type() == ConvertedType::DECIMAL
+        || matches!(column.logical_type_ref(), Some(LogicalType::Decimal { .. }));
+    let width = match column.physical_type() {
+        Type::BOOLEAN => 1,
+        Type::INT32 | Type::FLOAT => 4,
+        Type::INT64 | Type::DOUBLE | Type::BYTE_ARRAY => 8,
+        // As it lies in the file, and what becomes of it.
+        Type::INT96 => 20,
+        Type::FIXED_LEN_BYTE_ARRAY => 2 * u64::try_from(column.type_length()).unwrap_or(16),
+    };
+    if is_decimal { width + 32 } else { width }
 }
 
 /// What decoding a row group may take.
@@ -122,8 +166,9 @@ impl DecodePlan {
     }
 
     fn within(costs: &[ColumnCost], rows: u64, budget: u64, threads: usize) -> Self {
-        let row = total(costs, |cost| cost.row).max(1);
-        let span = (SPAN_BYTES / row).clamp(1, MOST_ROWS);
+        let span = SPAN_BYTES / total(costs, |cost| cost.text).max(1);
+        let span = span.clamp(1, MOST_ROWS);
+        let row = total(costs, |cost| cost.view).max(1);
         let least = LEAST_WINDOW.min(WINDOW_BYTES / row).min(rows);
         let window = least.div_ceil(span).max(1) * span;
         let unpacking = costs.iter().map(|cost| cost.unpacking).max().unwrap_or(0);
@@ -131,7 +176,7 @@ impl DecodePlan {
         let rows_bytes = window.saturating_mul(row).saturating_mul(WINDOWS);
         let whole = open.saturating_add(unpacking);
         if whole.saturating_add(rows_bytes) > budget && costs.len() > 1 {
-            return Self::windowed(costs, rows, (row, span), budget);
+            return Self::windowed(costs, rows, span, budget);
         }
         let beside = (open / PARTS_SHARE)
             .saturating_add(PARTS_BYTES)
@@ -153,7 +198,8 @@ impl DecodePlan {
     }
 
     /// Plans long windows, for each one unpacks pages again.
-    fn windowed(costs: &[ColumnCost], rows: u64, (row, span): (u64, u64), budget: u64) -> Self {
+    fn windowed(costs: &[ColumnCost], rows: u64, span: u64, budget: u64) -> Self {
+        let row = total(costs, |cost| cost.row).max(1);
         let mut by_cost: Vec<usize> = (0..costs.len()).collect();
         by_cost.sort_by_key(|at| (costs[*at].open, *at));
         let unpacking = costs.iter().map(|cost| cost.unpacking).max().unwrap_or(0);
@@ -187,8 +233,12 @@ impl DecodePlan {
         let fixed = kept_open
             .saturating_add(most_group)
             .saturating_add(unpacking);
-        let fitting = budget.saturating_sub(fixed) / WINDOWS / row;
-        let spans = fitting.min(rows).div_euclid(span).max(1);
+        let fitting = budget.saturating_sub(fixed) / row;
+        let fitting = match fitting / WINDOWS {
+            each if each >= SHORT_WINDOW => each,
+            _ => fitting,
+        };
+        let spans = (fitting.min(rows) / span).max(1);
         kept.sort_unstable();
         let groups = groups.into_iter().map(|(mut group, _)| {
             group.sort_unstable();
@@ -233,7 +283,9 @@ mod tests {
     const DOUBLE: ColumnCost = ColumnCost {
         open: 2 << 20,
         unpacking: 1 << 20,
-        row: 16,
+        row: 9,
+        view: 9,
+        text: 16,
     };
 
     fn columns(plan: &DecodePlan) -> Vec<usize> {
@@ -288,6 +340,8 @@ mod tests {
             open: 100 << 20,
             unpacking: 90 << 20,
             row: 1000,
+            view: 17,
+            text: 1000,
         };
         let plan = DecodePlan::within(&[column; 4], 100_000, u64::MAX, 8);
         assert_eq!(plan.parts.len(), 1);

@@ -28,6 +28,17 @@ fn start(bench: &Bench, command: &str) -> Child {
         .unwrap()
 }
 
+/// Says whether a journal holds a whole record behind its heading.
+fn has_a_record(journal: &[u8]) -> bool {
+    let length = |at: usize| {
+        let bytes = journal.get(at..at + 8)?;
+        let length = u64::from_le_bytes(bytes.try_into().unwrap());
+        Some(at + 16 + usize::try_from(length).unwrap())
+    };
+    let end = length(0).and_then(length);
+    end.is_some_and(|end| end <= journal.len())
+}
+
 /// Waits until a journal in the staging folder has grown beyond its heading.
 fn wait_for_a_record(bench: &Bench, out: &str) {
     let staging = bench.path(out).join(".skyprep/staging");
@@ -36,8 +47,7 @@ fn wait_for_a_record(bench: &Bench, out: &str) {
         let entries = fs::read_dir(&staging).into_iter().flatten().flatten();
         entries.into_iter().any(|entry| {
             let name = entry.file_name().into_string().unwrap();
-            let length = entry.metadata().map_or(0, |found| found.len());
-            name.ends_with(".journal") && length > 300
+            name.ends_with(".journal") && has_a_record(&fs::read(entry.path()).unwrap_or_default())
         })
     };
     while !is_recorded() {
