@@ -72,11 +72,11 @@ impl RowGroups {
         self.make_way(bytes);
         let memory = collector.lease_open(piece, bytes)?;
         let group = Arc::new(SharedRowGroup::new(planned, first, Some(memory)));
-        self.earlier.push(Arc::clone(&group));
         let rows = group.rows();
         if rows.is_empty() {
             return Ok(());
         }
+        self.earlier.push(Arc::clone(&group));
         let (window_end, bytes) = group.window(rows.start);
         self.current = Some(Current {
             next: rows.start,

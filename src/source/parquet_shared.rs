@@ -65,7 +65,8 @@ impl SharedRowGroup {
                 failure: None,
             })
         };
-        let parts: Vec<_> = match group.roots.is_empty() {
+        let is_bare = group.roots.is_empty() || first == group.rows();
+        let parts: Vec<_> = match is_bare {
             true => Vec::new(),
             false => group.plan.parts.iter().map(part).collect(),
         };
@@ -339,4 +340,199 @@ fn rows_without_columns(rows: usize) -> std::result::Result<RecordBatch, String>
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // The decoder's panics are caught inside.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests make files of their own")]
+mod tests {
+    use super::*;
+    use std::collections::BTreeMap;
+
+    use arrow::array::cast::AsArray;
+    use arrow::array::{Float64Array, Int64Array, StringArray};
+    use arrow::compute::cast;
+    use arrow::datatypes::{DataType, Int64Type};
+    use parquet::arrow::ArrowWriter;
+    use parquet::file::properties::WriterProperties;
+
+    use crate::resources::MemoryGate;
+    use crate::source::{DecodeBudget, ParquetFile};
+
+    const ROWS: u64 = 60_000;
+    const AMPLE: u64 = 1 << 30;
+
+    /// A row group with pages of 5,000 rows: numbers, a text, and more numbers.
+    fn bytes() -> Vec<u8> {
+        let properties = WriterProperties::builder()
+            .set_data_page_row_count_limit(5000)
+            .set_write_batch_size(1000)
+            .set_column_dictionary_enabled("text".into(), false)
+            .build();
+        let numbers = || Int64Array::from_iter_values(0..ROWS as i64);
+        let texts = (0..ROWS).map(|row| format!("value {row:06}"));
+        let mut columns: Vec<(String, ArrayRef)> = vec![
+            ("id".into(), Arc::new(numbers())),
+            (
+                "text".into(),
+                Arc::new(StringArray::from_iter_values(texts)),
+            ),
+        ];
+        for column in 0..4 {
+            let values = (0..ROWS).map(|row| (row * column) as f64);
+            let values = Arc::new(Float64Array::from_iter_values(values));
+            columns.push((format!("c{column}"), values));
+        }
+        let batch = RecordBatch::try_from_iter(columns).unwrap();
+        let mut bytes = Vec::new();
+        let mut writer =
+            ArrowWriter::try_new(&mut bytes, batch.schema(), Some(properties)).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+        bytes
+    }
+
+    struct Case {
+        _folder: tempfile::TempDir,
+        file: ParquetFile,
+    }
+
+    fn case(bytes: &[u8]) -> Case {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.parquet");
+        std::fs::write(&path, bytes).unwrap();
+        Case {
+            file: ParquetFile::open(&path).unwrap(),
+            _folder: folder,
+        }
+    }
+
+    impl Case {
+        fn group(&self, memory: u64, threads: usize, first: u64) -> SharedRowGroup {
+            let budget = DecodeBudget {
+                usual: memory,
+                most: memory,
+                threads,
+            };
+            let planned = self.file.plan(0, &[0, 1, 2, 3, 4, 5], budget).unwrap();
+            SharedRowGroup::new(planned, first, None)
+        }
+    }
+
+    /// Reads all spans on some threads, each of which takes the next.
+    fn read_all(group: &SharedRowGroup, threads: usize) -> BTreeMap<u64, Result<RecordBatch>> {
+        let next = Mutex::new(group.rows().start);
+        let found = Mutex::new(BTreeMap::new());
+        std::thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    loop {
+                        let mut start = next.lock().unwrap();
+                        if *start >= group.rows().end {
+                            return;
+                        }
+                        let span = group.span(*start);
+                        *start = span.end;
+                        drop(start);
+                        let batch = group.read(&span);
+                        found.lock().unwrap().insert(span.start, batch);
+                    }
+                });
+            }
+        });
+        found.into_inner().unwrap()
+    }
+
+    fn check_rows(first: u64, batch: &RecordBatch) {
+        let ids = batch.column(0).as_primitive::<Int64Type>();
+        let texts = cast(batch.column(1), &DataType::Utf8).unwrap();
+        let texts = texts.as_string::<i32>();
+        let last = batch.column(5).as_any().downcast_ref::<Float64Array>();
+        for row in 0..batch.num_rows() {
+            let number = first + row as u64;
+            assert_eq!(ids.value(row), number as i64);
+            assert_eq!(texts.value(row), format!("value {number:06}"));
+            assert_eq!(last.unwrap().value(row), (number * 3) as f64);
+        }
+    }
+
+    #[test]
+    fn any_threads_parts_and_windows_give_the_same_rows() {
+        let case = case(&bytes());
+        let whole = case.group(AMPLE, 1, 0);
+        let span = whole.span(0).end;
+        assert!(span < ROWS / 4, "some spans");
+        for (memory, threads) in [
+            (AMPLE, 1),
+            (AMPLE, 4),
+            (AMPLE, 9),
+            (0, 1),
+            (0, 4),
+            (1 << 20, 3),
+        ] {
+            for first in [0, span, 3 * span] {
+                let group = case.group(memory, threads, first);
+                assert_eq!(group.span(first).end, (first + span).min(ROWS));
+                assert_eq!(
+                    group.parts.len(),
+                    if memory < AMPLE {
+                        1
+                    } else {
+                        threads.div_ceil(2)
+                    }
+                );
+                let mut rows = 0;
+                for (start, batch) in read_all(&group, threads) {
+                    let batch = batch.unwrap();
+                    check_rows(start, &batch);
+                    rows += batch.num_rows() as u64;
+                }
+                assert_eq!(rows, ROWS - first);
+                assert!(group.is_closed());
+                assert!(group.parts.iter().all(|part| lock(part).windows.is_empty()));
+            }
+        }
+    }
+
+    #[test]
+    fn what_others_have_yet_to_take_stays_when_columns_are_closed() {
+        let case = case(&bytes());
+        let gate = MemoryGate::new(100);
+        let mut group = case.group(AMPLE, 4, 0);
+        group.memory = Mutex::new(gate.try_lease(60, 0));
+        let first = group.span(0);
+        check_rows(0, &group.read(&first).unwrap());
+        assert_eq!((gate.free(), group.is_closed()), (40, false));
+        group.close();
+        assert_eq!((gate.free(), group.is_closed()), (100, true));
+        let second = group.span(first.end);
+        check_rows(second.start, &group.read(&second).unwrap());
+        let again = group.read(&second).unwrap_err();
+        assert!(again.to_string().contains("read before"), "{again}");
+    }
+
+    #[test]
+    fn damage_shows_from_its_span_on_whatever_the_threads() {
+        let mut bytes = bytes();
+        let value = b"\x0c\0\0\0value 040000";
+        let at = memchr::memmem::find(&bytes, value).unwrap();
+        bytes[at..at + 4].fill(0xff);
+        let case = case(&bytes);
+        for threads in [1, 2, 8] {
+            let group = case.group(AMPLE, threads, 0);
+            for (start, batch) in read_all(&group, threads) {
+                match batch {
+                    Ok(batch) => {
+                        assert!(start + (batch.num_rows() as u64) <= 40_000);
+                        check_rows(start, &batch);
+                    }
+                    Err(error) => {
+                        assert!(group.span(start).end > 40_000, "{start}: {error}");
+                        assert!(error.to_string().contains("row group 0"), "{error}");
+                    }
+                }
+            }
+            assert!(group.is_closed());
+            assert!(case.group(AMPLE, threads, 0).check().is_err());
+        }
+    }
 }

@@ -196,6 +196,44 @@ fn another_finish_goes_on_in_order() {
 
 #[test]
 #[cfg_attr(not(debug_assertions), ignore = "release builds have no crash points")]
+fn a_row_group_is_gone_on_with_in_its_middle() {
+    let bench = Bench::in_memory();
+    bench.write("x.parquet", super::memory::table(40, 60_000, 2));
+    let partition = "partition x.parquet -o out --kind director --stripes 18 --sub-stripes 10 \
+                     --overlap 0.05 --ra ra --dec dec --id id --chunk-index --finish append";
+    for (command, limits, other) in [
+        (
+            partition,
+            "--memory-limit 40MiB --threads 2",
+            "--memory-limit 64MiB --threads 5",
+        ),
+        (
+            "convert x.parquet -o out/",
+            "--threads 3",
+            "--memory-limit 32MiB --threads 1",
+        ),
+    ] {
+        bench
+            .run(words(&command.replace("-o out", "-o first")))
+            .ok();
+        let first = files(&bench.path("first"));
+        for count in [1, 2] {
+            crash(
+                &bench,
+                &format!("{command} {limits}"),
+                &format!("run-recorded:{count}"),
+            );
+            let again = bench.run(words(&format!("{command} {other}"))).ok();
+            assert!(again.stderr.contains("going on where"), "{}", again.stderr);
+            assert!(files(&bench.path("out")) == first, "{count}: {command}");
+            fs::remove_dir_all(bench.path("out")).unwrap();
+        }
+        fs::remove_dir_all(bench.path("first")).unwrap();
+    }
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no crash points")]
 fn a_stale_exchange_file_is_not_taken_for_ours() {
     let bench = Bench::in_memory();
     // A folder in memory is passed over, so these are looked for on disk.
