@@ -179,10 +179,9 @@ impl<'a> Collector<'a> {
         check_room(&self.gate, &self.shapes, bytes)?;
         let attempt = || {
             let state = self.lock();
-            let is_oldest = piece == state.oldest;
-            let headroom = if is_oldest { 0 } else { self.headroom(&state) };
+            let headroom = self.headroom(&state, piece).max(self.headroom);
             drop(state);
-            self.gate.try_lease(bytes, headroom.max(self.headroom))
+            self.gate.try_lease(bytes, headroom)
         };
         self.acquire(piece, attempt, || self.gate.charge(bytes))
     }
@@ -228,11 +227,7 @@ impl<'a> Collector<'a> {
         let shape = &self.shapes[output];
         let attempt = || {
             let mut state = self.lock();
-            let headroom = if piece == state.oldest {
-                0
-            } else {
-                self.headroom(&state)
-            };
+            let headroom = self.headroom(&state, piece);
             // Idle packets are as good as free memory: the oldest may give them back or use them.
             let spare = self.gate.free() + state.idle_bytes();
             if spare < headroom + shape.bytes() {
@@ -327,11 +322,19 @@ impl<'a> Collector<'a> {
         Ok(totals)
     }
 
-    /// Returns the bytes that all but the oldest piece leave free.
-    fn headroom(&self, state: &State) -> u64 {
+    /// Returns the bytes that `piece` must leave free.
+    fn headroom(&self, state: &State, piece: u64) -> u64 {
+        let is_oldest = piece == state.oldest;
+        let is_being_written = state.outputs.iter().any(|output| output.is_being_written);
+        let own = if is_oldest { 0 } else { self.headroom };
+        if is_oldest && !is_being_written {
+            return own;
+        }
+        // Where somebody writes, to a slow pipe maybe, memory will come back: the oldest can wait,
+        // too, else one piece after another would become the oldest and pile up its rows.
         let most = self.gate.base().saturating_add(state.open);
         let most = most.saturating_add(self.ahead);
-        self.gate.limit().saturating_sub(most).max(self.headroom)
+        self.gate.limit().saturating_sub(most).max(own)
     }
 
     /// Repeats `attempt` until it succeeds, making room or waiting in between; `force` takes the

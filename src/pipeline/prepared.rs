@@ -17,8 +17,8 @@ use crate::source::{
     BLOCK_MEMORY, DecodeBudget, InputFormat, InputName, ParquetFile, SharedRowGroup, TextFile,
 };
 
-/// Bytes by which younger pieces may be ahead: enough for some twenty threads that read Parquet.
-const AHEAD: u64 = 40 << 20;
+/// Bytes by which younger pieces may be ahead: enough for some fifteen threads that read Parquet.
+const AHEAD: u64 = 24 << 20;
 
 /// Where the names of headerless text come from.
 #[derive(Debug, Clone, Default, Serialize)]

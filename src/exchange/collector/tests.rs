@@ -208,6 +208,60 @@ fn pieces_of_streams_do_not_run_far_ahead() {
     assert!(gate.peak() <= most, "{} bytes", gate.peak());
 }
 
+/// A stream that takes its time once.
+#[derive(Default)]
+struct Slow(std::sync::atomic::AtomicBool);
+
+impl Sink for Slow {
+    fn write_run(&self, _: &[Packet], _: RunEnd<'_>) -> Result<()> {
+        if !self.0.swap(true, Ordering::SeqCst) {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    fn is_stream(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_slow_reader_makes_all_wait() {
+    let shape = PacketShape {
+        text_bytes: 1 << 20,
+        ..shape()
+    };
+    let gate = MemoryGate::new(1 << 40);
+    let ahead = 4 * shape.bytes();
+    let slow = Slow::default();
+    let collector = Collector::new(CollectorOptions {
+        gate: Arc::clone(&gate),
+        cancel: Cancel::default(),
+        sinks: vec![&slow],
+        shapes: vec![shape.clone()],
+        starts: vec![None],
+        ahead,
+    });
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        // While one thread is writing, the others' pieces become the oldest, one by one.
+        for _ in 0..2 {
+            scope.spawn(|| {
+                loop {
+                    let piece = next.fetch_add(1, Ordering::SeqCst);
+                    if piece >= 60 {
+                        return;
+                    }
+                    write_piece(&collector, piece, 16);
+                }
+            });
+        }
+    });
+    collector.complete().unwrap();
+    let most = LEAST_OPEN + ahead + 2 * shape.bytes();
+    assert!(gate.peak() <= most, "{} bytes", gate.peak());
+}
+
 #[test]
 fn a_piece_may_be_announced_again_where_nothing_was_found() {
     let position = |offset| PiecePosition {
