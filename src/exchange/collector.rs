@@ -18,6 +18,9 @@ use super::{RunEnd, Sink};
 use crate::error::{Error, ErrorKind, Result};
 use crate::resources::{Cancel, Lease, MemoryGate};
 
+/// Bytes that may be open without being counted against what pieces may take.
+const LEAST_OPEN: u64 = 8 << 20;
+
 /// Why a worker must stop.
 #[derive(Debug)]
 pub enum Stop {
@@ -45,6 +48,9 @@ pub struct CollectorOptions<'a> {
     pub shapes: Vec<PacketShape>,
     /// How far each output has come in an earlier run; nothing for those at the beginning.
     pub starts: Vec<Option<Mark>>,
+    /// Bytes that pieces may take beside what is open, if all outputs are streams: these gain
+    /// nothing from memory.
+    pub ahead: u64,
 }
 
 /// What is known of an output in the end.
@@ -63,6 +69,8 @@ pub struct Collector<'a> {
     sinks: Vec<&'a dyn Sink>,
     shapes: Vec<PacketShape>,
     headroom: u64,
+    /// Bytes that all but the oldest piece may take beside what is open.
+    ahead: u64,
     state: Mutex<State>,
 }
 
@@ -75,6 +83,8 @@ struct State {
     younger: BTreeMap<u64, Waiting>,
     outputs: Vec<Output>,
     idle: Vec<Vec<Packet>>,
+    /// Bytes of what was opened last.
+    open: u64,
     /// The first failure and its piece; without one, nothing can be written any more.
     failure: Option<(Option<u64>, Error)>,
 }
@@ -113,8 +123,11 @@ impl<'a> Collector<'a> {
             sinks,
             shapes,
             starts,
+            ahead,
         } = options;
+        let are_streams = sinks.iter().all(|sink| sink.is_stream());
         Self {
+            ahead: if are_streams { ahead } else { u64::MAX },
             headroom: headroom(&gate, &shapes),
             gate,
             cancel,
@@ -124,6 +137,7 @@ impl<'a> Collector<'a> {
                 younger: BTreeMap::new(),
                 outputs: starts.into_iter().map(Output::starting).collect(),
                 idle: sinks.iter().map(|_| Vec::new()).collect(),
+                open: LEAST_OPEN,
                 failure: None,
             }),
             sinks,
@@ -131,7 +145,8 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Says where piece number `piece` begins; call it before anything else about the piece.
+    /// Says where piece number `piece` begins; call it before anything else about the piece. If
+    /// nothing is found there, it may be called again.
     ///
     /// # Errors
     /// An earlier run has known another beginning of this piece.
@@ -140,7 +155,9 @@ impl<'a> Collector<'a> {
         let is_known = |output: &Output| {
             output.start.0 != piece || output.start_position.is_none_or(|known| known == position)
         };
-        if !state.outputs.iter().all(is_known) {
+        // Where an input or row group turned out to be empty, its piece begins behind it as well.
+        let is_again = state.positions.contains_key(&piece);
+        if !is_again && !state.outputs.iter().all(is_known) {
             let message = "what an earlier run has left does not fit the inputs";
             return Err(Error::new(ErrorKind::Integrity, message)
                 .hint("run the command again: it begins anew"));
@@ -160,11 +177,36 @@ impl<'a> Collector<'a> {
     /// The limit is too small for this piece, with the figure that would do.
     pub fn lease_piece(&self, piece: u64, bytes: u64) -> Result<Lease, Stop> {
         check_room(&self.gate, &self.shapes, bytes)?;
+        let attempt = || {
+            let state = self.lock();
+            let headroom = self.headroom(&state, piece).max(self.headroom);
+            drop(state);
+            self.gate.try_lease(bytes, headroom)
+        };
+        self.acquire(piece, attempt, || self.gate.charge(bytes))
+    }
+
+    /// Takes memory for what piece number `piece` and those after it are read from; call it while
+    /// handing pieces out, in order.
+    ///
+    /// # Errors
+    /// The limit is too small for this, with the figure that would do.
+    pub fn lease_open(&self, piece: u64, bytes: u64) -> Result<Lease, Stop> {
+        check_room(&self.gate, &self.shapes, bytes)?;
+        self.lock().open = bytes.max(LEAST_OPEN);
         self.acquire(
             piece,
             || self.gate.try_lease(bytes, self.headroom),
             || self.gate.charge(bytes),
         )
+    }
+
+    /// Checks that a piece can have so many bytes if it is alone.
+    ///
+    /// # Errors
+    /// It can't; the figure that would do is named.
+    pub fn check_room_for(&self, bytes: u64) -> Result<()> {
+        check_room(&self.gate, &self.shapes, bytes)
     }
 
     /// Says whether a piece could have so many bytes if it were alone.
@@ -185,11 +227,7 @@ impl<'a> Collector<'a> {
         let shape = &self.shapes[output];
         let attempt = || {
             let mut state = self.lock();
-            let headroom = if piece == state.oldest {
-                0
-            } else {
-                self.headroom
-            };
+            let headroom = self.headroom(&state, piece);
             // Idle packets are as good as free memory: the oldest may give them back or use them.
             let spare = self.gate.free() + state.idle_bytes();
             if spare < headroom + shape.bytes() {
@@ -282,6 +320,21 @@ impl<'a> Collector<'a> {
             });
         }
         Ok(totals)
+    }
+
+    /// Returns the bytes that `piece` must leave free.
+    fn headroom(&self, state: &State, piece: u64) -> u64 {
+        let is_oldest = piece == state.oldest;
+        let is_being_written = state.outputs.iter().any(|output| output.is_being_written);
+        let own = if is_oldest { 0 } else { self.headroom };
+        if is_oldest && !is_being_written {
+            return own;
+        }
+        // Where somebody writes, to a slow pipe maybe, memory will come back: the oldest can wait,
+        // too, else one piece after another would become the oldest and pile up its rows.
+        let most = self.gate.base().saturating_add(state.open);
+        let most = most.saturating_add(self.ahead);
+        self.gate.limit().saturating_sub(most).max(own)
     }
 
     /// Repeats `attempt` until it succeeds, making room or waiting in between; `force` takes the
@@ -514,168 +567,4 @@ pub fn first_piece(starts: &[Option<Mark>]) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    /// Keeps the text of all runs.
-    #[derive(Default)]
-    struct Kept(Mutex<(Vec<u8>, usize)>);
-
-    impl Sink for Kept {
-        fn write_run(&self, packets: &[Packet], _: RunEnd<'_>) -> Result<()> {
-            let mut kept = self.0.lock().unwrap();
-            for packet in packets {
-                kept.0.extend_from_slice(packet.text());
-            }
-            kept.1 += 1;
-            Ok(())
-        }
-    }
-
-    fn shape() -> PacketShape {
-        PacketShape {
-            text_bytes: 256,
-            rows: 16,
-            slots: 0,
-            is_routed: false,
-            has_keys: false,
-        }
-    }
-
-    #[test]
-    fn overlong_rows_of_younger_pieces_do_not_block_the_oldest() {
-        let kept = Kept::default();
-        let gate = MemoryGate::new(shape().bytes() * 4);
-        let collector = Collector::new(CollectorOptions {
-            gate,
-            cancel: Cancel::default(),
-            sinks: vec![&kept],
-            shapes: vec![shape()],
-            starts: vec![None],
-        });
-        let mut long = collector.packet(1, 0).unwrap();
-        long.text_mut().extend(&[b'x'; 1 << 20]);
-        long.end_row();
-        collector.submit(1, 0, long);
-        collector.finish(1, vec![OutputCounts::default()]);
-        write_piece(&collector, 0, 3);
-        collector.complete().unwrap();
-        let text = kept.0.into_inner().unwrap().0;
-        assert!(text.starts_with(b"0:0\n0:1\n0:2\nxxx") && text.len() == (1 << 20) + 12);
-    }
-
-    /// Writes `rows[n]` rows for piece n with some threads, and returns text and number of runs.
-    fn collected(rows: &[usize], threads: usize, packets_at_once: u64) -> (Vec<u8>, usize) {
-        let kept = Kept::default();
-        let gate = MemoryGate::new(shape().bytes() * packets_at_once);
-        let collector = Collector::new(CollectorOptions {
-            gate,
-            cancel: Cancel::default(),
-            sinks: vec![&kept],
-            shapes: vec![shape()],
-            starts: vec![None],
-        });
-        let next = AtomicU64::new(0);
-        let handing_out = Mutex::new(());
-        std::thread::scope(|scope| {
-            for _ in 0..threads {
-                scope.spawn(|| {
-                    loop {
-                        let guard = handing_out.lock().unwrap();
-                        let piece = next.fetch_add(1, Ordering::SeqCst);
-                        let Some(count) = rows.get(piece as usize) else {
-                            return;
-                        };
-                        let _memory = collector.lease_piece(piece, 64).unwrap();
-                        drop(guard);
-                        write_piece(&collector, piece, *count);
-                    }
-                });
-            }
-        });
-        collector.complete().unwrap();
-        kept.0.into_inner().unwrap()
-    }
-
-    fn write_piece(collector: &Collector<'_>, piece: u64, count: usize) {
-        let mut packet: Option<Packet> = None;
-        for row in 0..count {
-            if packet.as_ref().is_some_and(Packet::is_full) {
-                collector.submit(piece, 0, packet.take().unwrap());
-            }
-            let current = packet.get_or_insert_with(|| collector.packet(piece, 0).unwrap());
-            current
-                .text_mut()
-                .extend(format!("{piece}:{row}\n").as_bytes());
-            current.end_row();
-        }
-        if let Some(packet) = packet {
-            collector.submit(piece, 0, packet);
-        }
-        collector.finish(piece, vec![OutputCounts::default()]);
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(60))]
-        #[test]
-        fn order_is_that_of_the_input(
-            rows in proptest::collection::vec(0usize..60, 0..40),
-            threads in 1usize..6,
-            packets_at_once in 3u64..40,
-        ) {
-            let mut expected = Vec::new();
-            for (piece, count) in rows.iter().enumerate() {
-                for row in 0..*count {
-                    expected.extend_from_slice(format!("{piece}:{row}\n").as_bytes());
-                }
-            }
-            let (text, _) = collected(&rows, threads, packets_at_once);
-            prop_assert_eq!(text, expected);
-        }
-    }
-
-    #[test]
-    fn ample_memory_makes_one_run_and_little_makes_several() {
-        assert_eq!(collected(&[50; 40], 2, 1000).1, 1);
-        assert!(collected(&[50; 40], 2, 4).1 > 1);
-    }
-
-    #[test]
-    fn the_first_failure_in_input_order_counts() {
-        let kept = Kept::default();
-        let gate = MemoryGate::new(1 << 20);
-        let collector = Collector::new(CollectorOptions {
-            gate,
-            cancel: Cancel::default(),
-            sinks: vec![&kept],
-            shapes: vec![shape()],
-            starts: vec![None],
-        });
-        collector.fail(5, Error::usage("later"));
-        assert!(collector.is_overtaken(6) && !collector.is_overtaken(5));
-        collector.fail(2, Error::usage("first"));
-        collector.fail(3, Error::usage("between"));
-        assert_eq!(collector.complete().unwrap_err().to_string(), "first");
-    }
-
-    #[test]
-    fn a_limit_that_cant_be_kept_is_refused_with_the_figure() {
-        let kept = Kept::default();
-        let gate = MemoryGate::new(1 << 20);
-        let collector = Collector::new(CollectorOptions {
-            gate,
-            cancel: Cancel::default(),
-            sinks: vec![&kept],
-            shapes: vec![shape()],
-            starts: vec![None],
-        });
-        match collector.lease_piece(0, 1 << 20) {
-            Err(Stop::Failed(error)) => {
-                assert!(error.hint_text().unwrap().contains("--memory-limit 2MiB"));
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-}
+mod tests;

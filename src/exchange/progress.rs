@@ -11,7 +11,7 @@ pub struct PiecePosition {
     pub input: usize,
     /// Row group of a Parquet file, or byte of a text (unpacked).
     pub offset: u64,
-    /// Line of a text, from 1.
+    /// Row of the row group, from 0, or line of a text, from 1.
     pub line: u64,
 }
 

@@ -179,6 +179,7 @@ fn collector_of<'s>(
         sinks: vec![sink],
         shapes: vec![shape],
         starts: vec![start],
+        ahead: u64::MAX,
     })
 }
 

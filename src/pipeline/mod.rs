@@ -14,6 +14,7 @@ mod pass;
 mod pieces;
 mod prepared;
 mod rejects;
+mod row_groups;
 mod run;
 mod stream;
 mod table;

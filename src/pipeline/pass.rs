@@ -169,7 +169,7 @@ pub struct Pass<'a> {
 }
 
 /// Text of a packet, at most; less where memory is short.
-const PACKET_BYTES: u64 = 1 << 20;
+const PACKET_BYTES: u64 = 256 << 10;
 const LEAST_PACKET_BYTES: u64 = 32 << 10;
 
 impl Pass<'_> {
@@ -185,7 +185,7 @@ impl Pass<'_> {
         if let (BadInputs::PassOver, Err(error)) = (limits.bad_inputs, &counts) {
             // Bad rows of a file that is passed over don't count, wherever the damage is.
             let files = rejects.files_of_too_many();
-            let budget = Self::budget(limits);
+            let budget = self.budget(limits);
             let checked = self.inputs.check_whole(&files, &self.targets, budget);
             if let Err(damage) = checked
                 && is_of_input(&damage)
@@ -240,9 +240,10 @@ impl Pass<'_> {
             sinks,
             shapes,
             starts,
+            ahead: self.inputs.bytes_ahead(limits.threads),
         });
         let buffers = Mutex::default();
-        let budget = Self::budget(limits);
+        let budget = self.budget(limits);
         let pieces = Pieces::new(self.inputs, &self.targets, budget, &buffers);
         let pieces = pieces.starting_at(&self.starts);
         let pieces = Mutex::new(pieces);
@@ -282,11 +283,19 @@ impl Pass<'_> {
         Ok(totals.map(count).collect())
     }
 
-    fn budget(limits: &PassLimits) -> DecodeBudget {
+    /// Returns what decoding may take: streams need little besides, but the runs of chunk files are
+    /// to be long.
+    fn budget(&self, limits: &PassLimits) -> DecodeBudget {
         let room = limits.gate.room();
+        let are_streams = self.sinks.iter().all(|sink| sink.is_stream());
+        let (usual, most) = match are_streams {
+            true => (room / 4 * 3, room / 4 * 3),
+            false => (room / 2, room / 3 * 2),
+        };
         DecodeBudget {
-            share: room / 2 / limits.threads.max(1) as u64,
-            most: room / 3 * 2,
+            usual,
+            most,
+            threads: limits.threads,
         }
     }
 }

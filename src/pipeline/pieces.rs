@@ -3,31 +3,31 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::prepared::{ParquetPlans, PreparedInputs, Ready, TextPlans};
+use super::row_groups::{RowGroups, Span};
 use crate::convert::RowTarget;
 use crate::error::Result;
 use crate::exchange::{Collector, Mark, PiecePosition, Stop, first_piece};
 use crate::resources::Lease;
-use crate::source::{BLOCK_MEMORY, DecodeBudget, RowGroup, TextBlock};
+use crate::source::{BLOCK_MEMORY, DecodeBudget, TextBlock};
 
 /// A part of an input that one worker takes at a time.
 pub(super) struct Piece {
     /// Number in input order over all inputs: the order key.
     pub(super) number: u64,
     pub(super) work: Work,
-    /// Pays for decoding, until the piece is dropped.
-    pub(super) _memory: Lease,
 }
 
 /// What a piece consists of.
 pub(super) enum Work {
-    RowGroup {
+    Rows {
         file: Arc<ParquetPlans>,
-        number: usize,
-        group: Box<RowGroup>,
+        span: Span,
     },
     Block {
         input: Arc<TextPlans>,
         block: TextBlock,
+        /// Pays for the block.
+        _memory: Lease,
     },
 }
 
@@ -40,7 +40,7 @@ pub(super) struct Pieces<'a> {
     next_number: u64,
     /// Where the first piece begins, if not at the beginning of its input.
     start: Option<PiecePosition>,
-    budget: DecodeBudget,
+    row_groups: RowGroups,
     /// Buffers of blocks that are done. They have a lock of their own: who waits for memory while
     /// holding the pieces must not keep the oldest piece from being finished.
     buffers: &'a Mutex<Vec<Vec<u8>>>,
@@ -60,7 +60,7 @@ impl<'a> Pieces<'a> {
             current: None,
             next_number: 0,
             start: None,
-            budget,
+            row_groups: RowGroups::new(budget),
             buffers,
         }
     }
@@ -117,31 +117,31 @@ impl<'a> Pieces<'a> {
                     self.next_input += 1;
                     continue;
                 }
-                Some(Ready::Parquet { file, next }) if *next < file.file.row_groups() => {
-                    let group = *next;
-                    *next += 1;
+                Some(Ready::Parquet { file, next, first }) => {
+                    let is_open = self.row_groups.next_row().is_some();
+                    if !is_open && *next >= file.file.row_groups() {
+                        self.current = None;
+                        continue;
+                    }
+                    let group = if is_open { *next - 1 } else { *next };
                     let position = PiecePosition {
                         input: self.next_input - 1,
                         offset: group as u64,
-                        line: 0,
+                        line: self.row_groups.next_row().unwrap_or(*first),
                     };
                     collector.announce(number, position)?;
-                    let mut planned = file.file.plan(group, &file.roots, self.budget)?;
-                    if !collector.has_room_for(planned.memory()) {
-                        let least = DecodeBudget { share: 0, most: 0 };
-                        planned = file.file.plan(group, &file.roots, least)?;
+                    if !is_open {
+                        let first = std::mem::take(first);
+                        *next += 1;
+                        self.row_groups
+                            .open(number, file, group, first, collector)?;
                     }
-                    let memory = collector.lease_piece(number, planned.memory())?;
-                    Some((
-                        Work::RowGroup {
-                            file: Arc::clone(file),
-                            number: group,
-                            group: Box::new(planned),
-                        },
-                        memory,
-                    ))
+                    let Some(span) = self.row_groups.next(number, collector)? else {
+                        continue;
+                    };
+                    let file = Arc::clone(file);
+                    Some(Work::Rows { file, span })
                 }
-                Some(Ready::Parquet { .. }) => None,
                 Some(Ready::Text { file, plans }) => {
                     let (offset, line) = file.position();
                     let position = PiecePosition {
@@ -161,25 +161,19 @@ impl<'a> Pieces<'a> {
                         // A record longer than a block makes a longer block.
                         let extra = block.memory().saturating_sub(BLOCK_MEMORY);
                         memory.absorb(collector.charge(extra));
-                        (
-                            Work::Block {
-                                input: Arc::clone(plans),
-                                block,
-                            },
-                            memory,
-                        )
+                        Work::Block {
+                            input: Arc::clone(plans),
+                            block,
+                            _memory: memory,
+                        }
                     })
                 }
             };
             match taken {
                 None => self.current = None,
-                Some((work, memory)) => {
+                Some(work) => {
                     self.next_number += 1;
-                    return Ok(Some(Piece {
-                        number,
-                        work,
-                        _memory: memory,
-                    }));
+                    return Ok(Some(Piece { number, work }));
                 }
             }
         }

@@ -7,12 +7,18 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use super::pass::{PassInput, TextInput};
+use super::row_groups::Span;
 use crate::convert::{RowPlan, RowTarget};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::PiecePosition;
 use crate::sanitize::TextPlan;
 use crate::schema::OutputColumn;
-use crate::source::{DecodeBudget, InputFormat, InputName, ParquetFile, TextFile};
+use crate::source::{
+    BLOCK_MEMORY, DecodeBudget, InputFormat, InputName, ParquetFile, SharedRowGroup, TextFile,
+};
+
+/// Bytes by which younger pieces may be ahead: enough for some fifteen threads that read Parquet.
+const AHEAD: u64 = 24 << 20;
 
 /// Where the names of headerless text come from.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -155,14 +161,25 @@ impl PreparedInputs {
         self.inputs.len()
     }
 
+    /// Returns the bytes that `threads` threads may be ahead of the oldest piece where waiting for
+    /// it costs nothing else.
+    pub(super) fn bytes_ahead(&self, threads: usize) -> u64 {
+        let is_parquet = |fed: &PassInput| fed.input.format == InputFormat::Parquet;
+        match self.inputs.iter().all(is_parquet) {
+            true => AHEAD,
+            false => AHEAD.max(threads as u64 * 2 * BLOCK_MEMORY),
+        }
+    }
+
     /// Lets an opened input go on at `position`.
     ///
     /// # Errors
     /// The input can't be read up to there.
     pub(super) fn go_to(&self, opened: &mut Ready, position: PiecePosition) -> Result<()> {
         match opened {
-            Ready::Parquet { next, .. } => {
+            Ready::Parquet { next, first, .. } => {
                 *next = usize::try_from(position.offset).unwrap_or(usize::MAX);
+                *first = position.line;
                 Ok(())
             }
             Ready::Text { file, .. } => {
@@ -192,8 +209,7 @@ impl PreparedInputs {
                 Ready::Parquet { file, .. } => {
                     for group in 0..file.file.row_groups() {
                         let group = file.file.plan(group, &file.roots, budget)?;
-                        let mut reader = group.read()?;
-                        while reader.next_batch()?.is_some() {}
+                        SharedRowGroup::new(group, 0, None).check()?;
                     }
                 }
                 Ready::Text { mut file, .. } => {
@@ -227,7 +243,7 @@ impl PreparedInputs {
                 };
                 let groups = 0..file.file.row_groups();
                 let largest = groups.max_by_key(|group| file.file.compressed_bytes(*group));
-                let least = DecodeBudget { share: 0, most: 0 };
+                let least = DecodeBudget::LEAST;
                 match largest {
                     Some(group) => Ok(file.file.plan(group, &file.roots, least)?.memory()),
                     None => Ok(0),
@@ -333,7 +349,10 @@ fn columns_of(
 pub(super) enum Ready {
     Parquet {
         file: Arc<ParquetPlans>,
+        /// The row group that is opened next.
         next: usize,
+        /// The row of it to begin with.
+        first: u64,
     },
     Text {
         file: Box<TextFile>,
@@ -350,6 +369,17 @@ pub(super) struct ParquetPlans {
     pub(super) roots: Vec<usize>,
     /// Rows before each row group.
     pub(super) rows_before: Vec<u64>,
+}
+
+impl ParquetPlans {
+    /// Returns the share of a span in the bytes of its file, for progress.
+    pub(super) fn bytes_of(&self, span: &Span) -> u64 {
+        let number = span.group.number();
+        let (bytes, rows) = (self.file.compressed_bytes(number), self.file.rows(number));
+        let up_to = |row: u64| u128::from(bytes) * u128::from(row) / u128::from(rows.max(1));
+        let share = up_to(span.rows.end).saturating_sub(up_to(span.rows.start));
+        u64::try_from(share).unwrap_or(bytes)
+    }
 }
 
 /// What is made of a text input.
@@ -380,6 +410,7 @@ impl Ready {
                 rows_before,
             }),
             next: 0,
+            first: 0,
         }
     }
 }

@@ -496,6 +496,7 @@ mod tests {
             sinks: vec![&pass],
             shapes: vec![PassRejects::shape()],
             starts: vec![None],
+            ahead: u64::MAX,
         });
         for piece in order {
             if !collector.is_overtaken(*piece) {

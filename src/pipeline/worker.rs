@@ -7,10 +7,11 @@ use super::pass::Events;
 use super::pieces::{Piece, Pieces, Work};
 use super::prepared::{ParquetPlans, TextPlans};
 use super::rejects::PassRejects;
+use super::row_groups::Span;
 use crate::convert::{BadRow, RowTarget};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{Collector, OutputCounts, Packet, Stop};
-use crate::source::{RowGroup, TextBlock};
+use crate::source::TextBlock;
 
 /// One of the threads of a pass.
 pub(super) struct Worker<'a> {
@@ -82,16 +83,16 @@ impl Worker<'_> {
 
     fn convert(&mut self, work: Work, emitter: &mut Emitter<'_>) -> Result<(), Stop> {
         match work {
-            Work::RowGroup {
-                file,
-                number,
-                group,
-            } => {
-                self.convert_row_group(&file, number, &group, emitter)?;
-                self.events
-                    .advance(file.file.compressed_bytes(number), file.file.rows(number));
+            Work::Rows { file, span } => {
+                self.convert_rows(&file, &span, emitter)?;
+                let rows = span.rows.end - span.rows.start;
+                self.events.advance(file.bytes_of(&span), rows);
             }
-            Work::Block { input, block } => {
+            Work::Block {
+                input,
+                block,
+                _memory,
+            } => {
                 let rows = self.convert_block(&input, &block, emitter)?;
                 self.events.advance(block.records().len() as u64, rows);
                 if let Some(buffer) = block.into_buffer() {
@@ -103,50 +104,47 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn convert_row_group(
+    fn convert_rows(
         &mut self,
         input: &ParquetPlans,
-        number: usize,
-        group: &RowGroup,
+        span: &Span,
         emitter: &mut Emitter<'_>,
     ) -> Result<(), Stop> {
+        let number = span.group.number();
         let place = Place {
             row_group: Some(number),
             ..Place::file(input.file.name())
         };
-        let mut reader = group.read()?;
-        let mut rows_before = input.rows_before.get(number).copied().unwrap_or(0);
-        while let Some(batch) = reader.next_batch()? {
-            let mut bound = Vec::with_capacity(input.plans.len());
-            for (target, plan) in &input.plans {
-                if !emitter.wants(*target) {
-                    continue;
-                }
-                let changes = &mut self.counts[*target].changes;
-                let rows = plan
-                    .bind(&batch, &input.roots, changes)
-                    .map_err(|error| error.at(place.clone()))?;
-                bound.push((*target, rows));
+        let batch = span.group.read(&span.rows)?;
+        let rows_before = input.rows_before.get(number).copied().unwrap_or(0) + span.rows.start;
+        let mut bound = Vec::with_capacity(input.plans.len());
+        for (target, plan) in &input.plans {
+            if !emitter.wants(*target) {
+                continue;
             }
-            // Row by row for all targets, so that bad rows come in the order of the input.
-            for row in 0..batch.num_rows() {
-                for (target, rows) in &mut bound {
-                    let packet = emitter.packet(*target)?;
-                    let written = rows.write(row, packet, &mut self.counts[*target].changes);
-                    if let Err(fault) = written {
-                        let row = Some(rows_before + row as u64 + 1);
-                        let bad = fault.into_bad_row(Place {
-                            row,
-                            ..place.clone()
-                        });
-                        self.reject(*target, &bad, emitter)?;
-                    }
+            let changes = &mut self.counts[*target].changes;
+            let rows = plan
+                .bind(&batch, &input.roots, changes)
+                .map_err(|error| error.at(place.clone()))?;
+            bound.push((*target, rows));
+        }
+        // Row by row for all targets, so that bad rows come in the order of the input.
+        for row in 0..batch.num_rows() {
+            for (target, rows) in &mut bound {
+                let packet = emitter.packet(*target)?;
+                let written = rows.write(row, packet, &mut self.counts[*target].changes);
+                if let Err(fault) = written {
+                    let row = Some(rows_before + row as u64 + 1);
+                    let bad = fault.into_bad_row(Place {
+                        row,
+                        ..place.clone()
+                    });
+                    self.reject(*target, &bad, emitter)?;
                 }
             }
-            for (target, _) in &bound {
-                self.counts[*target].rows_in += batch.num_rows() as u64;
-            }
-            rows_before += batch.num_rows() as u64;
+        }
+        for (target, _) in &bound {
+            self.counts[*target].rows_in += batch.num_rows() as u64;
         }
         Ok(())
     }

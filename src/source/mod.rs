@@ -1,6 +1,6 @@
 //! Sources: files, folders, globs and stdin, cut into pieces.
 //!
-//! A *piece* is a row group of a Parquet file or a block of text cut at a record's end. Where
+//! A *piece* is a span of rows of a Parquet file or a block of text cut at a record's end. Where
 //! pieces are cut depends on the inputs alone, never on threads or memory, and pieces are numbered
 //! in input order: that is the order key that everything behind rests on.
 
@@ -9,10 +9,12 @@ mod int96;
 mod parquet;
 mod parquet_decode;
 mod parquet_pages;
+mod parquet_shared;
 mod text;
 
 pub use inputs::{Input, InputFormat, InputList, InputName};
-pub use parquet::{ParquetFile, RowGroup, RowGroupReader, is_decoding};
+pub use parquet::{ParquetFile, RowGroup, is_decoding};
 pub use parquet_decode::DecodeBudget;
+pub use parquet_shared::SharedRowGroup;
 pub(crate) use text::BLOCK_MEMORY;
 pub use text::{TextBlock, TextFile};

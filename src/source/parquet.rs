@@ -1,4 +1,4 @@
-//! Parquet files, read by row group, a batch at a time.
+//! Parquet files and their row groups.
 //!
 //! Foreign bytes are not trusted: every read is checked against the file's size, page headers are
 //! checked before anything is allocated for them, and a panic of the decoder becomes an error that
@@ -7,13 +7,14 @@
 use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
+use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
-use arrow::datatypes::{FieldRef, Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{DataType, Fields, Schema, SchemaRef};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader,
@@ -23,6 +24,8 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataBuilder;
 use parquet::file::metadata::page_index::PageIndexBuilder;
 use parquet::file::reader::{ChunkReader, Length};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use super::int96::reader_options;
 use super::parquet_decode::{ColumnCost, DecodeBudget, DecodePlan};
@@ -39,6 +42,8 @@ pub struct ParquetFile {
     path: PathBuf,
     ranges: FileRanges,
     metadata: ArrowReaderMetadata,
+    /// The same, to be read with texts left where they are.
+    views: ArrowReaderMetadata,
 }
 
 impl ParquetFile {
@@ -65,6 +70,7 @@ impl ParquetFile {
         Ok(Self {
             path: path.to_owned(),
             ranges,
+            views: as_views(&metadata),
             metadata,
         })
     }
@@ -124,7 +130,11 @@ impl ParquetFile {
                     ..place.clone()
                 })
             })?;
-            costs[at].add(column, &pages, rows);
+            let are_views = matches!(
+                self.views.schema().field(roots[at]).data_type(),
+                DataType::Utf8View | DataType::BinaryView
+            );
+            costs[at].add(column, &pages, rows, are_views);
             if let Some(pages) = pages.index {
                 index.put_offset_index(pages, 0, leaf);
             }
@@ -163,162 +173,124 @@ impl ParquetFile {
 /// A row group, with a plan how to decode it.
 #[derive(Debug)]
 pub struct RowGroup {
-    file: ParquetFile,
-    number: usize,
-    roots: Vec<usize>,
-    plan: DecodePlan,
-    /// For windows: this row group alone, with its page index.
-    metadata: Option<ArrowReaderMetadata>,
+    pub(super) file: ParquetFile,
+    pub(super) number: usize,
+    pub(super) roots: Vec<usize>,
+    pub(super) plan: DecodePlan,
+    /// For columns that are opened for each window: this row group alone, with its page index.
+    pub(super) metadata: Option<ArrowReaderMetadata>,
 }
 
 impl RowGroup {
-    /// Returns the bytes of memory that decoding takes.
-    pub fn memory(&self) -> u64 {
-        self.plan.memory
+    /// Returns the number of rows.
+    pub fn rows(&self) -> u64 {
+        self.file.rows(self.number)
     }
 
-    /// Starts reading.
-    ///
-    /// # Errors
-    /// The row group's metadata are damaged.
-    pub fn read(&self) -> Result<RowGroupReader<'_>> {
-        let kept = if self.plan.kept.is_empty() {
-            None
-        } else {
-            let roots = self.plan.kept.iter().map(|at| self.roots[*at]);
-            let mask = ProjectionMask::roots(self.file.metadata.parquet_schema(), roots);
-            let reader = guarded(|| {
-                ParquetRecordBatchReaderBuilder::new_with_metadata(
-                    self.file.ranges.clone(),
-                    self.file.metadata.clone(),
-                )
-                .with_row_groups(vec![self.number])
-                .with_projection(mask)
-                .with_batch_size(self.plan.rows)
-                .build()
-            });
-            Some(reader.map_err(|message| self.corrupt(message))?)
+    /// Returns the bytes of memory that its open columns take.
+    pub fn open_bytes(&self) -> u64 {
+        self.plan.open_bytes
+    }
+
+    /// Returns the bytes of memory that `rows` decoded rows take.
+    pub fn bytes_of(&self, rows: u64) -> u64 {
+        self.plan.row_bytes.saturating_mul(rows)
+    }
+
+    /// Returns the bytes of memory that reading it takes at least.
+    pub fn memory(&self) -> u64 {
+        let window = self.plan.window.min(self.rows());
+        self.open_bytes().saturating_add(self.bytes_of(window))
+    }
+
+    pub(super) fn corrupt(&self, message: impl std::fmt::Display) -> Error {
+        corrupt(message).at(self.file.place(self.number))
+    }
+
+    /// Starts reading those of the columns `at` (places in the list of wanted ones), from row
+    /// `first` on.
+    pub(super) fn open(
+        &self,
+        at: &[usize],
+        first: u64,
+    ) -> std::result::Result<ParquetRecordBatchReader, String> {
+        let skipped = usize::try_from(first).map_err(|_| "too many rows".to_owned())?;
+        let left = usize::try_from(self.rows() - first).map_err(|_| "too many rows".to_owned())?;
+        let roots = at.iter().map(|at| self.roots[*at]);
+        let mask = ProjectionMask::roots(self.file.metadata.parquet_schema(), roots);
+        let rows = usize::try_from(self.plan.window).unwrap_or(left).min(left);
+        // Views hold whole pages, so they are only for columns that are open all the time.
+        let metadata = match self.plan.groups.is_empty() {
+            true => &self.file.views,
+            false => &self.file.metadata,
         };
-        Ok(RowGroupReader {
-            group: self,
-            kept,
-            rows: 0,
-            is_done: false,
+        guarded(|| {
+            let reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
+                self.file.ranges.clone(),
+                metadata.clone(),
+            )
+            .with_row_groups(vec![self.number])
+            .with_projection(mask)
+            .with_batch_size(rows);
+            if skipped == 0 {
+                return reader.build();
+            }
+            let selectors = vec![RowSelector::skip(skipped), RowSelector::select(left)];
+            reader
+                .with_row_selection(RowSelection::from(selectors))
+                .build()
         })
     }
 
-    fn corrupt(&self, message: impl std::fmt::Display) -> Error {
-        corrupt(message).at(self.file.place(self.number))
+    /// Reads `rows` of those columns that are opened for each window only.
+    pub(super) fn read_once(
+        &self,
+        at: &[usize],
+        rows: &Range<u64>,
+    ) -> std::result::Result<RecordBatch, String> {
+        let metadata = self.metadata.as_ref().ok_or("no page index")?;
+        let before = usize::try_from(rows.start).map_err(|_| "too many rows".to_owned())?;
+        let count = usize::try_from(rows.end - rows.start).map_err(|_| "too many rows")?;
+        let roots = at.iter().map(|at| self.roots[*at]);
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
+        let selectors = vec![RowSelector::skip(before), RowSelector::select(count)];
+        let batch = guarded(|| {
+            let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
+                self.file.ranges.clone(),
+                metadata.clone(),
+            )
+            .with_projection(mask)
+            .with_row_selection(RowSelection::from(selectors))
+            .with_batch_size(count)
+            .build()?;
+            reader.next().transpose().map_err(ParquetError::from)
+        })?;
+        batch.ok_or_else(|| "a column ends early".to_owned())
     }
 }
 
-/// Reads one row group, batch by batch.
-pub struct RowGroupReader<'g> {
-    group: &'g RowGroup,
-    kept: Option<ParquetRecordBatchReader>,
-    rows: u64,
-    is_done: bool,
-}
-
-impl RowGroupReader<'_> {
-    /// Returns the next batch, whose columns are the wanted ones in their order; nothing after the
-    /// last.
-    ///
-    /// # Errors
-    /// The row group is damaged or shorter than the footer says.
-    pub fn next_batch(&mut self) -> Result<Option<RecordBatch>> {
-        if self.is_done {
-            return Ok(None);
-        }
-        let next = self.decode();
-        match next {
-            Ok(Some(batch)) => {
-                self.rows += batch.num_rows() as u64;
-                Ok(Some(batch))
-            }
-            Ok(None) => {
-                self.is_done = true;
-                let expected = self.group.file.rows(self.group.number);
-                if self.rows != expected {
-                    let message = format!("found {} rows, the footer says {expected}", self.rows);
-                    return Err(self.group.corrupt(message));
-                }
-                Ok(None)
-            }
-            Err(message) => {
-                self.is_done = true;
-                Err(self.group.corrupt(message))
-            }
-        }
+/// Returns what lets texts be read as views: long ones of dictionaries are not copied for each row.
+fn as_views(metadata: &ArrowReaderMetadata) -> ArrowReaderMetadata {
+    let schema = metadata.schema();
+    let fields: Fields = schema
+        .fields()
+        .iter()
+        .map(|field| {
+            let view = match field.data_type() {
+                DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
+                DataType::Binary | DataType::LargeBinary => DataType::BinaryView,
+                _ => return Arc::clone(field),
+            };
+            Arc::new(field.as_ref().clone().with_data_type(view))
+        })
+        .collect();
+    if fields == *schema.fields() {
+        return metadata.clone();
     }
-
-    /// Returns the next rows of a table of which no column is wanted.
-    fn rows_without_columns(&self) -> Option<RecordBatch> {
-        let left = self.group.file.rows(self.group.number) - self.rows;
-        let rows = usize::try_from(left.min(8192)).unwrap_or(0);
-        let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        let schema = Arc::new(Schema::empty());
-        let batch = RecordBatch::try_new_with_options(schema, Vec::new(), &options).ok();
-        batch.filter(|_| rows > 0)
-    }
-
-    fn decode(&mut self) -> std::result::Result<Option<RecordBatch>, String> {
-        let plan = &self.group.plan;
-        if self.group.roots.is_empty() {
-            return Ok(self.rows_without_columns());
-        }
-        let kept = match &mut self.kept {
-            Some(reader) => guarded(|| reader.next().transpose())?,
-            None => None,
-        };
-        let Some(metadata) = &self.group.metadata else {
-            return Ok(kept);
-        };
-        let left = self.group.file.rows(self.group.number) - self.rows;
-        let rows = usize::try_from(left).map_or(plan.rows, |left| left.min(plan.rows));
-        if rows == 0 {
-            return Ok(kept);
-        }
-        let mut columns: Vec<Option<ArrayRef>> = vec![None; self.group.roots.len()];
-        let mut fields: Vec<Option<FieldRef>> = vec![None; self.group.roots.len()];
-        let mut place = |at: &[usize], batch: &RecordBatch| {
-            for (number, at) in at.iter().enumerate() {
-                columns[*at] = batch.columns().get(number).cloned();
-                fields[*at] = batch.schema().fields().get(number).cloned();
-            }
-        };
-        if let Some(kept) = &kept {
-            place(&plan.kept, kept);
-        }
-        for group in &plan.groups {
-            let roots = group.iter().map(|at| self.group.roots[*at]);
-            let mask = ProjectionMask::roots(metadata.parquet_schema(), roots);
-            let before = usize::try_from(self.rows).map_err(|_| "too many rows".to_owned())?;
-            let selection =
-                RowSelection::from(vec![RowSelector::skip(before), RowSelector::select(rows)]);
-            let batch = guarded(|| {
-                let mut reader = ParquetRecordBatchReaderBuilder::new_with_metadata(
-                    self.group.file.ranges.clone(),
-                    metadata.clone(),
-                )
-                .with_projection(mask)
-                .with_row_selection(selection)
-                .with_batch_size(rows)
-                .build()?;
-                reader.next().transpose().map_err(ParquetError::from)
-            })?;
-            place(group, &batch.ok_or("a column ends early")?);
-        }
-        let columns: Option<Vec<ArrayRef>> = columns.into_iter().collect();
-        let fields: Option<Vec<FieldRef>> = fields.into_iter().collect();
-        let (Some(columns), Some(fields)) = (columns, fields) else {
-            return Err("a column is missing".to_owned());
-        };
-        // Columns of different lengths are refused here.
-        RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
-            .map(Some)
-            .map_err(|error| error.to_string())
-    }
+    let schema = Schema::new_with_metadata(fields, schema.metadata().clone());
+    let options = ArrowReaderOptions::new().with_schema(Arc::new(schema));
+    let file = Arc::clone(metadata.metadata());
+    guarded(|| ArrowReaderMetadata::try_new(file, options)).unwrap_or_else(|_| metadata.clone())
 }
 
 fn corrupt(message: impl std::fmt::Display) -> Error {
@@ -332,7 +304,7 @@ pub fn is_decoding() -> bool {
 }
 
 /// Runs the decoder and turns its errors and panics into a message.
-fn guarded<T, E: std::fmt::Display>(
+pub(super) fn guarded<T, E: std::fmt::Display>(
     decode: impl FnOnce() -> std::result::Result<T, E>,
 ) -> std::result::Result<T, String> {
     DECODING.set(true);
@@ -399,8 +371,17 @@ impl ChunkReader for FileRanges {
                 self.len
             )));
         }
-        let mut buffer = vec![0; length];
-        self.file.read_exact_at(&mut buffer, start)?;
+        // Read into what is not cleared before.
+        let mut buffer = Vec::with_capacity(length);
+        while buffer.len() < length {
+            let at = start + buffer.len() as u64;
+            match rustix::io::pread(&self.file, spare_capacity(&mut buffer), at) {
+                Ok(0) => return Err(ParquetError::EOF(format!("the file ends at byte {at}"))),
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(io::Error::from(error).into()),
+            }
+        }
+        buffer.truncate(length);
         Ok(buffer.into())
     }
 }

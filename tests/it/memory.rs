@@ -2,9 +2,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch};
+use std::path::Path;
+
+use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
+use parquet::column::page::Page;
 use parquet::file::properties::WriterProperties;
+use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::harness::{Bench, files, words};
 
@@ -18,7 +22,7 @@ fn noise(seed: u64) -> f64 {
 }
 
 /// A table with a key, a position and so many columns in all, in row groups of `rows` rows.
-fn table(columns: usize, rows: usize, groups: usize) -> Vec<u8> {
+pub(crate) fn table(columns: usize, rows: usize, groups: usize) -> Vec<u8> {
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(rows))
         .build();
@@ -124,6 +128,83 @@ fn a_limit_that_cant_be_kept_is_refused_before_any_work() {
         let enough = said.split(' ').next().unwrap();
         let limit = command.rsplit(' ').next().unwrap();
         bench.run(words(&command.replace(limit, enough))).ok();
+        std::fs::remove_dir_all(bench.path("out")).unwrap();
+    }
+}
+
+/// Doubles, some of which are few and so in dictionaries, and long texts of which there are few.
+fn mixed(rows: usize, groups: usize) -> Vec<u8> {
+    let properties = WriterProperties::builder()
+        .set_max_row_group_row_count(Some(rows))
+        .build();
+    let mut bytes = Vec::new();
+    let batch = |group: usize| {
+        let numbers = (group * rows) as u64..((group + 1) * rows) as u64;
+        let mut all: Vec<(String, ArrayRef)> = Vec::new();
+        for column in 0..48u64 {
+            let distinct = if column % 3 == 0 { 500 } else { u64::MAX };
+            let values = numbers.clone();
+            let values = values.map(|row| noise((row * 64 + column) % distinct) * 1e3);
+            let values = Float64Array::from_iter_values(values);
+            all.push((format!("c{column}"), Arc::new(values)));
+        }
+        let long: Vec<String> = (0..30).map(|n| format!("{n} ").repeat(700)).collect();
+        let texts = numbers.map(|row| long[(row % 30) as usize].as_str());
+        all.push((
+            "text".into(),
+            Arc::new(StringArray::from_iter_values(texts)),
+        ));
+        RecordBatch::try_from_iter(all).unwrap()
+    };
+    let first = batch(0);
+    let mut writer = ArrowWriter::try_new(&mut bytes, first.schema(), Some(properties)).unwrap();
+    writer.write(&first).unwrap();
+    for group in 1..groups {
+        writer.write(&batch(group)).unwrap();
+    }
+    writer.close().unwrap();
+    bytes
+}
+
+/// Returns the sum over columns of dictionary and largest data page, unpacked, of that row group
+/// for which it is largest.
+fn open_columns(path: &Path) -> u64 {
+    let file = SerializedFileReader::new(std::fs::File::open(path).unwrap()).unwrap();
+    let of_column = |group: usize, column: usize| {
+        let group = file.get_row_group(group).unwrap();
+        let (mut dictionary, mut largest) = (0, 0);
+        for page in group.get_column_page_reader(column).unwrap() {
+            match page.unwrap() {
+                Page::DictionaryPage { buf, .. } => dictionary = buf.len(),
+                Page::DataPage { buf, .. } | Page::DataPageV2 { buf, .. } => {
+                    largest = largest.max(buf.len());
+                }
+            }
+        }
+        (dictionary + largest) as u64
+    };
+    let metadata = file.metadata();
+    let columns = metadata.file_metadata().schema_descr().num_columns();
+    let groups = 0..metadata.num_row_groups();
+    let sums = groups.map(|group| (0..columns).map(|column| of_column(group, column)).sum());
+    sums.max().unwrap()
+}
+
+#[test]
+fn threads_share_one_row_group() {
+    let bench = Bench::in_memory();
+    bench.write("x.parquet", mixed(30_000, 4));
+    let most = open_columns(&bench.path("x.parquet")) / 10 * 13 + (64 << 20);
+    let command = "convert x.parquet -o out/ --report report.json";
+    let mut expected = None;
+    for threads in [1, 2, 8] {
+        bench
+            .run(words(&format!("{command} --threads {threads}")))
+            .ok();
+        let peak = peak(&bench);
+        assert!(peak <= most, "{threads} threads: {peak} bytes, not {most}");
+        let found = files(&bench.path("out"));
+        assert!(*expected.get_or_insert_with(|| found.clone()) == found);
         std::fs::remove_dir_all(bench.path("out")).unwrap();
     }
 }
