@@ -24,9 +24,9 @@ use parquet::file::metadata::ParquetMetaDataBuilder;
 use parquet::file::metadata::page_index::PageIndexBuilder;
 use parquet::file::reader::{ChunkReader, Length};
 
-use super::int96::reader_options;
 use super::parquet_decode::{ColumnCost, DecodeBudget, DecodePlan};
 use super::parquet_pages::ColumnPages;
+use super::reader_schema::reader_options;
 use crate::error::{Error, ErrorKind, Place, Result};
 
 thread_local! {
