@@ -21,6 +21,12 @@ const REFUSED: &[(&str, i32, &str)] = &[
     // whose size leaves out the header of its dictionary.
     ("dict-page-offset-zero.parquet", 4, "list element type"),
     ("nation.dict-malformed.parquet", 4, "corrupt Parquet"),
+    // Its footer says 0 rows, its row group 6.
+    (
+        "repeated_no_annotation.parquet",
+        4,
+        "found 0 rows, the footer says 6",
+    ),
     ("int96_from_spark.parquet", 1, "row 6, column a"),
     (
         "large_string_map.brotli.parquet",
