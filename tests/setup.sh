@@ -7,7 +7,7 @@
 set -euo pipefail
 
 LEAST_CARGO=1.95
-# The places where tests/it/load.rs looks. /usr/sbin is often not in the PATH of plain users.
+# The places where tests/it/mariadb.rs looks. /usr/sbin is often not in the PATH of plain users.
 MARIADB_PLACES=(/usr/sbin /usr/bin /usr/local/bin)
 MARIADB_PROGRAMS=(mariadbd mariadb-install-db mariadb)
 POLICY=/usr/sbin/policy-rc.d

@@ -15,7 +15,9 @@ use super::pass::{Events, PassLimits};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::resources::Lease;
 use crate::schema::{InputColumns, Longest, Look, Measure};
-use crate::source::{DecodeBudget, Input, InputFormat, InputName, ParquetFile, RowGroup};
+use crate::source::{
+    DecodeBudget, Input, InputFormat, InputName, ParquetFile, RowGroup, SharedRowGroup,
+};
 use crate::values::Charset;
 
 /// Footers that are looked at before their columns are added up.
@@ -227,9 +229,11 @@ impl MeasureJob<'_> {
         }
         let roots: Vec<usize> = wanted.iter().map(|(root, _)| *root).collect();
         let (planned, _memory) = self.plan(file, group, &roots)?;
-        let mut reader = planned.read()?;
+        let reader = SharedRowGroup::new(planned, 0, None);
+        let mut rows = reader.span(0);
         let mut first = start + 1;
-        while let Some(batch) = reader.next_batch()? {
+        while !rows.is_empty() {
+            let batch = reader.read(&rows)?;
             self.limits.cancel.check()?;
             for (at, (_, look)) in wanted.iter().enumerate() {
                 let values = Values {
@@ -240,6 +244,7 @@ impl MeasureJob<'_> {
                 values.look(self.looks[*look].1, &mut found[at]);
             }
             first += batch.num_rows() as u64;
+            rows = reader.span(rows.end);
         }
         Ok(found)
     }
@@ -249,13 +254,13 @@ impl MeasureJob<'_> {
         let gate = &self.limits.gate;
         let room = gate.room();
         let budget = DecodeBudget {
-            share: room / 2 / self.limits.threads.max(1) as u64,
+            usual: room / 2 / self.limits.threads.max(1) as u64,
             most: room / 3 * 2,
+            threads: 1,
         };
         let mut planned = file.plan(group, roots, budget)?;
         if planned.memory() > room {
-            let least = DecodeBudget { share: 0, most: 0 };
-            planned = file.plan(group, roots, least)?;
+            planned = file.plan(group, roots, DecodeBudget::LEAST)?;
         }
         let bytes = planned.memory();
         if bytes > room {

@@ -5,11 +5,12 @@
 //! in input order: that is the order key that everything behind rests on.
 
 mod inputs;
-mod int96;
+
 mod parquet;
 mod parquet_decode;
 mod parquet_pages;
 mod parquet_shared;
+mod reader_schema;
 mod text;
 
 pub use inputs::{Input, InputFormat, InputList, InputName};

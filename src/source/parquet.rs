@@ -27,9 +27,9 @@ use parquet::file::reader::{ChunkReader, Length};
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 
-use super::int96::reader_options;
 use super::parquet_decode::{ColumnCost, DecodeBudget, DecodePlan};
 use super::parquet_pages::ColumnPages;
+use super::reader_schema::reader_options;
 use crate::error::{Error, ErrorKind, Place, Result};
 
 thread_local! {

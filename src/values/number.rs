@@ -267,7 +267,8 @@ impl ColumnRule {
         if !self.holds_integers(number, number) {
             return self.integer_overflow(number, out, counts);
         }
-        write_f64(value, out);
+        // Above 2^53 the shortest text of a double is not the number that it is.
+        out.push_short(itoa::Buffer::new().format(number).as_bytes());
         Ok(())
     }
 
@@ -511,6 +512,17 @@ mod tests {
     #[test]
     fn floats_go_into_integer_columns_only_when_whole() {
         assert_eq!(double("INT", 5.0).unwrap(), "5");
+        assert_eq!(double("INT", -0.0).unwrap(), "0");
+        assert_eq!(double("BIGINT", 1e10).unwrap(), "10000000000");
+        assert_eq!(
+            double("BIGINT", 2f64.powi(60)).unwrap(),
+            "1152921504606846976"
+        );
+        assert_eq!(
+            single("BIGINT", -(2f32.powi(63))).unwrap(),
+            "-9223372036854775808"
+        );
+        assert!(double("BIGINT", 2f64.powi(63)).is_err());
         assert!(double("INT", 5.5).unwrap_err().contains("whole"));
         assert!(
             double("TINYINT", 300.0)

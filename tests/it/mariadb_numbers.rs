@@ -494,6 +494,30 @@ fn booleans_are_numbers_wherever_they_go() {
 }
 
 #[test]
+fn floats_in_columns_of_whole_numbers_are_the_numbers_that_they_are() {
+    let values: Vec<f64> = [0.0, -0.0, 5.0, 1e10, 2f64.powi(53) + 2.0, 2f64.powi(60)]
+        .into_iter()
+        .chain([-(2f64.powi(63)), 2f64.powi(63).next_down(), 1e18])
+        .collect();
+    let table = Table::new([("a", "BIGINT"), ("t", "BIGINT")]);
+    let array: ArrayRef = Arc::new(Float64Array::from(values.clone()));
+    // Text in other spellings means the same to MariaDB.
+    let spelt = StringArray::from_iter_values(values.iter().map(|value| match *value {
+        5.0 => "5.000".to_owned(),
+        1e18 => "1e18".to_owned(),
+        1e10 => " 1E+10 ".to_owned(),
+        value => (value as i64).to_string(),
+    }));
+    let file = parquet([("a", array), ("t", Arc::new(spelt) as ArrayRef)]);
+    let (made, _) = converted(&file, &table, "");
+    let rows = Load::new(&table, Dialect::qserv(), "latin1").run(&made);
+    for (row, value) in rows.unwrap().in_silence().iter().zip(&values) {
+        let whole = (*value as i64).to_string();
+        assert_eq!(*row, [whole.as_str(), &whole]);
+    }
+}
+
+#[test]
 fn numbers_fit_the_texts_they_go_into() {
     let table = Table::new([("c", "CHAR(3)")]);
     let whole: ArrayRef = Arc::new(Int64Array::from(vec![999, 1000]));

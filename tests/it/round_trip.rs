@@ -63,7 +63,7 @@ fn object_columns(bits: &mut Bits) -> Vec<(String, &'static str, ArrayRef, Vec<E
     let ids: Vec<i64> = (0..ROWS as i64)
         .map(|row| 1_248_360_588_202_483_712 + row * 7919)
         .collect();
-    let expected = ids.iter().map(|id| Expected::text(id)).collect();
+    let expected = ids.iter().map(Expected::text).collect();
     columns.push((
         "objectId".into(),
         "BIGINT NOT NULL",
@@ -109,7 +109,7 @@ fn object_columns(bits: &mut Bits) -> Vec<(String, &'static str, ArrayRef, Vec<E
     }
     for number in 0..4 {
         let values: Vec<i32> = (0..ROWS).map(|_| bits.below(5_005) as i32 - 5).collect();
-        let expected = values.iter().map(|value| Expected::text(value)).collect();
+        let expected = values.iter().map(Expected::text).collect();
         let array = Arc::new(Int32Array::from(values));
         columns.push((format!("count{number}"), "INT", array, expected));
     }
