@@ -350,7 +350,7 @@ impl ColumnRule {
                 let expected = format!(", expected {digits} digits before the point at most");
                 let fault = CellFault::found(number.to_string(), expected);
                 let limit = |out: &mut TextBuffer| {
-                    self.limit(number.is_negative(), FloatWidth::Double, out)
+                    self.limit(number.is_negative(), FloatWidth::Double, out);
                 };
                 return self.overflow(fault, limit, out, counts);
             }

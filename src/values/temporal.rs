@@ -190,8 +190,8 @@ impl ColumnRule {
         match self.policy.fraction {
             Some(FractionPolicy::Error) => {
                 let expected = format!(", expected {kept} digits of a second at most");
-                return Err(CellFault::found(found(), expected)
-                    .with_hint("give the column more digits, or choose another --fraction"));
+                Err(CellFault::found(found(), expected)
+                    .with_hint("give the column more digits, or choose another --fraction"))
             }
             Some(FractionPolicy::Round) => {
                 self.count(counts, RuleName::Fraction, 1);
