@@ -1,17 +1,17 @@
-//! A set of texts that nearly all others are told from by their length.
+//! A set of texts that nearly all others are told from by length and first byte.
 
 /// Some texts, such as the spellings of NULL.
 #[derive(Debug, Clone, Default)]
 pub struct Spellings {
-    /// One bit for each length that occurs; all long ones share the last.
-    lengths: u64,
+    /// One bit for each length and first byte that occur together; some share one.
+    marks: u64,
     texts: Vec<Vec<u8>>,
 }
 
 impl Spellings {
     /// A set without texts.
     pub const NONE: Self = Self {
-        lengths: 0,
+        marks: 0,
         texts: Vec::new(),
     };
 
@@ -24,7 +24,7 @@ impl Spellings {
         texts.sort();
         texts.dedup();
         Self {
-            lengths: texts.iter().fold(0, |bits, text| bits | length_bit(text)),
+            marks: texts.iter().fold(0, |marks, text| marks | mark(text)),
             texts,
         }
     }
@@ -37,13 +37,14 @@ impl Spellings {
     /// Says whether `text` is in the set.
     #[inline]
     pub fn has(&self, text: &[u8]) -> bool {
-        self.lengths & length_bit(text) != 0 && self.texts.iter().any(|known| known == text)
+        self.marks & mark(text) != 0 && self.texts.iter().any(|known| known == text)
     }
 }
 
 #[inline]
-fn length_bit(text: &[u8]) -> u64 {
-    1 << text.len().min(63)
+fn mark(text: &[u8]) -> u64 {
+    let first = usize::from(text.first().copied().unwrap_or(0));
+    1 << ((text.len() * 8 + first) % 64)
 }
 
 #[cfg(test)]
