@@ -8,8 +8,16 @@ use super::cells::BoundColumn;
 use crate::dialect::Encoder;
 use crate::values::{CellFault, RuleCounts, ShortFloat, TextBuffer, copy_short};
 
-/// Rows of a block: with 62 columns its texts stay in the second-level cache.
-pub(super) const BLOCK_ROWS: usize = 128;
+/// Rows of a block at most.
+const MOST_ROWS: usize = 128;
+
+/// Bytes of all blocks of a table, about: they stay in the second-level cache.
+const BLOCKS_BYTES: usize = 384 << 10;
+
+/// Returns the rows that are written ahead where so many columns are.
+pub(super) fn block_rows(columns: usize) -> usize {
+    (BLOCKS_BYTES / SLOT_BYTES / columns.max(1)).clamp(4, MOST_ROWS)
+}
 
 /// Bytes that the text of a number has at most, with the delimiter behind it.
 pub(super) const SLOT_BYTES: usize = 32;
@@ -29,15 +37,22 @@ pub(super) struct NumberBlock {
 }
 
 impl NumberBlock {
+    /// Makes an empty block; it has no room before [`Self::make_room`].
     pub(super) fn new(cell: usize, delimiter: Option<u8>) -> Self {
         Self {
             cell,
             delimiter,
-            slots: vec![[0; SLOT_BYTES]; BLOCK_ROWS],
-            lengths: vec![0; BLOCK_ROWS],
+            slots: Vec::new(),
+            lengths: Vec::new(),
             faults: Vec::new(),
             scratch: TextBuffer::with_capacity(SLOT_BYTES),
         }
+    }
+
+    /// Makes room for so many rows.
+    pub(super) fn make_room(&mut self, rows: usize) {
+        self.slots = vec![[0; SLOT_BYTES]; rows];
+        self.lengths = vec![0; rows];
     }
 
     /// Writes rows `first` and following of a column, up to `rows`.
@@ -49,7 +64,7 @@ impl NumberBlock {
         counts: &mut RuleCounts,
     ) {
         self.faults.clear();
-        let rows = rows.min(BLOCK_ROWS);
+        let rows = rows.min(self.slots.len());
         column.write_numbers((first, rows), encoder, counts, self);
     }
 
@@ -92,8 +107,8 @@ impl NumberBlock {
         is_null: impl Fn(usize) -> bool,
         slow: impl FnMut(usize, &mut TextBuffer) -> Result<(), CellFault>,
     ) {
-        let mut digits: [_; BLOCK_ROWS] = std::array::from_fn(|_| zmij::Buffer::new());
-        let mut texts: [&[u8]; BLOCK_ROWS] = [&[]; BLOCK_ROWS];
+        let mut digits: [_; MOST_ROWS] = std::array::from_fn(|_| zmij::Buffer::new());
+        let mut texts: [&[u8]; MOST_ROWS] = [&[]; MOST_ROWS];
         let values = values.get(first..first + rows).unwrap_or_default();
         for ((text, digits), value) in texts.iter_mut().zip(&mut digits).zip(values) {
             *text = value.middling_text(digits);

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 
 use super::cells::BoundColumn;
-use super::number_block::{BLOCK_ROWS, NumberBlock, SLOT_BYTES};
+use super::number_block::{NumberBlock, SLOT_BYTES, block_rows};
 use super::positions::PositionColumn;
 use super::source_type::CellSource;
 use super::target::{Routing, RowFault, RowLayout, RowTarget, check_row_length, route_row};
@@ -203,6 +203,8 @@ impl RowPlan {
                 _ => segments.push(Segment::Numbers(blocks.len() - 1..blocks.len())),
             }
         }
+        let rows = block_rows(blocks.len());
+        blocks.iter_mut().for_each(|block| block.make_room(rows));
         (segments, blocks)
     }
 }
@@ -308,7 +310,7 @@ impl BoundRows<'_> {
 
     /// Writes the numbers of the rows from `first` on.
     fn write_ahead(&mut self, first: usize, counts: &mut RuleCounts) {
-        let rows = BLOCK_ROWS.min(self.rows.saturating_sub(first));
+        let rows = block_rows(self.blocks.len()).min(self.rows.saturating_sub(first));
         for block in &mut self.blocks {
             if let Some(column) = &self.cells[block.cell] {
                 block.fill(column, (first, rows), &self.plan.encoder, counts);

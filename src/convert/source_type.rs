@@ -126,7 +126,10 @@ impl Kind {
             (Self::Whole | Self::Fractional | Self::Duration, _) => {
                 is_number || is_bytes || target.is_character()
             }
-            (Self::Date | Self::Timestamp, MysqlType::Date | MysqlType::DateTime(_))
+            (
+                Self::Date | Self::Timestamp,
+                MysqlType::Date | MysqlType::DateTime(_) | MysqlType::Timestamp(_),
+            )
             | (Self::Time, MysqlType::Time(_)) => true,
             (Self::Date | Self::Timestamp | Self::Time, _) => is_text || is_bytes,
             (Self::Foreign, _) => false,

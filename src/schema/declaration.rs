@@ -37,6 +37,13 @@ fn skip_quoted(quote: char, rest: &mut std::str::Chars<'_>) {
     }
 }
 
+/// Says whether numbers below zero are forbidden.
+pub(super) fn is_unsigned(declaration: &str) -> bool {
+    outline(declaration)
+        .iter()
+        .any(|word| word == "UNSIGNED" || word == "ZEROFILL")
+}
+
 /// Says whether NULL is forbidden.
 pub(super) fn is_not_null(declaration: &str) -> bool {
     let words = outline(declaration);

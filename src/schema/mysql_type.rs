@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::declaration::outline;
+use super::declaration::is_unsigned;
 
 const TINY: u64 = 255;
 const USUAL: u64 = 65_535;
@@ -51,8 +51,10 @@ pub enum MysqlType {
     Date,
     /// TIME with so many sub-second digits.
     Time(u8),
-    /// DATETIME or TIMESTAMP with so many sub-second digits.
+    /// DATETIME with so many sub-second digits.
     DateTime(u8),
+    /// TIMESTAMP with so many sub-second digits: from 1970 to the beginning of 2038.
+    Timestamp(u8),
     /// JSON.
     Json,
     /// GEOMETRY and its kinds.
@@ -82,10 +84,7 @@ impl MysqlType {
             .strip_prefix('(')
             .and_then(|inner| inner.split([',', ')']).next())
             .and_then(|number| number.trim().parse::<u32>().ok());
-        let words = outline(rest);
-        let unsigned = words
-            .iter()
-            .any(|word| word == "UNSIGNED" || word == "ZEROFILL");
+        let unsigned = is_unsigned(rest);
         let digits = u8::try_from(size.unwrap_or(0)).unwrap_or(u8::MAX);
         let integer = |bits| Self::Integer { bits, unsigned };
         Some(match name {
@@ -125,7 +124,8 @@ impl MysqlType {
             "BIT" => Self::Bit(digits.max(1)),
             "DATE" => Self::Date,
             "TIME" => Self::Time(digits),
-            "DATETIME" | "TIMESTAMP" => Self::DateTime(digits),
+            "DATETIME" => Self::DateTime(digits),
+            "TIMESTAMP" => Self::Timestamp(digits),
             "JSON" => Self::Json,
             "GEOMETRY" | "POINT" | "LINESTRING" | "POLYGON" | "MULTIPOINT" | "MULTILINESTRING"
             | "MULTIPOLYGON" | "GEOMETRYCOLLECTION" => Self::Geometry,
@@ -258,6 +258,7 @@ impl fmt::Display for MysqlType {
             Self::Date => write!(f, "DATE"),
             Self::Time(n) => write!(f, "TIME({n})"),
             Self::DateTime(n) => write!(f, "DATETIME({n})"),
+            Self::Timestamp(n) => write!(f, "TIMESTAMP({n})"),
             Self::Json => write!(f, "JSON"),
             Self::Geometry => write!(f, "GEOMETRY"),
             Self::Other => write!(f, "its declared type"),
@@ -288,7 +289,7 @@ mod tests {
         "CHAR(3) CHARACTER SET latin1" => Some(MysqlType::Char(3));
         "VARCHAR( 20 )" => Some(MysqlType::Varchar(20));
         "DATETIME(6)" => Some(MysqlType::DateTime(6));
-        "timestamp" => Some(MysqlType::DateTime(0));
+        "timestamp" => Some(MysqlType::Timestamp(0));
         "DECIMAL(12, 3)" => Some(MysqlType::Decimal { precision: 12, scale: 3 });
         "NUMERIC" => Some(MysqlType::Decimal { precision: 10, scale: 0 });
         "BIT(1)" => Some(MysqlType::Bit(1));

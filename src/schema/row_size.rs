@@ -61,7 +61,9 @@ fn value_bytes(mysql_type: MysqlType, charset: TableCharset) -> u64 {
     match mysql_type {
         MysqlType::Integer { bits, .. } => u64::from(bits / 8),
         MysqlType::Float => 4,
-        MysqlType::Double | MysqlType::DateTime(_) | MysqlType::Other => 8,
+        MysqlType::Double | MysqlType::DateTime(_) | MysqlType::Timestamp(_) | MysqlType::Other => {
+            8
+        }
         MysqlType::Decimal { precision, scale } => {
             digits_bytes(precision.saturating_sub(scale)) + digits_bytes(scale)
         }

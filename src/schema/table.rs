@@ -75,6 +75,16 @@ impl ColumnDefinition {
                 declaration.escape_debug()
             ))
         })?;
+        let is_fractional = matches!(
+            mysql_type,
+            MysqlType::Float | MysqlType::Double | MysqlType::Decimal { .. }
+        );
+        if is_fractional && declaration::is_unsigned(declaration) {
+            return Err(Error::usage(format!(
+                "column {name}: {mysql_type} UNSIGNED is not supported"
+            ))
+            .hint("leave out UNSIGNED, which MariaDB has for old tables only, or add a CHECK"));
+        }
         Ok(Self {
             name: name.to_owned(),
             mysql_type,

@@ -17,6 +17,9 @@ use crate::error::quote_value;
 use crate::schema::MysqlType;
 
 const YEARS: &str = ", expected a date of the years 0 to 9999, whose year 0 has no 29 February";
+/// Seconds since 1970 that a TIMESTAMP column has.
+const TIMESTAMPS: std::ops::RangeInclusive<i64> = 1..=2_147_483_647;
+
 const SPANS: &str = ", expected a time up to 838:59:59";
 
 impl ColumnRule {
@@ -30,6 +33,19 @@ impl ColumnRule {
         out: &mut TextBuffer,
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
+        if matches!(self.target(), Some(MysqlType::Timestamp(_))) {
+            let at = Instant {
+                seconds: days.saturating_mul(SECONDS_PER_DAY),
+                nanos: 0,
+            };
+            return self.instant(
+                at,
+                0,
+                &|| format!("day {days} since 1970-01-01"),
+                out,
+                counts,
+            );
+        }
         if write_date(days, out) {
             return Ok(());
         }
@@ -80,6 +96,18 @@ impl ColumnRule {
         }
         let kept = self.kept_digits().min(digits);
         let at = self.shortened_instant(at, kept, Instant::rounded, found, counts)?;
+        if !self.has_instant(at) {
+            let (first, last) = (*TIMESTAMPS.start(), *TIMESTAMPS.end());
+            let nearest = Instant {
+                seconds: at.seconds.clamp(first, last),
+                nanos: 0,
+            };
+            let limit = |out: &mut TextBuffer| {
+                write_timestamp(nearest, kept, out);
+            };
+            let expected = ", expected a time from 1970 to 2038-01-19 03:14:07 (TIMESTAMP)";
+            return self.overflow(CellFault::found(found(), expected), limit, out, counts);
+        }
         if write_timestamp(at, kept, out) {
             return Ok(());
         }
@@ -100,6 +128,11 @@ impl ColumnRule {
             write_timestamp(nearest, kept, out);
         };
         self.overflow(CellFault::found(found(), YEARS), limit, out, counts)
+    }
+
+    /// Says whether a TIMESTAMP column has that instant; all others may.
+    fn has_instant(&self, at: Instant) -> bool {
+        !matches!(self.target(), Some(MysqlType::Timestamp(_))) || TIMESTAMPS.contains(&at.seconds)
     }
 
     /// A DATE column keeps no time of day.
@@ -165,7 +198,11 @@ impl ColumnRule {
     /// Returns the sub-second digits that the target keeps; MariaDB knows microseconds at best.
     fn kept_digits(&self) -> u8 {
         match self.target() {
-            Some(MysqlType::DateTime(digits) | MysqlType::Time(digits)) => digits.min(6),
+            Some(
+                MysqlType::DateTime(digits)
+                | MysqlType::Timestamp(digits)
+                | MysqlType::Time(digits),
+            ) => digits.min(6),
             _ if self.policy.reference_style => 9,
             _ => 6,
         }
@@ -230,7 +267,10 @@ impl ColumnRule {
         }
         let is_date = self.target() == Some(MysqlType::Date);
         let is_kept = parsed.digits <= self.kept_digits() && !(is_date && parsed.clock.is_some());
-        if is_kept && parsed.zone.is_none() {
+        // The only date of a TIMESTAMP that is none: it stands for no time at all.
+        let is_zero = parsed.date == (0, 0, 0);
+        let is_checked = matches!(self.target(), Some(MysqlType::Timestamp(_))) && !is_zero;
+        if is_kept && parsed.zone.is_none() && !is_checked {
             return self.encode(text, encoder, out);
         }
         self.parsed_date_time(&parsed, value, out, counts)

@@ -4,6 +4,7 @@
 use serde::Serialize;
 
 use super::counts::{RuleCounts, RuleName};
+use super::decimal::{Fit, Number};
 use super::fault::CellFault;
 use super::number::{Special, not_whole};
 use super::rule::{ColumnRule, FloatWidth};
@@ -11,6 +12,9 @@ use super::text_buffer::TextBuffer;
 use crate::dialect::Encoder;
 use crate::error::quote_value;
 use crate::schema::MysqlType;
+
+/// Digits that every i128 has at most.
+const MOST_DIGITS: u8 = 39;
 
 /// What a text column without a declared type is taken for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
@@ -44,9 +48,12 @@ impl ColumnRule {
         }
         match self.target() {
             Some(MysqlType::Bit(bits)) => self.bit_text(value, bits, encoder, out, counts),
-            Some(MysqlType::Date | MysqlType::Time(_) | MysqlType::DateTime(_)) => {
-                self.temporal_text(value, encoder, out, counts)
-            }
+            Some(
+                MysqlType::Date
+                | MysqlType::Time(_)
+                | MysqlType::DateTime(_)
+                | MysqlType::Timestamp(_),
+            ) => self.temporal_text(value, encoder, out, counts),
             Some(MysqlType::Integer { .. }) => self.integer_text(value, encoder, out, counts),
             Some(MysqlType::Float | MysqlType::Double | MysqlType::Decimal { .. }) => {
                 self.float_text(value, encoder, out, counts)
@@ -107,24 +114,24 @@ impl ColumnRule {
         if let Some(special) = as_special(value) {
             return self.special(special, FloatWidth::Double, out, counts);
         }
-        match as_number(value) {
-            Some(number) if number.is_finite() => {
-                if number.fract() != 0.0 {
-                    return Err(not_whole(quote_value(value)));
-                }
-                let whole = number as i128;
-                if !self.holds_integers(whole, whole) {
-                    return self.integer_overflow(whole, out, counts);
-                }
-                out.extend(value.trim_ascii());
-                Ok(())
-            }
-            Some(number) => {
-                let whole = number as i128; // saturates, which is out of every range
-                self.integer_overflow(whole, out, counts)
-            }
-            None => Err(self.unfit(value, "a whole number")),
+        let Some(number) = Number::parse(value.trim_ascii()) else {
+            return Err(self.unfit(value, "a whole number"));
+        };
+        let most = if number.is_negative() {
+            i128::MIN
+        } else {
+            i128::MAX
+        };
+        let whole = match number.fit(MOST_DIGITS, 0, false) {
+            Fit::Exact(whole) => whole.to_string().parse().unwrap_or(most),
+            Fit::Shortened(_) => return Err(not_whole(quote_value(value))),
+            Fit::TooLarge => most,
+        };
+        if !self.holds_integers(whole, whole) {
+            return self.integer_overflow(whole, out, counts);
         }
+        out.extend(value.trim_ascii());
+        Ok(())
     }
 
     fn float_text(
@@ -365,6 +372,14 @@ mod tests {
         "INT" "1e3" => Some("1e3");
         "INT" "" => None;
         "INT" "3000000000" => None;
+        "BIGINT" "9007199254740993.5" => None;
+        "BIGINT" "9223372036854775808.0" => None;
+        "BIGINT" "-9.223372036854775808e18" => Some("-9.223372036854775808e18");
+        "BIGINT" "1e30" => None;
+        "TIMESTAMP" "1960-01-01 00:00:00" => None;
+        "TIMESTAMP" "2038-01-19 03:14:08" => None;
+        "TIMESTAMP" "2026-11-21 00:00:00" => Some("2026-11-21 00:00:00");
+        "TIMESTAMP" "0000-00-00" => Some("0000-00-00");
         "INT" "1e400" => None;
         "DOUBLE" "Infinity" => Some("1.7976931348623157E+308");
         "DOUBLE" "NaN" => Some("\\N");

@@ -152,7 +152,6 @@ const TYPES: [(&str, &str, Option<&str>); 40] = [
     ("INT UNSIGNED", "1", None),
     ("BIGINT UNSIGNED", "1", None),
     ("FLOAT", "1.5", None),
-    ("FLOAT UNSIGNED", "1.5", None),
     ("DOUBLE NULL", "1.5", None),
     ("DOUBLE PRECISION", "1.5", None),
     ("DECIMAL(65,38)", "1.5", None),

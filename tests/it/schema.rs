@@ -275,8 +275,9 @@ fn types_of(json: &[u8]) -> Vec<String> {
 fn what_is_proposed_takes_the_data_without_a_warning() {
     let bench = Bench::new();
     bench.write("in/x.parquet", parquet(all_types()));
-    let made =
-        words("schema in --kind director --id id --ra ra --dec dec --database d --charset utf8mb4");
+    let made = words(
+        "schema in --kind director --id id --ra ra --dec dec --database round_trip --charset utf8mb4",
+    );
     let outcome = bench
         .run([made.clone(), words("-o Star.json")].concat())
         .ok();
