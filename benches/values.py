@@ -7,10 +7,12 @@ folders; medians are compared. Programs that are not there are passed over.
 
     benches/values.py [--rounds N] [--megabytes N] [--work DIR] [--binary FILE] [WHAT ...]
 
-WHAT is sanitize (text by a schema, by look, and within one dialect, against cp, mawk and DuckDB),
-pipe (the same between two pipes, against cat) or all of them.
+WHAT is convert (Parquet of 62 columns to text, against polars and DuckDB, which are told to write what
+MariaDB loads), wide (a cell of 1,300 columns against one of 62), sanitize (text by a schema, by look,
+and within one dialect, against cp, mawk and DuckDB), pipe (the same between two pipes, against cat) or
+all of them. Parquet is made with polars (pip install polars).
 
-DuckDB and mawk write other text: mawk knows nothing of quotes, and neither escapes what has to be.
+DuckDB and mawk sanitize to other text: mawk knows nothing of quotes, and neither escapes what has to be.
 """
 
 import argparse
@@ -157,7 +159,168 @@ def pipe(place, arguments, goals):
     goals.at_least("pipe, speed to cat", found["cat"].wall / found["sanitize"].wall, 0.5)
 
 
-CASES = {"sanitize": sanitize, "pipe": pipe}
+BANDS = "ugrizy"
+OBJECT_FLOATS = [f"{band}_flux{n}" for band in BANDS for n in range(6)] + ["flux_all"]
+OBJECT_SINGLES = [f"{band}_snr" for band in BANDS] + [f"shape{n}" for n in range(4)]
+OBJECT_FLAGS = [f"{band}_flag" for band in BANDS]
+GROUP_ROWS = 131072
+
+
+def object_group(rng):
+    """Columns of one row group like those of LSST's Object table; 3 % NULL, some NaN and infinite."""
+    odd = [float("nan"), float("inf"), float("-inf")]
+
+    def flux():
+        chance = rng.random()
+        if chance < 0.03:
+            return None
+        return rng.choice(odd) if chance < 0.035 else rng.lognormvariate(5, 2.5)
+
+    rows = range(GROUP_ROWS)
+    # A few thousand values come round in another order in each column: making all would take long.
+    fluxes = [flux() for _ in range(20011)]
+    numbers = [rng.normalvariate(0, 30) for _ in range(20011)]
+    columns = {"objectId": [1248360588202483712 + row * 7919 for row in rows]}
+    columns["ra"] = [rng.uniform(0, 360) for _ in rows]
+    for at, name in enumerate(OBJECT_FLOATS):
+        columns[name] = [fluxes[(row * (at + 3)) % 20011] for row in rows]
+    for at, name in enumerate(OBJECT_SINGLES):
+        columns[name] = [numbers[(row * (at + 5)) % 20011] for row in rows]
+    for name in OBJECT_FLAGS:
+        columns[name] = [rng.random() < 0.1 for _ in rows]
+    for at in range(4):
+        columns[f"count{at}"] = [rng.randrange(-5, 5000) for _ in rows]
+    texts = ["star", "plain", "galaxy M31", "O'Brien", "back\\slash", "tab\there", "na\u00efve \u00e9"]
+    columns["name"] = [rng.choice(texts) for _ in rows]
+    columns["hash"] = [rng.randbytes(16) for _ in rows]
+    columns["time"] = [1_700_000_000_000_000 + row * 1_234_567 for row in rows]
+    return columns
+
+
+def make_object(place, groups):
+    """Writes row groups that differ in their floats; returns the path."""
+    import polars as pl
+
+    singles = {name: pl.Float32 for name in OBJECT_SINGLES}
+    types = {**singles, **{f"count{at}": pl.Int32 for at in range(4)}}
+    base = pl.DataFrame(object_group(random.Random(20261121)), schema_overrides=types)
+    base = base.with_columns(pl.col("time").cast(pl.Datetime("us")))
+    frames = []
+    for group in range(groups):
+        scaled = [pl.col(name) * (1 + group / 1000) for name in OBJECT_FLOATS]
+        frames.append(base.with_columns(pl.col("objectId") + group * 10**9, *scaled))
+    path = place.path("object.parquet")
+    pl.concat(frames).write_parquet(path, compression="zstd", row_group_size=GROUP_ROWS)
+    return path
+
+
+def make_wide(place, columns):
+    """A row group of so many columns of doubles, singles and flags, as many cells as 62 columns have."""
+    import polars as pl
+
+    rng = random.Random(20261121)
+    rows = GROUP_ROWS * 62 // columns
+    values = [rng.lognormvariate(5, 2.5) for _ in range(20011)]
+    made = {}
+    for at in range(columns):
+        series = pl.Series([values[(row * (at + 3)) % 20011] for row in range(rows)])
+        made[f"c{at}"] = series if at % 3 else series.cast(pl.Float32)
+    path = place.path(f"wide{columns}.parquet")
+    pl.DataFrame(made).write_parquet(path, compression="zstd", row_group_size=GROUP_ROWS)
+    return path, rows * columns
+
+
+POLARS = r"""
+import polars as pl
+lazy = pl.scan_parquet({path!r})
+loadable = []
+for name, kind in lazy.collect_schema().items():
+    it = pl.col(name)
+    if kind in (pl.Float64, pl.Float32):
+        limit = 1.797E308 if kind == pl.Float64 else 3.4028234E38
+        it = (pl.when(it.is_nan()).then(None).when(it == float("inf")).then(limit)
+              .when(it == float("-inf")).then(-limit).otherwise(it).cast(kind))
+    elif kind == pl.Boolean:
+        it = it.cast(pl.Int8)
+    elif kind == pl.Binary:
+        it = it.bin.encode("hex")
+    elif kind == pl.String:
+        it = it.str.replace_all("\\", "\\\\", literal=True)
+    loadable.append(it.alias(name))
+lazy.with_columns(loadable).sink_csv("out", include_header=False, null_value="\\N")
+"""
+
+DUCKDB_CONVERT = r"""
+import duckdb
+connection = duckdb.connect()
+connection.execute("SET threads = 2")
+loadable = []
+columns = connection.execute("DESCRIBE SELECT * FROM read_parquet({path!r})").fetchall()
+for name, kind in (column[:2] for column in columns):
+    it = '"' + name + '"'
+    if kind in ("DOUBLE", "FLOAT"):
+        limit = "1.797E308" if kind == "DOUBLE" else "3.4028234E38"
+        it = (f"CASE WHEN isnan({{it}}) THEN NULL WHEN isinf({{it}}) THEN sign({{it}}) * {{limit}}"
+              f" ELSE {{it}} END")
+    elif kind == "BOOLEAN":
+        it = f"CAST({{it}} AS TINYINT)"
+    elif kind == "BLOB":
+        it = f"hex({{it}})"
+    elif kind == "VARCHAR":
+        it = f"replace({{it}}, '\\', '\\\\')"
+    loadable.append(f'{{it}} AS "{{name}}"')
+connection.execute("COPY (SELECT " + ", ".join(loadable) + " FROM read_parquet({path!r}))"
+                   " TO 'out' (FORMAT csv, HEADER false, NULLSTR '\\N')")
+"""
+
+
+def convert_command(binary, path, threads):
+    return f"{binary} convert {path} -o out --charset utf8mb4 -q --threads {threads}"
+
+
+def convert(place, arguments, goals):
+    if not measuring.has_module("polars"):
+        return print("SKIPPED: polars is not there (pip install polars)")
+    path = make_object(place, max(1, arguments.megabytes // 115))
+    cases = {f"{n} threads": convert_command(arguments.binary, path, n) for n in (2, 1)}
+    peers = {"polars": POLARS, "DuckDB": DUCKDB_CONVERT}
+    if not measuring.has_module("duckdb"):
+        print("SKIPPED: DuckDB is not there (pip install duckdb)")
+        del peers["DuckDB"]
+    for name, script in peers.items():
+        own = place.path(f"convert_{name}.py")  # not the name of the module that it imports
+        with open(own, "w") as out:
+            out.write(script.format(path=path))
+        cases[name] = f"POLARS_MAX_THREADS=2 {sys.executable} {own}"
+    found = place.compare(cases, arguments.rounds)
+    measuring.show(f"convert, {os.path.getsize(path) / 1e6:.0f} MB of Parquet", found, "polars")
+    mine, alone, polars = found["2 threads"], found["1 threads"], found["polars"]
+    goals.at_least("times as quick as polars", polars.wall / mine.wall, 2)
+    goals.at_most("CPU to polars", (mine.user + mine.sys) / (polars.user + polars.sys), 0.55)
+    goals.at_least("two threads, times as quick as one", alone.wall / mine.wall, 1.8)
+    goals.at_most("MiB", mine.peak, 128)
+    if "DuckDB" in found:
+        goals.at_least("times as quick as DuckDB", found["DuckDB"].wall / mine.wall, 5)
+
+
+def wide(place, arguments, goals):
+    if not measuring.has_module("polars"):
+        return print("SKIPPED: polars is not there (pip install polars)")
+    made = {columns: make_wide(place, columns) for columns in (62, 1300)}
+    cases = {
+        f"{columns} columns": convert_command(arguments.binary, path, 2)
+        for columns, (path, _) in made.items()
+    }
+    found = place.compare(cases, arguments.rounds)
+    measuring.show("width", found, "62 columns")
+    cost = {
+        columns: (found[f"{columns} columns"].user + found[f"{columns} columns"].sys) / cells
+        for columns, (_, cells) in made.items()
+    }
+    goals.at_most("CPU per cell, 1,300 columns to 62", cost[1300] / cost[62], 1.3)
+
+
+CASES = {"convert": convert, "wide": wide, "sanitize": sanitize, "pipe": pipe}
 
 
 def main():
@@ -174,8 +337,10 @@ def main():
     arguments.binary = os.path.abspath(arguments.binary)
     place, goals = measuring.Place(arguments.work), measuring.Goals()
     try:
-        arguments.input = make_input(place, arguments.megabytes)
-        for what in arguments.what or CASES:
+        chosen = arguments.what or list(CASES)
+        if {"sanitize", "pipe"} & set(chosen):
+            arguments.input = make_input(place, arguments.megabytes)
+        for what in chosen:
             CASES[what](place, arguments, goals)
     finally:
         place.close()

@@ -1,7 +1,5 @@
 //! The cells of one column of a batch, and how each is written.
 
-use std::sync::Arc;
-
 use arrow::array::cast::AsArray;
 use arrow::array::{
     Array, ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, Date32Array, Date64Array,
@@ -20,8 +18,8 @@ use arrow::datatypes::{
     TimestampSecondType,
 };
 
-use super::nested::json_texts;
-use super::number_block::{NumberBlock, SLOT_BYTES};
+use super::nested::NestedColumn;
+use super::number_block::{NumberWriter, SLOT_BYTES};
 use super::source_type::CellSource;
 use crate::dialect::Encoder;
 use crate::error::{Error, ErrorKind, Result};
@@ -83,6 +81,7 @@ enum Cells {
     LargeBinary(LargeBinaryArray),
     BinaryView(BinaryViewArray),
     FixedBinary(FixedSizeBinaryArray),
+    Nested(NestedColumn),
     /// Dictionary and run-end: each row has the number of a value.
     Mapped {
         number: Box<dyn Fn(usize) -> usize>,
@@ -102,11 +101,10 @@ impl<'p> BoundColumn<'p> {
         counts: &mut RuleCounts,
     ) -> Result<Self> {
         let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
-        let array = match source {
-            CellSource::Plain => array.clone(),
-            CellSource::Nested => Arc::new(json_texts(array, rule.charset())?),
+        let cells = match source {
+            CellSource::Plain => cells_of(rule, array)?,
+            CellSource::Nested => Cells::Nested(NestedColumn::new(array, rule.charset())),
         };
-        let cells = cells_of(rule, &array)?;
         if let Cells::Bool(values) = &cells
             && rule.changes_booleans()
         {
@@ -140,18 +138,16 @@ impl<'p> BoundColumn<'p> {
     /// Writes rows of a column whose texts are short.
     pub(super) fn write_numbers(
         &self,
-        rows: (usize, usize),
+        writer: NumberWriter<'_>,
         encoder: &Encoder,
         counts: &mut RuleCounts,
-        block: &mut NumberBlock,
     ) {
         let slow = |row: usize, out: &mut TextBuffer| self.write(row, encoder, out, counts);
         let nulls = self.nulls.as_ref();
         let is_null = |row: usize| nulls.is_some_and(|nulls| nulls.is_null(row));
         macro_rules! integers {
             ($values:expr) => {
-                block.write_each(
-                    rows,
+                writer.write_each(
                     |row, slot| match is_null(row) {
                         true => 0,
                         false => short_integer($values[row], slot),
@@ -161,10 +157,9 @@ impl<'p> BoundColumn<'p> {
             };
         }
         match &self.cells {
-            Cells::F64(values) => block.write_floats(rows, values, is_null, slow),
-            Cells::F32(values) => block.write_floats(rows, values, is_null, slow),
-            Cells::Bool(values) => block.write_each(
-                rows,
+            Cells::F64(values) => writer.write_floats(values, is_null, slow),
+            Cells::F32(values) => writer.write_floats(values, is_null, slow),
+            Cells::Bool(values) => writer.write_each(
                 |row, slot| {
                     slot[0] = b'0' + u8::from(values.value(row));
                     usize::from(!is_null(row))
@@ -179,7 +174,7 @@ impl<'p> BoundColumn<'p> {
             Cells::U16(values) => integers!(values),
             Cells::U32(values) => integers!(values),
             Cells::U64(values) => integers!(values),
-            _ => block.write_each(rows, |_, _| 0, slow),
+            _ => writer.write_each(|_, _| 0, slow),
         }
     }
 
@@ -275,6 +270,9 @@ impl<'p> BoundColumn<'p> {
             self.rule.count(counts, RuleName::NullText, 1);
             return Ok(());
         }
+        if self.rule.judges_text() {
+            return self.rule.judged_text(value, encoder, out, counts);
+        }
         self.rule.text(value, encoder, out, counts)
     }
 
@@ -289,6 +287,11 @@ impl<'p> BoundColumn<'p> {
             return self
                 .rule
                 .text_value(value, Inference::Off, encoder, out, counts);
+        }
+        if self.rule.is_null_text(value) {
+            self.rule.null(out)?;
+            self.rule.count(counts, RuleName::NullText, 1);
+            return Ok(());
         }
         self.rule.bytes(value, encoder, out, counts)
     }
@@ -309,6 +312,9 @@ impl<'p> BoundColumn<'p> {
             Cells::LargeBinary(values) => self.binary(values.value(row), encoder, out, counts),
             Cells::BinaryView(values) => self.binary(values.value(row), encoder, out, counts),
             Cells::FixedBinary(values) => self.binary(values.value(row), encoder, out, counts),
+            Cells::Nested(column) => {
+                column.with_text(row, |text| self.rule.text(text, encoder, out, counts))
+            }
             Cells::Checked(number) => self.rule.integer(number(row), encoder, out, counts),
             Cells::Decimal { unscaled, scale } => {
                 self.rule
@@ -351,6 +357,7 @@ impl Cells {
             | Self::LargeBinary(_)
             | Self::BinaryView(_)
             | Self::FixedBinary(_)
+            | Self::Nested(_)
             | Self::Checked(_) => true,
             _ => false,
         }

@@ -1,5 +1,6 @@
 //! Lists, structs and maps as JSON text.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, StringArray, StringBuilder};
@@ -8,8 +9,88 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use arrow_json::EncoderOptions;
 use arrow_json::writer::make_encoder;
 
-use crate::error::{Error, Result};
-use crate::values::Charset;
+use crate::error::{Error, Result, quote_value};
+use crate::values::{CellFault, Charset};
+
+/// Rows that are written at once: making a writer takes longer than a row, but long lists must not
+/// pile up.
+const ROWS_AT_ONCE: usize = 16;
+
+/// What arrow's JSON writer puts in the place of dates and times that it can't write.
+const COMPLAINTS: [&str; 2] = ["\"ERROR: ", "\"<invalid>\""];
+
+/// A column of lists, structs or maps.
+pub(super) struct NestedColumn {
+    array: ArrayRef,
+    charset: Charset,
+    holds_times: bool,
+    /// Texts of some rows, from that one on.
+    texts: RefCell<(usize, Option<StringArray>)>,
+}
+
+impl NestedColumn {
+    pub(super) fn new(array: &ArrayRef, charset: Charset) -> Self {
+        Self {
+            array: Arc::clone(array),
+            charset,
+            holds_times: holds_times(array.data_type()),
+            texts: RefCell::new((0, None)),
+        }
+    }
+
+    /// Gives the JSON of row `row`, which is not NULL, to `write`.
+    ///
+    /// # Errors
+    /// It holds what JSON can't, or `write` refuses it.
+    pub(super) fn with_text(
+        &self,
+        row: usize,
+        write: impl FnOnce(&str) -> std::result::Result<(), CellFault>,
+    ) -> std::result::Result<(), CellFault> {
+        let mut known = self.texts.borrow_mut();
+        let (first, texts) = &mut *known;
+        let has_row = texts
+            .as_ref()
+            .is_some_and(|texts| (*first..*first + texts.len()).contains(&row));
+        if !has_row {
+            let rows = ROWS_AT_ONCE.min(self.array.len() - row);
+            // Where one of them is bad, each is tried alone.
+            let made = json_texts(&self.array.slice(row, rows), self.charset)
+                .or_else(|_| json_texts(&self.array.slice(row, 1), self.charset));
+            let made = made.map_err(|error| {
+                CellFault::new(format!("the value can't be written as JSON: {error}"))
+            })?;
+            (*first, *texts) = (row, Some(made));
+        }
+        let Some(texts) = texts else {
+            return Err(CellFault::new(
+                "a nested value is missing; please report this",
+            ));
+        };
+        let text = texts.value(row - *first);
+        if self.holds_times && COMPLAINTS.iter().any(|complaint| text.contains(complaint)) {
+            let rest = ", which holds a date or time that can't be written";
+            return Err(CellFault::found(quote_value(text.as_bytes()), rest));
+        }
+        write(text)
+    }
+}
+
+/// Says whether there are dates or times in values of that type.
+fn holds_times(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Struct(fields) => fields.iter().any(|field| holds_times(field.data_type())),
+        DataType::List(item)
+        | DataType::LargeList(item)
+        | DataType::ListView(item)
+        | DataType::LargeListView(item)
+        | DataType::FixedSizeList(item, _)
+        | DataType::Map(item, _) => holds_times(item.data_type()),
+        DataType::Dictionary(_, values) => holds_times(values),
+        DataType::RunEndEncoded(_, values) => holds_times(values.data_type()),
+        other => other.is_temporal(),
+    }
+}
 
 /// Writes each value of a nested column as JSON; NULL stays NULL.
 ///
@@ -19,7 +100,7 @@ use crate::values::Charset;
 ///
 /// # Errors
 /// The column has a type that JSON can't hold.
-pub(super) fn json_texts(array: &ArrayRef, charset: Charset) -> Result<StringArray> {
+fn json_texts(array: &ArrayRef, charset: Charset) -> Result<StringArray> {
     let unwritable = |error: arrow::error::ArrowError| Error::usage(error.to_string());
     let json_type = json_type(array.data_type());
     let array = &if json_type == *array.data_type() {
@@ -109,6 +190,28 @@ mod tests {
         TimestampSecondBuilder,
     };
     use arrow::datatypes::Float64Type;
+
+    #[test]
+    fn what_json_can_not_hold_is_refused_by_row() {
+        let mut lists = arrow::array::ListBuilder::new(TimestampSecondBuilder::new());
+        for seconds in [0, i64::MAX, 1] {
+            lists.values().append_value(seconds);
+            lists.append(true);
+        }
+        let lists: ArrayRef = Arc::new(lists.finish());
+        let column = NestedColumn::new(&lists, Charset::Utf8mb4);
+        let text = |row| {
+            let mut text = String::new();
+            let written = column.with_text(row, |json| {
+                text.push_str(json);
+                Ok(())
+            });
+            written.map(|()| text).map_err(|fault| fault.message())
+        };
+        assert_eq!(text(0).unwrap(), "[\"1970-01-01T00:00:00\"]");
+        assert!(text(1).unwrap_err().contains("can't be written"));
+        assert_eq!(text(2).unwrap(), "[\"1970-01-01T00:00:01\"]");
+    }
 
     #[test]
     fn lists_and_structs() {

@@ -7,7 +7,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 
 use super::cells::BoundColumn;
-use super::number_block::{NumberBlock, SLOT_BYTES, block_rows};
+use super::number_block::NumberBlocks;
 use super::positions::PositionColumn;
 use super::source_type::CellSource;
 use super::target::{Routing, RowFault, RowLayout, RowTarget, check_row_length, route_row};
@@ -170,19 +170,18 @@ impl RowPlan {
             cells,
             segments,
             blocks,
-            written_ahead: 0..0,
             routing,
         })
     }
 
     /// Puts together what is written ahead: neighbouring columns of numbers.
-    fn segments(&self, cells: &[Option<BoundColumn<'_>>]) -> (Vec<Segment>, Vec<NumberBlock>) {
+    fn segments(&self, cells: &[Option<BoundColumn<'_>>]) -> (Vec<Segment>, NumberBlocks) {
         let is_short = |number: usize| {
             self.encoder.writes_numbers_plainly()
                 && cells[number].as_ref().is_some_and(BoundColumn::is_short)
         };
         let mut segments = Vec::with_capacity(self.steps.len());
-        let mut blocks: Vec<NumberBlock> = Vec::new();
+        let mut blocks = Vec::new();
         let mut steps = self.steps.iter().copied().peekable();
         while let Some(step) = steps.next() {
             let RowStep::Cell(number) = step else {
@@ -197,15 +196,13 @@ impl RowPlan {
             let delimiter = steps
                 .next_if_eq(&RowStep::Delimiter)
                 .map(|_| self.layout.delimiter);
-            blocks.push(NumberBlock::new(number, delimiter));
+            blocks.push((number, delimiter));
             match segments.last_mut() {
                 Some(Segment::Numbers(range)) => range.end = blocks.len(),
                 _ => segments.push(Segment::Numbers(blocks.len() - 1..blocks.len())),
             }
         }
-        let rows = block_rows(blocks.len());
-        blocks.iter_mut().for_each(|block| block.make_room(rows));
-        (segments, blocks)
+        (segments, NumberBlocks::new(blocks))
     }
 }
 
@@ -271,9 +268,7 @@ pub struct BoundRows<'p> {
     rows: usize,
     segments: Vec<Segment>,
     /// Columns of numbers.
-    blocks: Vec<NumberBlock>,
-    /// The rows whose numbers are in the blocks.
-    written_ahead: Range<usize>,
+    blocks: NumberBlocks,
     /// None for a placeholder.
     cells: Vec<Option<BoundColumn<'p>>>,
     routing: Option<BoundRouting<'p>>,
@@ -297,26 +292,15 @@ impl BoundRows<'_> {
         packet: &mut Packet,
         counts: &mut RuleCounts,
     ) -> Result<(), RowFault> {
-        if !self.written_ahead.contains(&row) {
-            self.write_ahead(row, counts);
-        }
+        let (cells, encoder) = (&self.cells, &self.plan.encoder);
+        self.blocks
+            .write_ahead(row, self.rows, cells, encoder, counts);
         let written = self.write_cells(row, packet, counts);
         if written.is_err() {
             packet.abandon_row();
             counts.take_back(&self.counted(row, packet));
         }
         written
-    }
-
-    /// Writes the numbers of the rows from `first` on.
-    fn write_ahead(&mut self, first: usize, counts: &mut RuleCounts) {
-        let rows = block_rows(self.blocks.len()).min(self.rows.saturating_sub(first));
-        for block in &mut self.blocks {
-            if let Some(column) = &self.cells[block.cell] {
-                block.fill(column, (first, rows), &self.plan.encoder, counts);
-            }
-        }
-        self.written_ahead = first..first + rows;
     }
 
     /// Returns what was counted of a row that is refused: when the batch was bound, when numbers
@@ -327,8 +311,8 @@ impl BoundRows<'_> {
         let mut vain = RuleCounts::default();
         let _ = self.write_cells(row, packet, &mut vain);
         packet.abandon_row();
-        for block in &self.blocks {
-            if let Some(column) = &self.cells[block.cell] {
+        for cell in self.blocks.cells() {
+            if let Some(column) = &self.cells[cell] {
                 let _ = column.write(row, &self.plan.encoder, packet.text_mut(), &mut vain);
                 packet.abandon_row();
             }
@@ -354,7 +338,8 @@ impl BoundRows<'_> {
         for segment in &self.segments {
             match segment {
                 Segment::Numbers(range) => {
-                    self.copy_numbers(&self.blocks[range.clone()], row, packet.text_mut())?;
+                    let copied = self.blocks.copy(range, row, packet.text_mut());
+                    copied.map_err(|(cell, fault)| self.fault(cell, fault))?;
                 }
                 Segment::Step(RowStep::Delimiter) => {
                     packet.text_mut().push(self.plan.layout.delimiter);
@@ -377,31 +362,6 @@ impl BoundRows<'_> {
                 Ok(())
             }
         }
-    }
-
-    /// Copies numbers that were written ahead.
-    #[inline]
-    fn copy_numbers(
-        &self,
-        blocks: &[NumberBlock],
-        row: usize,
-        out: &mut TextBuffer,
-    ) -> Result<(), RowFault> {
-        let at = row - self.written_ahead.start;
-        let room = out.room(blocks.len() * SLOT_BYTES);
-        let mut end = 0;
-        for block in blocks {
-            if block.has_faults()
-                && let Some(fault) = block.fault(row)
-            {
-                return Err(self.fault(block.cell, fault.clone()));
-            }
-            let (text, length) = block.text(at);
-            room[end..end + SLOT_BYTES].copy_from_slice(text);
-            end += length;
-        }
-        out.advance(end);
-        Ok(())
     }
 
     fn write_cell(

@@ -384,6 +384,7 @@ impl RowTarget {
             &self.policy,
             null,
         )
+        .judging(self.inference)
     }
 }
 

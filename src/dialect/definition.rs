@@ -179,6 +179,31 @@ impl Dialect {
         self.refusal_by_qserv().is_none()
     }
 
+    /// Returns why numbers and times can't be written in this dialect, if they can't: they are never
+    /// quoted or escaped.
+    pub fn refusal_by_numbers(&self) -> Option<String> {
+        let is_in_numbers = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.: ".contains(&byte);
+        let special = [
+            ("delimiter", Some(self.delimiter)),
+            ("quote", self.quote),
+            ("escape", self.escape),
+        ];
+        for (name, byte) in special {
+            if let Some(byte) = byte.filter(|byte| is_in_numbers(*byte)) {
+                let byte = char::from(byte);
+                return Some(format!(
+                    "the {name} '{byte}' occurs in numbers, dates or times"
+                ));
+            }
+        }
+        let is_number = self.null.iter().all(|byte| is_in_numbers(*byte))
+            && self.null.iter().any(u8::is_ascii_digit);
+        is_number.then(|| {
+            let null = String::from_utf8_lossy(&self.null);
+            format!("NULL would be '{null}', which may be a number, a date or a time too")
+        })
+    }
+
     /// Returns why Qserv's ingest service refuses files in this dialect, or misreads them.
     pub fn refusal_by_qserv(&self) -> Option<&'static str> {
         // The server's own lists are in src/replica/util/Csv.cc of lsst/qserv; the last two

@@ -152,10 +152,11 @@ impl<'a> Collector<'a> {
     /// An earlier run has known another beginning of this piece.
     pub fn announce(&self, piece: u64, position: PiecePosition) -> Result<()> {
         let mut state = self.lock();
+        // Where an input or row group turned out to be empty, its piece begins behind it as well; so
+        // outputs may know later beginnings of the same piece.
         let is_known = |output: &Output| {
-            output.start.0 != piece || output.start_position.is_none_or(|known| known == position)
+            output.start.0 != piece || output.start_position.is_none_or(|known| known >= position)
         };
-        // Where an input or row group turned out to be empty, its piece begins behind it as well.
         let is_again = state.positions.contains_key(&piece);
         if !is_again && !state.outputs.iter().all(is_known) {
             let message = "what an earlier run has left does not fit the inputs";

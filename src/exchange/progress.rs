@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::values::RuleCounts;
 
 /// Where a piece begins in the inputs of its pass.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct PiecePosition {
     /// Number of the input.
     pub input: usize,

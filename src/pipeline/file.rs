@@ -333,6 +333,9 @@ impl TableSection {
             header: None,
         };
         let dialect = options.resolve(&Dialect::qserv())?;
+        if let Some(reason) = dialect.refusal_by_numbers() {
+            return Err(Error::usage(reason).hint("choose another for the output"));
+        }
         match dialect.refusal_by_qserv() {
             None => Ok(dialect),
             Some(reason) => Err(

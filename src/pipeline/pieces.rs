@@ -74,7 +74,9 @@ impl<'a> Pieces<'a> {
             .iter()
             .flatten()
             .filter(|mark| mark.piece == self.next_number)
-            .find_map(|mark| mark.position)
+            .filter_map(|mark| mark.position)
+            // Outputs may know different ones: there is nothing to read between them.
+            .min()
             .filter(|_| self.next_number > 0)
         {
             self.next_input = position.input;

@@ -44,6 +44,13 @@ pub(super) fn is_unsigned(declaration: &str) -> bool {
         .any(|word| word == "UNSIGNED" || word == "ZEROFILL")
 }
 
+/// Says whether the type has two sizes, as `FLOAT(7,4)`.
+pub(super) fn has_two_sizes(declaration: &str) -> bool {
+    let name_end = declaration.find(|c: char| !c.is_ascii_alphanumeric() && c != ' ');
+    let sizes = name_end.and_then(|end| declaration.get(end..)?.strip_prefix('('));
+    sizes.is_some_and(|sizes| sizes.split(')').next().is_some_and(|s| s.contains(',')))
+}
+
 /// Says whether NULL is forbidden.
 pub(super) fn is_not_null(declaration: &str) -> bool {
     let words = outline(declaration);

@@ -121,13 +121,17 @@ impl OutputChoice<'_> {
                 }
             },
         };
+        let is_constant = self.constants.iter().any(|(constant, _)| *constant == name);
+        if is_constant && definition.is_some_and(|d| d.is_generated) {
+            return Err(Error::usage(format!(
+                "column {name} can't be constant: the server computes it"
+            )));
+        }
         let content = match self.chunk_columns {
             Some((chunk, _)) if name.eq_ignore_ascii_case(chunk) => ColumnContent::Chunk,
             Some((_, sub_chunk)) if name.eq_ignore_ascii_case(sub_chunk) => ColumnContent::SubChunk,
             _ if definition.is_some_and(|d| d.is_generated) => ColumnContent::Placeholder,
-            _ if self.constants.iter().any(|(constant, _)| *constant == name) => {
-                ColumnContent::Constant
-            }
+            _ if is_constant => ColumnContent::Constant,
             _ => ColumnContent::Input,
         };
         Ok(OutputColumn {

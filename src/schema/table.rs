@@ -85,6 +85,13 @@ impl ColumnDefinition {
             ))
             .hint("leave out UNSIGNED, which MariaDB has for old tables only, or add a CHECK"));
         }
+        let is_float = matches!(mysql_type, MysqlType::Float | MysqlType::Double);
+        if is_float && declaration::has_two_sizes(declaration) {
+            return Err(Error::usage(format!(
+                "column {name}: {mysql_type} with a number of digits is not supported"
+            ))
+            .hint("leave out the digits, by which MariaDB would round, or make it a DECIMAL"));
+        }
         Ok(Self {
             name: name.to_owned(),
             mysql_type,

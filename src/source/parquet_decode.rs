@@ -21,7 +21,7 @@ const SPAN_BYTES: u64 = 1 << 20;
 /// Rows of a span, at most.
 const MOST_ROWS: u64 = 16_384;
 /// Fewer rows than this are not decoded at once: each column costs some time for each window.
-const LEAST_WINDOW: u64 = 256;
+const LEAST_WINDOW: u64 = 512;
 /// Bytes of a window, at most, where memory does not matter.
 const WINDOW_BYTES: u64 = 8 << 20;
 /// Windows that may be there at once: one is decoded while another is written.
@@ -29,8 +29,8 @@ const WINDOWS: u64 = 2;
 /// Where columns are opened for each window, shorter ones than this are avoided by taking more
 /// memory.
 const SHORT_WINDOW: u64 = 8192;
-/// Threads that share a part: decoding is about a quarter of the work.
-const THREADS_PER_PART: usize = 2;
+/// Threads that share a part: decoding is about a third of the work, but who waits for it does nothing.
+const THREADS_PER_PART: usize = 1;
 const MOST_PARTS: usize = 8;
 /// Bytes that parts may take for unpacking beside one another, and the share of the open columns.
 const PARTS_BYTES: u64 = 8 << 20;
@@ -97,7 +97,9 @@ impl ColumnCost {
             _ => fixed,
         };
         self.row = self.row.saturating_add(row);
-        self.view = self.view.saturating_add(if are_views { VIEW } else { row });
+        // Views keep the pages that their texts lie in.
+        let view = VIEW.saturating_add(plain / rows);
+        self.view = self.view.saturating_add(if are_views { view } else { row });
     }
 }
 
@@ -297,7 +299,7 @@ mod tests {
 
     #[test]
     fn ample_memory_keeps_all_columns_open() {
-        for (threads, parts) in [(1, 1), (2, 1), (3, 2), (8, 4), (64, 8)] {
+        for (threads, parts) in [(1, 1), (2, 2), (3, 3), (8, 8), (64, 8)] {
             let plan = DecodePlan::within(&[DOUBLE; 62], 131_072, 1 << 30, threads);
             assert_eq!((plan.parts.len(), plan.groups.len()), (parts, 0));
             assert_eq!(columns(&plan), (0..62).collect::<Vec<_>>());

@@ -6,6 +6,7 @@ use super::charset::{Charset, Recoded, Unmappable};
 use super::counts::{RuleCounts, RuleName};
 use super::fault::CellFault;
 use super::geometry::Geometry;
+use super::json::json_fault;
 use super::policy::{BinaryForm, InvalidTextPolicy, TruncatePolicy};
 use super::rule::ColumnRule;
 use super::text_buffer::TextBuffer;
@@ -35,6 +36,24 @@ impl ColumnRule {
             .encode(value)
             .map_err(|fault| self.unmappable(value.as_bytes(), fault))?;
         self.characters(&bytes, encoder, out, counts)
+    }
+
+    /// Writes UTF-8 text of a column without a type by its look.
+    ///
+    /// # Errors
+    /// A character that the character set lacks, or an infinity whose limit is not known.
+    pub fn judged_text(
+        &self,
+        value: &str,
+        encoder: &Encoder,
+        out: &mut TextBuffer,
+        counts: &mut RuleCounts,
+    ) -> Result<(), CellFault> {
+        let bytes = self
+            .charset()
+            .encode(value)
+            .map_err(|fault| self.unmappable(value.as_bytes(), fault))?;
+        self.text_value(&bytes, self.inference(), encoder, out, counts)
     }
 
     /// Writes bytes without a character set; where the column holds text, they are taken as they
@@ -142,15 +161,15 @@ impl ColumnRule {
     }
 
     fn check_json(&self, value: &[u8]) -> Result<(), CellFault> {
-        // MariaDB's JSON is text with a check.
-        match serde_json::from_slice::<serde::de::IgnoredAny>(value) {
-            Ok(_) => Ok(()),
-            Err(error) if self.charset() == Charset::Utf8mb4 || value.is_ascii() => Err(
-                CellFault::found(quote_value(value), format!(", expected JSON ({error})")),
-            ),
-            // Other encodings are not what the JSON reader reads; MariaDB translates first.
-            Err(_) => Ok(()),
-        }
+        // MariaDB's JSON is text with a check; it translates what is not UTF-8 first.
+        let text = match Charset::Utf8mb4.recode(value, self.charset()) {
+            Ok(Recoded::Valid(text)) => text,
+            _ => Cow::Borrowed(value),
+        };
+        json_fault(&text).map_or(Ok(()), |reason| {
+            let expected = format!(", expected JSON ({reason})");
+            Err(CellFault::found(quote_value(value), expected))
+        })
     }
 
     /// Writes bytes that have no character set.
@@ -275,7 +294,9 @@ impl ColumnRule {
     /// The value is longer.
     pub fn check_length(&self, value: &[u8]) -> Result<(), CellFault> {
         match self.surplus(value) {
-            Some(surplus) if value != self.null => Err(surplus.fault(value)),
+            Some(surplus) if value != self.null => {
+                Err(surplus.fault(value, "give the column a longer type"))
+            }
             _ => Ok(()),
         }
     }
@@ -290,7 +311,8 @@ impl ColumnRule {
             return Ok(value);
         };
         if self.policy.truncate == TruncatePolicy::Error {
-            return Err(surplus.fault(value));
+            let hint = "give the column a longer type, or say --truncate cut";
+            return Err(surplus.fault(value, hint));
         }
         self.count(counts, RuleName::Truncate, 1);
         let is_text = surplus.target.is_character();
@@ -353,7 +375,7 @@ enum Unit {
 
 impl Surplus {
     #[cold]
-    fn fault(&self, value: &[u8]) -> CellFault {
+    fn fault(&self, value: &[u8], hint: &'static str) -> CellFault {
         let Self {
             target,
             length,
@@ -368,7 +390,7 @@ impl Surplus {
             quote_value(value),
             format!(" of {length} {unit}, expected {most} at most ({target})"),
         )
-        .with_hint("give the column a longer type, or say --truncate cut")
+        .with_hint(hint)
     }
 }
 

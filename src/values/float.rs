@@ -39,7 +39,8 @@ pub fn write_f32(value: f32, out: &mut TextBuffer) {
 
 /// A float whose shortest text can be had ahead of its use.
 pub(crate) trait ShortFloat: Copy {
-    /// Returns the text of a number of middling size, as most are; for all others nothing.
+    /// Returns the text of a number of middling size, as most are; for all others nothing. Whole
+    /// numbers have a `.0` at their end, see [`without_zero`].
     fn middling_text(self, digits: &mut zmij::Buffer) -> &[u8];
 }
 
@@ -47,7 +48,7 @@ impl ShortFloat for f64 {
     #[inline]
     fn middling_text(self, digits: &mut zmij::Buffer) -> &[u8] {
         match is_middling(self.abs()) {
-            true => without_zero(digits.format_finite(self).as_bytes()),
+            true => digits.format_finite(self).as_bytes(),
             false => &[],
         }
     }
@@ -57,7 +58,7 @@ impl ShortFloat for f32 {
     #[inline]
     fn middling_text(self, digits: &mut zmij::Buffer) -> &[u8] {
         match is_middling(f64::from(self.abs())) {
-            true => without_zero(digits.format_finite(self).as_bytes()),
+            true => digits.format_finite(self).as_bytes(),
             false => &[],
         }
     }
@@ -71,7 +72,7 @@ fn is_middling(magnitude: f64) -> bool {
 
 /// A whole number's ".0" is too much.
 #[inline]
-fn without_zero(text: &[u8]) -> &[u8] {
+pub(crate) fn without_zero(text: &[u8]) -> &[u8] {
     text.strip_suffix(b".0").unwrap_or(text)
 }
 

@@ -11,6 +11,7 @@ mod decimal;
 mod fault;
 mod float;
 mod geometry;
+mod json;
 mod number;
 mod policy;
 mod rule;
@@ -24,8 +25,8 @@ pub use charset::{Charset, Recoded, Unmappable, is_utf8};
 pub use counts::{RuleCounts, RuleName};
 pub use decimal::{Fit, Number};
 pub use fault::CellFault;
-pub(crate) use float::ShortFloat;
 pub use float::{DOUBLE_LIMIT, FLOAT_LIMIT, f32_as_written, write_f32, write_f64};
+pub(crate) use float::{ShortFloat, without_zero};
 pub use number::Special;
 pub use policy::{
     BinaryForm, BoolPolicy, FractionPolicy, InfPolicy, InvalidTextPolicy, NanPolicy, NestedPolicy,

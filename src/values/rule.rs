@@ -10,6 +10,7 @@ use super::fault::CellFault;
 use super::policy::{BoolPolicy, OverflowPolicy, ValuePolicy};
 use super::spellings::Spellings;
 use super::text_buffer::TextBuffer;
+use super::text_rule::Inference;
 use crate::dialect::Encoder;
 use crate::schema::MysqlType;
 
@@ -32,6 +33,8 @@ pub struct ColumnRule {
     pub(super) policy: ValuePolicy,
     pub(super) null: Vec<u8>,
     null_text: Spellings,
+    /// What untyped text is taken for.
+    inference: Inference,
     /// Whole numbers outside are refused; none where the type has no such limits.
     pub(super) whole_range: Option<(i128, i128)>,
     /// Finite doubles up to this size are written without a further look.
@@ -65,10 +68,28 @@ impl ColumnRule {
             policy: policy.clone(),
             null: null.to_vec(),
             null_text: policy.null_spellings(),
+            inference: Inference::Off,
             whole_range: target.and_then(whole_range),
             plain_double,
             plain_single,
         }
+    }
+
+    /// Says what text is taken for where the target type is not known.
+    #[must_use]
+    pub fn judging(mut self, inference: Inference) -> Self {
+        self.inference = inference;
+        self
+    }
+
+    /// Says whether text is judged by its look.
+    pub fn judges_text(&self) -> bool {
+        self.target.is_none() && self.inference != Inference::Off
+    }
+
+    /// Returns what text is taken for where the target type is not known.
+    pub fn inference(&self) -> Inference {
+        self.inference
     }
 
     /// Returns the target type, where it is known.

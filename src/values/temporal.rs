@@ -270,7 +270,7 @@ impl ColumnRule {
         // The only date of a TIMESTAMP that is none: it stands for no time at all.
         let is_zero = parsed.date == (0, 0, 0);
         let is_checked = matches!(self.target(), Some(MysqlType::Timestamp(_))) && !is_zero;
-        if is_kept && parsed.zone.is_none() && !is_checked {
+        if is_kept && parsed.zone.is_none() && parsed.is_readable && !is_checked {
             return self.encode(text, encoder, out);
         }
         self.parsed_date_time(&parsed, value, out, counts)

@@ -15,6 +15,8 @@ pub(super) struct DateTimeText {
     pub(super) digits: u8,
     /// Seconds that the zone is ahead of UTC, where one is named.
     pub(super) zone: Option<i64>,
+    /// Whether MariaDB reads it: it takes no packed date before a time with colons.
+    pub(super) is_readable: bool,
 }
 
 /// A time of day or a span.
@@ -37,7 +39,7 @@ pub(super) fn parse_date_time(text: &[u8]) -> Option<DateTimeText> {
                 cursor.number(2, 2)? as u8,
                 cursor.number(2, 2)? as u8,
             );
-            let clock = (digits == 14).then(|| cursor.packed_clock());
+            let clock = (digits == 14).then(|| cursor.packed_clock(23));
             (
                 date,
                 match clock {
@@ -59,8 +61,10 @@ pub(super) fn parse_date_time(text: &[u8]) -> Option<DateTimeText> {
     if !is_date(date) {
         return None;
     }
+    let mut is_readable = true;
     if clock.is_none() && cursor.take_any(b" T").is_some() {
         clock = Some(cursor.clock(23)?);
+        is_readable = digits != 8;
     }
     let (nanos, digits) = match clock {
         Some(_) => cursor.fraction()?,
@@ -76,6 +80,7 @@ pub(super) fn parse_date_time(text: &[u8]) -> Option<DateTimeText> {
         nanos,
         digits,
         zone,
+        is_readable,
     })
 }
 
@@ -89,7 +94,7 @@ pub(super) fn parse_time(text: &[u8]) -> Option<TimeText> {
         .take_while(|byte| byte.is_ascii_digit())
         .count();
     let seconds = match digits {
-        6 => cursor.packed_clock()?,
+        6 => cursor.packed_clock(99)?,
         _ => cursor.clock(999)?,
     };
     let (nanos, digits) = cursor.fraction()?;
@@ -163,10 +168,10 @@ impl Cursor<'_> {
     }
 
     /// Reads `hhmmss`.
-    fn packed_clock(&mut self) -> Option<i64> {
+    fn packed_clock(&mut self, most_hours: u32) -> Option<i64> {
         let (hours, minutes, seconds) =
             (self.number(2, 2)?, self.number(2, 2)?, self.number(2, 2)?);
-        seconds_of(hours, minutes, seconds, 99)
+        seconds_of(hours, minutes, seconds, most_hours)
     }
 
     /// Reads `.fff`; returns billionths, and how many digits there are.
@@ -268,6 +273,8 @@ mod tests {
             "21.11.2026",
             "2026-11-21 01:02:03+1",
             "20261121 1",
+            "20261121990000",
+            "20261121240000",
         ] {
             assert_eq!(parse_date_time(text.as_bytes()), None, "{text}");
         }

@@ -153,10 +153,16 @@ pub fn output_dialect(args: &TextOutArgs, stream: Option<&StreamOutArgs>) -> Res
         line_terminator: stream.and_then(|stream| stream.line_terminator.clone()),
         header: stream.and_then(|stream| stream.header.then_some(true)),
     };
-    options
+    let dialect = options
         .resolve(&Dialect::qserv())
         .map_err(Error::from)
-        .context("output dialect")
+        .context("output dialect")?;
+    match dialect.refusal_by_numbers() {
+        None => Ok(dialect),
+        Some(reason) => Err(Error::usage(reason)
+            .hint("choose another for the output")
+            .into()),
+    }
 }
 
 /// Reads the schema, if there is one.
@@ -285,7 +291,9 @@ fn choose_columns(args: &ColumnArgs, target: &mut RowTarget) -> Result<()> {
         else {
             return Err(Error::usage(format!("--rename {pair}: expected OLD=NEW")).into());
         };
-        rename.insert(old.to_owned(), new.to_owned());
+        if rename.insert(old.to_owned(), new.to_owned()).is_some() {
+            return Err(Error::usage(format!("--rename {old} is given twice")).into());
+        }
     }
     target.rename = rename;
     Ok(())

@@ -269,21 +269,24 @@ fn a_piece_may_be_announced_again_where_nothing_was_found() {
         offset,
         line: 0,
     };
-    let start = Mark {
-        piece: 3,
-        position: Some(position(7)),
-        rows: 0,
-        counts: OutputCounts::default(),
+    let start = |offset| {
+        Some(Mark {
+            piece: 3,
+            position: Some(position(offset)),
+            rows: 0,
+            counts: OutputCounts::default(),
+        })
     };
     let collector = Collector::new(CollectorOptions {
         gate: MemoryGate::new(1 << 20),
         cancel: Cancel::default(),
-        sinks: vec![&Gone],
-        shapes: vec![shape()],
-        starts: vec![Some(start)],
+        sinks: vec![&Gone, &Gone],
+        shapes: vec![shape(), shape()],
+        starts: vec![start(7), start(9)],
         ahead: u64::MAX,
     });
     assert!(collector.announce(3, position(8)).is_err());
     collector.announce(3, position(7)).unwrap();
     collector.announce(3, position(8)).unwrap();
+    collector.announce(3, position(9)).unwrap();
 }
