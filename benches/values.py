@@ -214,16 +214,20 @@ def make_object(place, groups):
     return path
 
 
+WIDE_CELLS = 26_000_000
+
+
 def make_wide(place, columns):
-    """A row group of so many columns of doubles, singles and flags, as many cells as 62 columns have."""
+    """So many columns of doubles and singles, with as many cells in all as any other number has."""
     import polars as pl
 
     rng = random.Random(20261121)
-    rows = GROUP_ROWS * 62 // columns
-    values = [rng.lognormvariate(5, 2.5) for _ in range(20011)]
+    rows = WIDE_CELLS // columns
+    values = pl.Series([rng.lognormvariate(5, 2.5) for _ in range(20011)])
     made = {}
     for at in range(columns):
-        series = pl.Series([values[(row * (at + 3)) % 20011] for row in range(rows)])
+        order = pl.int_range(0, rows, eager=True) * (at + 3) % 20011
+        series = values.gather(order) * (1 + at / 1000)
         made[f"c{at}"] = series if at % 3 else series.cast(pl.Float32)
     path = place.path(f"wide{columns}.parquet")
     pl.DataFrame(made).write_parquet(path, compression="zstd", row_group_size=GROUP_ROWS)

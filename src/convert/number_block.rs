@@ -13,8 +13,8 @@ use crate::values::{CellFault, RuleCounts, ShortFloat, TextBuffer, copy_short, w
 /// Rows of a block at most.
 const MOST_ROWS: usize = 128;
 
-/// Bytes of all blocks of a table, about: they stay in the second-level cache.
-const BLOCKS_BYTES: usize = 384 << 10;
+/// Bytes of all blocks of a table, about: they stay near the processor, and small for the allocator.
+const BLOCKS_BYTES: usize = 96 << 10;
 
 /// Bytes that the text of a number has at most, with the delimiter behind it.
 pub(super) const SLOT_BYTES: usize = 32;

@@ -155,6 +155,8 @@ pub struct TargetCounts {
 const USUAL_PROCESS_BYTES: u64 = 8 << 20;
 /// What a thread takes for itself.
 const THREAD_BYTES: u64 = 128 << 10;
+/// What a thread takes for each column that it writes, about.
+const COLUMN_BYTES: u64 = 1 << 10;
 
 /// Inputs, targets and sinks of one pass; target, sink and column numbers agree.
 pub struct Pass<'a> {
@@ -242,6 +244,7 @@ impl Pass<'_> {
             starts,
             ahead: self.inputs.bytes_ahead(limits.threads),
         });
+        let _columns_of_threads = limits.gate.charge(self.bytes_of_threads(limits));
         let buffers = Mutex::default();
         let budget = self.budget(limits);
         let pieces = Pieces::new(self.inputs, &self.targets, budget, &buffers);
@@ -283,10 +286,18 @@ impl Pass<'_> {
         Ok(totals.map(count).collect())
     }
 
+    /// Returns what all threads take for the columns that they write: their parts of batches, rules
+    /// and numbers written ahead.
+    fn bytes_of_threads(&self, limits: &PassLimits) -> u64 {
+        let columns = (0..self.targets.len()).map(|at| self.inputs.columns(at).len());
+        limits.threads.max(1) as u64 * columns.sum::<usize>() as u64 * COLUMN_BYTES
+    }
+
     /// Returns what decoding may take: streams need little besides, but the runs of chunk files are
     /// to be long.
     fn budget(&self, limits: &PassLimits) -> DecodeBudget {
         let room = limits.gate.room();
+        let room = room.saturating_sub(self.bytes_of_threads(limits));
         let are_streams = self.sinks.iter().all(|sink| sink.is_stream());
         let (usual, most) = match are_streams {
             true => (room / 4 * 3, room / 4 * 3),
