@@ -89,6 +89,9 @@ impl OutputChoice<'_> {
             ))
             .hint("add it to --columns or to the schema"));
         }
+        if let (Some(_), Some(schema)) = (self.columns, self.schema) {
+            check_order(&names, schema)?;
+        }
         names.retain(|name| !self.exclude.contains(name) && !self.comes_later(name, input));
         if let Some((chunk, sub_chunk)) = self.chunk_columns {
             for id in [chunk, sub_chunk] {
@@ -159,6 +162,29 @@ impl OutputChoice<'_> {
                 .iter()
                 .any(|id| name.eq_ignore_ascii_case(id))
         })
+    }
+}
+
+/// Checks that columns come in the table's order: MariaDB loads fields by their place.
+///
+/// # Errors
+/// Two do not.
+fn check_order(names: &[String], schema: &TableSchema) -> Result<()> {
+    let place = |name: &String| {
+        let mut columns = schema.columns.iter();
+        columns.position(|column| column.name.eq_ignore_ascii_case(name))
+    };
+    let known: Vec<_> = names
+        .iter()
+        .filter_map(|name| Some((name, place(name)?)))
+        .collect();
+    match known.windows(2).find(|pair| pair[0].1 >= pair[1].1) {
+        None => Ok(()),
+        Some(pair) => Err(Error::usage(format!(
+            "column {} is to come before {}, but in the schema it does not",
+            pair[0].0, pair[1].0
+        ))
+        .hint("the schema gives the order: leave out --columns, or name them in its order")),
     }
 }
 
@@ -247,6 +273,28 @@ mod tests {
             slots,
             [vec![SlotPart::SubChunk], vec![delimiter, SlotPart::Chunk]]
         );
+    }
+
+    #[test]
+    fn columns_come_in_the_order_of_the_schema() {
+        let schema = TableSchema::from_json(
+            br#"{"schema": [{"name":"a","type":"INT"},{"name":"b","type":"INT"},
+                {"name":"c","type":"INT"}]}"#,
+        )
+        .unwrap();
+        let resolved = |columns: &[String]| {
+            let choice = OutputChoice {
+                columns: Some(columns),
+                chunk_columns: None,
+                ..choice(Some(&schema))
+            };
+            choice.resolve(&names(&["c", "b", "a"]))
+        };
+        assert_eq!(resolved(&names(&["a", "c"])).unwrap().len(), 2);
+        for wrong in [["b", "a"], ["a", "a"]] {
+            let error = resolved(&names(&wrong)).unwrap_err();
+            assert!(error.to_string().contains("column"), "{error}");
+        }
     }
 
     #[test]
