@@ -265,9 +265,7 @@ impl<'p> BoundColumn<'p> {
                 .rule
                 .text_value(value, Inference::Off, encoder, out, counts);
         }
-        if self.rule.is_null_text(value.as_bytes()) {
-            self.rule.null(out)?;
-            self.rule.count(counts, RuleName::NullText, 1);
+        if self.rule.null_if_spelt(value.as_bytes(), out, counts)? {
             return Ok(());
         }
         if self.rule.judges_text() {
@@ -288,9 +286,7 @@ impl<'p> BoundColumn<'p> {
                 .rule
                 .text_value(value, Inference::Off, encoder, out, counts);
         }
-        if self.rule.is_null_text(value) {
-            self.rule.null(out)?;
-            self.rule.count(counts, RuleName::NullText, 1);
+        if self.rule.null_if_spelt(value, out, counts)? {
             return Ok(());
         }
         self.rule.bytes(value, encoder, out, counts)

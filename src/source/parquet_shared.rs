@@ -2,7 +2,7 @@
 //!
 //! One row group is open at a time, whatever the number of threads, because its open columns take
 //! most of the memory. Whoever needs a span of rows decodes up to it, in order, and leaves what
-//! belongs to others for them. With more than a few threads, decoding by one at a time would hold
+//! belongs to others for them. Decoding by one at a time would hold
 //! the others up; so the columns are cut into parts, each behind a lock of its own.
 
 use std::collections::VecDeque;

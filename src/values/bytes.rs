@@ -31,11 +31,7 @@ impl ColumnRule {
         if self.is_binary() {
             return self.binary(value.as_bytes(), encoder, out, counts);
         }
-        let bytes = self
-            .charset()
-            .encode(value)
-            .map_err(|fault| self.unmappable(value.as_bytes(), fault))?;
-        self.characters(&bytes, encoder, out, counts)
+        self.characters(&self.encoded(value)?, encoder, out, counts)
     }
 
     /// Writes UTF-8 text of a column without a type by its look.
@@ -49,11 +45,14 @@ impl ColumnRule {
         out: &mut TextBuffer,
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
-        let bytes = self
-            .charset()
-            .encode(value)
-            .map_err(|fault| self.unmappable(value.as_bytes(), fault))?;
+        let bytes = self.encoded(value)?;
         self.text_value(&bytes, self.inference(), encoder, out, counts)
+    }
+
+    #[inline]
+    fn encoded<'v>(&self, value: &'v str) -> Result<Cow<'v, [u8]>, CellFault> {
+        let encoded = self.charset().encode(value);
+        encoded.map_err(|fault| self.unmappable(value.as_bytes(), fault))
     }
 
     /// Writes bytes without a character set; where the column holds text, they are taken as they

@@ -197,10 +197,23 @@ impl ColumnRule {
         Ok(())
     }
 
-    /// Says whether `value` is one of the further spellings of NULL.
+    /// Writes NULL if `value` is one of its further spellings; says whether it is.
+    ///
+    /// # Errors
+    /// It is, and the target is NOT NULL.
     #[inline]
-    pub fn is_null_text(&self, value: &[u8]) -> bool {
-        self.null_text.has(value)
+    pub fn null_if_spelt(
+        &self,
+        value: &[u8],
+        out: &mut TextBuffer,
+        counts: &mut RuleCounts,
+    ) -> Result<bool, CellFault> {
+        let is_null = self.null_text.has(value);
+        if is_null {
+            self.count(counts, RuleName::NullText, 1);
+            self.null(out)?;
+        }
+        Ok(is_null)
     }
 }
 

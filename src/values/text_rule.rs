@@ -42,9 +42,8 @@ impl ColumnRule {
         out: &mut TextBuffer,
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
-        if self.is_null_text(value) {
-            self.count(counts, RuleName::NullText, 1);
-            return self.null(out);
+        if self.null_if_spelt(value, out, counts)? {
+            return Ok(());
         }
         match self.target() {
             Some(MysqlType::Bit(bits)) => self.bit_text(value, bits, encoder, out, counts),
