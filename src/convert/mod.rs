@@ -6,9 +6,11 @@
 
 mod bad_row;
 mod cells;
+mod keys;
 mod nested;
 mod number_block;
 mod positions;
+mod route_columns;
 mod row_plan;
 mod source_type;
 mod target;
@@ -16,7 +18,8 @@ mod target;
 pub use bad_row::BadRow;
 pub use cells::BoundColumn;
 pub use positions::PositionColumn;
+pub(crate) use route_columns::{Named, RouteColumns};
 pub use row_plan::{BoundRows, RowPlan, mysql_type_of};
 pub use source_type::CellSource;
-pub use target::{Routing, RoutingOptions, RowFault, RowLayout, RowTarget, TextForm};
-pub(crate) use target::{check_row_length, missing, route_row};
+pub use target::{RowFault, RowLayout, RowTarget, TextForm};
+pub(crate) use target::{check_row_length, missing};

@@ -8,7 +8,7 @@ use arrow::datatypes::DataType;
 use arrow::datatypes::{Float32Type, Float64Type};
 
 use crate::error::{Error, Place, Result};
-use crate::values::{CellFault, f32_as_written};
+use crate::values::f32_as_written;
 
 /// One coordinate of every row of a batch, in degrees.
 ///
@@ -72,16 +72,13 @@ impl PositionColumn {
         Ok(Self { degrees, nulls })
     }
 
-    /// Returns the coordinate of row `row`, in degrees.
-    ///
-    /// # Errors
-    /// It is NULL.
+    /// Returns the coordinate of row `row`, in degrees; nothing where it is NULL.
     #[inline]
-    pub fn degrees(&self, row: usize) -> Result<f64, CellFault> {
-        if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
-            return Err(CellFault::found("NULL", ", expected a position in degrees"));
+    pub fn degrees(&self, row: usize) -> Option<f64> {
+        match &self.nulls {
+            Some(nulls) if nulls.is_null(row) => None,
+            _ => self.degrees.get(row).copied(),
         }
-        Ok(self.degrees[row])
     }
 }
 
@@ -95,8 +92,8 @@ mod tests {
     fn a_position_is_what_its_text_reads_as() {
         let singles: ArrayRef = Arc::new(Float32Array::from(vec![Some(0.1), None]));
         let column = PositionColumn::bind(&singles).unwrap();
-        assert_eq!(column.degrees(0).unwrap(), 0.1);
-        assert!(column.degrees(1).unwrap_err().message().contains("NULL"));
+        assert_eq!(column.degrees(0), Some(0.1));
+        assert_eq!(column.degrees(1), None);
         let decimals = Decimal128Array::from(vec![359_999_999_999_999_999i128])
             .with_precision_and_scale(18, 15)
             .unwrap();

@@ -7,16 +7,19 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Schema, TimeUnit};
 
 use super::cells::BoundColumn;
+use super::keys::KeyValues;
 use super::number_block::NumberBlocks;
 use super::positions::PositionColumn;
+use super::route_columns::{Named, RouteColumns};
 use super::source_type::CellSource;
-use super::target::{Routing, RowFault, RowLayout, RowTarget, check_row_length, route_row};
+use super::target::{RowFault, RowLayout, RowTarget, check_row_length};
 use crate::dialect::Encoder;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::Packet;
-use crate::partition::Router;
+use crate::partition::key_index::Key;
+use crate::partition::{Coordinate, KeyWatch, PieceOrigin, Router, Routing, RowAddress};
 use crate::schema::{ColumnContent, MysqlType, OutputColumn, RowStep, row_steps};
-use crate::values::{CellFault, ColumnRule, RuleCounts, RuleName, TextBuffer};
+use crate::values::{CellFault, Charset, ColumnRule, RuleCounts, RuleName, TextBuffer};
 
 /// How the rows of one output are made from one file's columns.
 pub struct RowPlan {
@@ -39,11 +42,15 @@ struct PlannedCell {
 }
 
 struct PlannedRouting {
-    router: Arc<Router>,
-    ra: (usize, String),
-    dec: (usize, String),
-    /// Rule and source of the director's key.
-    key: Option<PlannedCell>,
+    router: Router,
+    /// Root columns of the file.
+    columns: RouteColumns<usize>,
+    /// Character set that text keys are looked up in.
+    charset: Charset,
+    /// Rule and source of the director's own key.
+    director_key: Option<PlannedCell>,
+    /// Watches out for keys that occur twice.
+    watch: Option<Arc<KeyWatch>>,
 }
 
 impl RowPlan {
@@ -98,24 +105,25 @@ impl RowPlan {
 
     /// Returns the root columns of the file that are needed, ascending.
     pub fn roots(&self) -> Vec<usize> {
-        let keyed = self.routing.iter().flat_map(|routing| &routing.key);
+        let keyed = self
+            .routing
+            .iter()
+            .flat_map(|routing| &routing.director_key);
         let mut roots: Vec<usize> = self
             .cells
             .iter()
             .chain(keyed)
             .filter_map(|cell| Some(cell.source?.0))
             .collect();
-        roots.extend(
-            self.routing
-                .iter()
-                .flat_map(|routing| [routing.ra.0, routing.dec.0]),
-        );
+        let routing = self.routing.iter();
+        roots.extend(routing.flat_map(|routing| routing.columns.all().map(|named| named.column)));
         roots.sort_unstable();
         roots.dedup();
         roots
     }
 
-    /// Binds the plan to a batch whose columns are the file's `roots`.
+    /// Binds the plan to a batch whose columns are the file's `roots`, and which comes from
+    /// `origin`.
     ///
     /// # Errors
     /// A column can't be unpacked.
@@ -123,6 +131,7 @@ impl RowPlan {
         &'p self,
         batch: &RecordBatch,
         roots: &[usize],
+        origin: PieceOrigin<'p>,
         counts: &mut RuleCounts,
     ) -> Result<BoundRows<'p>> {
         let array = |root: usize| {
@@ -151,16 +160,43 @@ impl RowPlan {
         let cells: Result<Vec<_>> = self.cells.iter().map(|cell| bind(cell, counts)).collect();
         let routing = match &self.routing {
             None => None,
-            Some(plan) => Some(BoundRouting {
-                ra: PositionColumn::bind(array(plan.ra.0)?)?,
-                dec: PositionColumn::bind(array(plan.dec.0)?)?,
-                // What the key's rules change is counted with its cell already.
-                key: match &plan.key {
-                    Some(key) => bind(key, &mut RuleCounts::default())?,
-                    None => None,
-                },
-                plan,
-            }),
+            Some(plan) => {
+                let position = |named: &Named<usize>| PositionColumn::bind(array(named.column)?);
+                let positions: Result<Vec<_>> = plan
+                    .columns
+                    .positions
+                    .iter()
+                    .map(|(ra, dec)| Ok((position(ra)?, position(dec)?)))
+                    .collect();
+                let keys = plan.columns.keys.iter();
+                let keys: Result<Vec<_>> = keys
+                    .map(|named| KeyValues::bind(array(named.column)?, plan.charset))
+                    .collect();
+                Some(BoundRouting {
+                    positions: positions?,
+                    keys: keys?,
+                    // What the key's rules change is counted with its cell already.
+                    director_key: match &plan.director_key {
+                        Some(key) => bind(key, &mut RuleCounts::default())?,
+                        None => None,
+                    },
+                    watched: match (&plan.watch, &plan.director_key) {
+                        (
+                            Some(watch),
+                            Some(PlannedCell {
+                                source: Some((root, _)),
+                                ..
+                            }),
+                        ) => {
+                            let keys = KeyValues::bind(array(*root)?, plan.charset)?;
+                            Some((watch.as_ref(), keys))
+                        }
+                        _ => None,
+                    },
+                    origin,
+                    plan,
+                })
+            }
         };
         let cells = cells?;
         let (segments, blocks) = self.segments(&cells);
@@ -213,18 +249,27 @@ fn plan_routing(
     schema: &Schema,
     renamed: &[String],
 ) -> Result<PlannedRouting> {
-    let position = |name: &String| -> Result<(usize, String)> {
+    let root_of = |name: &str| -> Result<usize> {
         let root = target.find(name, renamed)?;
-        let root = root.ok_or_else(|| super::target::missing(name, renamed))?;
-        PositionColumn::check_type(name, schema.field(root).data_type())?;
-        Ok((root, name.clone()))
+        root.ok_or_else(|| super::target::missing(name, renamed))
     };
-    let key = match &routing.key {
+    let position = |name: &str| {
+        let root = root_of(name)?;
+        PositionColumn::check_type(name, schema.field(root).data_type())?;
+        Ok(root)
+    };
+    let key = |name: &str| {
+        let root = root_of(name)?;
+        KeyValues::check_type(name, schema.field(root).data_type())?;
+        Ok(root)
+    };
+    let route_columns = RouteColumns::resolve(routing, position, key)?;
+    let director_key = match &routing.director_key {
         None => None,
         Some(name) => {
-            let root = target.find(name, renamed)?;
-            let root = root.ok_or_else(|| super::target::missing(name, renamed))?;
+            let root = root_of(name)?;
             let data_type = schema.field(root).data_type();
+            KeyValues::check_type(name, data_type)?;
             let known = columns.iter().position(|column| column.name == *name);
             let column = OutputColumn {
                 name: name.clone(),
@@ -245,12 +290,12 @@ fn plan_routing(
             })
         }
     };
-    let router = Arc::clone(&routing.router);
     Ok(PlannedRouting {
-        router,
-        ra: position(&routing.ra)?,
-        dec: position(&routing.dec)?,
-        key,
+        router: routing.router(),
+        columns: route_columns,
+        charset: target.policy.charset,
+        director_key,
+        watch: routing.watch.clone(),
     })
 }
 
@@ -276,9 +321,12 @@ pub struct BoundRows<'p> {
 
 struct BoundRouting<'p> {
     plan: &'p PlannedRouting,
-    ra: PositionColumn,
-    dec: PositionColumn,
-    key: Option<BoundColumn<'p>>,
+    positions: Vec<(PositionColumn, PositionColumn)>,
+    keys: Vec<KeyValues>,
+    director_key: Option<BoundColumn<'p>>,
+    /// The director's own keys, and who watches out for those that occur twice.
+    watched: Option<(&'p KeyWatch, KeyValues)>,
+    origin: PieceOrigin<'p>,
 }
 
 impl BoundRows<'_> {
@@ -397,30 +445,65 @@ impl BoundRows<'_> {
 }
 
 impl BoundRouting<'_> {
-    fn route(&self, row: usize, encoder: &Encoder, packet: &mut Packet) -> Result<(), RowFault> {
-        let (ra_name, dec_name) = (&self.plan.ra.1, &self.plan.dec.1);
-        let fault = |column: &String| {
-            let column = column.clone();
-            move |cell| RowFault { column, cell }
+    fn check_key(&self, row: usize) -> Result<(), CellFault> {
+        let Some((watch, keys)) = &self.watched else {
+            return Ok(());
         };
-        let ra = self.ra.degrees(row).map_err(fault(ra_name))?;
-        let dec = self.dec.degrees(row).map_err(fault(dec_name))?;
-        if let Some(key) = &self.key {
+        let row_number = row as u64;
+        let shown = self.origin.before + row_number + 1;
+        keys.with_key(row, |key| match key {
+            Some(key) => watch.check(key, self.origin, row_number, shown),
+            None => Ok(()),
+        })?
+    }
+
+    fn route(&self, row: usize, encoder: &Encoder, packet: &mut Packet) -> Result<(), RowFault> {
+        if let Some(key) = &self.director_key {
             let written = key.write(row, encoder, packet.key_mut(), &mut RuleCounts::default());
-            written.map_err(|cell| RowFault {
-                column: self
-                    .plan
-                    .key
-                    .as_ref()
-                    .map_or_else(String::new, |k| k.name.clone()),
-                cell,
+            written.and_then(|()| self.check_key(row)).map_err(|cell| {
+                let key = self.plan.director_key.as_ref();
+                let column = key.map_or_else(String::new, |key| key.name.clone());
+                RowFault { column, cell }
             })?;
         }
-        route_row(&self.plan.router, (ra_name, ra), (dec_name, dec), packet)?;
-        if self.key.is_some() {
+        let mut address = ArrowAddress { routing: self, row };
+        let routed = self.plan.router.route(&mut address, packet);
+        routed.map_err(|fault| self.plan.columns.fault(fault))?;
+        packet.end_row();
+        if self.director_key.is_some() {
             packet.end_key();
         }
         Ok(())
+    }
+}
+
+/// What of a row of a batch decides where it goes.
+struct ArrowAddress<'r, 'p> {
+    routing: &'r BoundRouting<'p>,
+    row: usize,
+}
+
+impl RowAddress for ArrowAddress<'_, '_> {
+    #[inline]
+    fn degrees(
+        &mut self,
+        position: usize,
+        coordinate: Coordinate,
+    ) -> Result<Option<f64>, CellFault> {
+        let (ra, dec) = &self.routing.positions[position];
+        Ok(match coordinate {
+            Coordinate::Ra => ra.degrees(self.row),
+            Coordinate::Dec => dec.degrees(self.row),
+        })
+    }
+
+    #[inline]
+    fn with_key<T>(
+        &mut self,
+        number: usize,
+        look_up: impl FnOnce(Option<Key<'_>>) -> T,
+    ) -> Result<T, CellFault> {
+        self.routing.keys[number].with_key(self.row, look_up)
     }
 }
 

@@ -1,7 +1,6 @@
 //! What rows are made for: an output with its dialect, values, columns and routing.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -9,9 +8,8 @@ use super::bad_row::BadRow;
 use crate::dialect::{Dialect, Encoder};
 use crate::error::{Error, Place, Result};
 use crate::exchange::Packet;
-use crate::partition::geometry::{Chunker, PositionFault};
-use crate::partition::{OverlapRule, RaRule, Router};
-use crate::schema::{ColumnContent, MysqlType, OutputChoice, OutputColumn, TableKind, TableSchema};
+use crate::partition::Routing;
+use crate::schema::{ColumnContent, MysqlType, OutputChoice, OutputColumn, TableSchema};
 use crate::values::{CellFault, ColumnRule, Inference, RuleCounts, TextBuffer, ValuePolicy};
 
 /// How the rows of one output are made.
@@ -74,112 +72,6 @@ pub struct RowLayout {
     pub end: &'static [u8],
 }
 
-/// Where the rows of a partitioned output go.
-#[derive(Debug, Clone)]
-pub struct Routing {
-    /// Routes by position.
-    pub router: Arc<Router>,
-    /// Column of the right ascension.
-    pub ra: String,
-    /// Column of the declination.
-    pub dec: String,
-    /// Column of the director's key, if an index of it is wanted.
-    pub key: Option<String>,
-    /// Name of the chunk column.
-    pub chunk_column: String,
-    /// Name of the sub-chunk column.
-    pub sub_chunk_column: String,
-}
-
-/// What the user and the schema say about where rows go.
-#[derive(Debug)]
-pub struct RoutingOptions<'a> {
-    /// The division of the sky.
-    pub chunker: Arc<Chunker>,
-    /// What the table is to Qserv: directors have overlap and a key of their own.
-    pub kind: TableKind,
-    /// Column of the right ascension; else the schema's.
-    pub ra: Option<String>,
-    /// Column of the declination; else the schema's.
-    pub dec: Option<String>,
-    /// Column of the director's key; else the schema's.
-    pub id: Option<String>,
-    /// The target table.
-    pub schema: Option<&'a TableSchema>,
-    /// Whether a director gets overlap rows.
-    pub overlap: OverlapRule,
-    /// What right ascensions are taken.
-    pub ra_rule: RaRule,
-    /// Name of the chunk column.
-    pub chunk_column: String,
-    /// Name of the sub-chunk column.
-    pub sub_chunk_column: String,
-}
-
-impl Routing {
-    /// Settles where rows go.
-    ///
-    /// # Errors
-    /// Neither user nor schema name the position columns, or a table without a key gets one.
-    pub fn resolve(options: RoutingOptions<'_>) -> Result<Self> {
-        let known = |own: Option<String>, theirs: fn(&TableSchema) -> &Option<String>| {
-            own.or_else(|| options.schema.and_then(|schema| theirs(schema).clone()))
-        };
-        let is_director = options.kind == TableKind::Director;
-        let ra = known(options.ra, |schema| &schema.ra);
-        let dec = known(options.dec, |schema| &schema.dec);
-        let (Some(ra), Some(dec)) = (ra, dec) else {
-            return Err(
-                Error::usage("a partitioned table needs the columns of its positions")
-                    .hint("name right ascension and declination in degrees: --ra and --dec"),
-            );
-        };
-        let overlap = if is_director {
-            options.overlap
-        } else {
-            OverlapRule::Omit
-        };
-        Ok(Self {
-            router: Arc::new(Router::new(options.chunker, overlap, options.ra_rule)),
-            ra,
-            dec,
-            // A child's id is its director's, which has the index.
-            key: known(options.id, |schema| &schema.id).filter(|_| is_director),
-            chunk_column: options.chunk_column,
-            sub_chunk_column: options.sub_chunk_column,
-        })
-    }
-}
-
-/// Routes the row that was written last and ends it.
-///
-/// # Errors
-/// The position does not lie on the sphere; the fault names its column.
-#[inline]
-pub(crate) fn route_row(
-    router: &Router,
-    (ra_name, ra): (&str, f64),
-    (dec_name, dec): (&str, f64),
-    packet: &mut Packet,
-) -> Result<(), RowFault> {
-    router.route(ra, dec, packet).map_err(|fault| {
-        let column = match fault {
-            PositionFault::DecNotFinite(_) | PositionFault::DecOutOfRange(_) => dec_name,
-            PositionFault::RaNotFinite(_) | PositionFault::RaOutOfRange(_) => ra_name,
-        };
-        let hint = matches!(fault, PositionFault::RaOutOfRange(_))
-            .then_some("--wrap-ra (wrap_ra = true) takes any right ascension modulo 360");
-        let (lead, degrees, rest) = fault.parts();
-        let cell = CellFault::led(lead, degrees.to_string(), rest).with_hint(hint);
-        RowFault {
-            column: column.to_owned(),
-            cell,
-        }
-    })?;
-    packet.end_row();
-    Ok(())
-}
-
 impl RowTarget {
     /// Makes a target that writes all columns as they come, in `dialect`.
     pub fn new(name: impl Into<String>, dialect: Dialect) -> Self {
@@ -202,7 +94,6 @@ impl RowTarget {
 
     /// Returns what decides the rows' bytes, for the record of an output folder.
     pub fn fingerprint(&self) -> serde_json::Value {
-        let routing = self.routing.as_ref();
         serde_json::json!({
             "form": self.form,
             "dialect": self.dialect,
@@ -215,11 +106,7 @@ impl RowTarget {
             "rename": self.rename,
             "split": self.split,
             "schema": self.schema.as_ref().map(|schema| &schema.columns),
-            "id": routing.map(|routing| &routing.key),
-            "ra": routing.map(|routing| &routing.ra),
-            "dec": routing.map(|routing| &routing.dec),
-            "chunk_column": routing.map(|routing| &routing.chunk_column),
-            "sub_chunk_column": routing.map(|routing| &routing.sub_chunk_column),
+            "routing": self.routing,
         })
     }
 
@@ -243,13 +130,12 @@ impl RowTarget {
         if let Some(name) = self.exclude.iter().find(|name| !self.knows(name, &renamed)) {
             return Err(missing(name, &renamed));
         }
-        let routing = self.routing.as_ref();
         let columns = OutputChoice {
             columns: self.columns.as_deref(),
             schema: self.schema.as_ref(),
             exclude: &self.exclude,
             constants: &self.constants,
-            chunk_columns: routing.map(|r| (r.chunk_column.as_str(), r.sub_chunk_column.as_str())),
+            chunk_columns: self.routing.as_ref().map(|routing| &routing.columns),
         }
         .resolve(&renamed)?;
         let is_geometry = |column: &&OutputColumn| column.target == Some(MysqlType::Geometry);

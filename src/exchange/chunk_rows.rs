@@ -1,7 +1,8 @@
 //! The rows of a chunk as text: packets' rows with chunk and sub-chunk filled in.
 
-use super::grouping::Entry;
-use super::packet::{Packet, SlotPart, SlotText};
+use super::chunk_names::ChunkNames;
+use super::grouping::{Entry, Source};
+use super::packet::{MatchSides, Packet, SlotPart, SlotText};
 use crate::error::Result;
 
 /// How the rows of a partitioned table are finished.
@@ -9,6 +10,8 @@ use crate::error::Result;
 pub struct ChunkRows {
     /// Chunk number of each dense index.
     pub chunk_numbers: Vec<i32>,
+    /// How the files are called.
+    pub names: ChunkNames,
     /// What is filled in at each slot of a row.
     pub slots: Vec<SlotText>,
     /// Delimiter of the text.
@@ -162,11 +165,10 @@ impl ChunkRows {
         (self.chunk_numbers[file / 2], file % 2 == 1)
     }
 
-    /// Returns the name of file number `file`.
+    /// Returns the path of file number `file` relative to the folder of all.
     pub(super) fn file_name(&self, file: usize) -> String {
         let (chunk, is_overlap) = self.chunk_of(file);
-        let suffix = if is_overlap { "_overlap" } else { "" };
-        format!("chunk_{chunk}{suffix}.txt")
+        self.names.file(chunk, is_overlap)
     }
 
     /// Appends the rows `entries` of file number `file` to `buffers.text` and counts them in
@@ -179,20 +181,24 @@ impl ChunkRows {
         buffers: &mut Buffers,
         mut flush: impl FnMut(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
-        let (chunk, is_overlap) = self.chunk_of(file);
+        let (chunk, _) = self.chunk_of(file);
         let mut filled_for = None;
         for entry in entries {
             let packet = &packets[entry.packet as usize];
-            let index = entry.index as usize;
-            let (row, sub_chunk) = if is_overlap {
-                let place = packet.overlaps()[index];
-                (place.row as usize, place.sub_chunk)
-            } else {
-                (index, packet.sub_chunks()[index])
+            let (row, sub_chunk, sides) = match entry.source() {
+                Source::Row(row) => {
+                    let sides = packet.sides().get(row).map_or(0, |sides| *sides as i32);
+                    (row, packet.sub_chunks()[row], sides)
+                }
+                Source::Further(index) => {
+                    let place = packet.further()[index];
+                    let row = place.row as usize;
+                    (row, place.sub_chunk, MatchSides::Second as i32)
+                }
             };
-            if filled_for != Some(sub_chunk) {
-                self.fill_slots(chunk, sub_chunk, &mut buffers.fillings);
-                filled_for = Some(sub_chunk);
+            if filled_for != Some((sub_chunk, sides)) {
+                self.fill_slots(chunk, sub_chunk, sides, &mut buffers.fillings);
+                filled_for = Some((sub_chunk, sides));
             }
             packet.write_row(row, &buffers.fillings, self.line_end, &mut buffers.text);
             if self.counts_sub_chunks {
@@ -208,7 +214,7 @@ impl ChunkRows {
         Ok(())
     }
 
-    fn fill_slots(&self, chunk: i32, sub_chunk: i32, fillings: &mut Vec<Vec<u8>>) {
+    fn fill_slots(&self, chunk: i32, sub_chunk: i32, sides: i32, fillings: &mut Vec<Vec<u8>>) {
         fillings.resize_with(self.slots.len(), Vec::new);
         for (slot, filling) in self.slots.iter().zip(fillings) {
             filling.clear();
@@ -220,6 +226,7 @@ impl ChunkRows {
                     }
                     SlotPart::Chunk => chunk,
                     SlotPart::SubChunk => sub_chunk,
+                    SlotPart::MatchSides => sides,
                 };
                 filling.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
             }

@@ -66,9 +66,7 @@ pub struct ChunkSinkOptions {
     pub rows: ChunkRows,
     /// Staging folder of the files.
     pub staging: PathBuf,
-    /// Path of the files relative to the output folder, with `/`; empty or ended by `/`.
-    pub prefix: Arc<str>,
-    /// Name of the director index, if one is wanted.
+    /// Name of the director index in that folder, if one is wanted.
     pub key_index: Option<String>,
     /// Where memory is paid for.
     pub gate: Arc<MemoryGate>,
@@ -175,7 +173,12 @@ impl ChunkSink {
             .map(|(file, _)| rows.file_name(file))
             .collect();
         known.extend(key_index.iter().filter(|_| restored.is_some()).cloned());
-        remove_unknown(&sink.options.staging, |name| known.contains(name))?;
+        let staging = &sink.options.staging;
+        remove_unknown(staging, |name| known.contains(name))?;
+        for folder in rows.names.node_folders() {
+            let is_known = |name: &str| known.contains(&format!("{folder}{name}"));
+            remove_unknown(&staging.join(folder), is_known)?;
+        }
         Ok((sink, restored))
     }
 
@@ -271,7 +274,6 @@ impl ChunkSink {
                 exchange,
                 rows: &options.rows,
                 staging: &options.staging,
-                prefix: &options.prefix,
                 memory,
                 cancel: &options.cancel,
             };
@@ -297,7 +299,7 @@ impl ChunkSink {
             counts(key, count)?;
         }
         if let Some(name) = options.key_index.filter(|_| state.key_index.rows() > 0) {
-            let path = format!("{}{name}", options.prefix);
+            let path = format!("{}{name}", options.rows.names.folder());
             files.push(state.key_index.finish(path, None, false));
         }
         Ok(files)
@@ -599,6 +601,6 @@ impl ChunkSinkOptions {
     #[allow(clippy::boxed_local, reason = "digests of growing files live in boxes")]
     fn summary(&self, file: usize, digest: Box<FileDigest>) -> FileSummary {
         let (chunk, is_overlap) = self.rows.chunk_of(file);
-        digest.finish_chunk(&self.prefix, chunk, is_overlap)
+        digest.finish_chunk(self.rows.names.stem(chunk), chunk, is_overlap)
     }
 }

@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 use xxhash_rust::xxh3::Xxh3;
 
+use super::chunk_names::chunk_path;
 use crate::error::Error;
 use crate::publish::open_spill;
 
@@ -113,11 +114,11 @@ impl FileDigest {
         self.finish_named(FileName::of(path.as_ref(), chunk, is_overlap))
     }
 
-    /// Finishes the digests of a chunk file with the usual name in the folder `prefix`, which is
-    /// empty or ends with `/`, and which all files of the folder share.
-    pub fn finish_chunk(self, prefix: &Arc<str>, chunk: i32, is_overlap: bool) -> FileSummary {
+    /// Finishes the digests of a chunk file whose name follows from `stem` (see
+    /// [`ChunkNames`](super::ChunkNames)), which all files of a folder share.
+    pub fn finish_chunk(self, stem: &Arc<str>, chunk: i32, is_overlap: bool) -> FileSummary {
         self.finish_named(FileName {
-            place: Arc::clone(prefix),
+            place: Arc::clone(stem),
             chunk,
             is_overlap,
             naming: Naming::Chunk,
@@ -212,8 +213,8 @@ impl<'de, const N: usize> Deserialize<'de> for HexDigest<N> {
 /// A finished output file.
 ///
 /// A run may have hundreds of thousands, all of which stay in memory until they are recorded, so
-/// every byte here counts: 88 in all, and nothing on the heap for a chunk file but its folder's
-/// name, which all files of the folder share.
+/// every byte here counts: 88 in all, and nothing on the heap for a chunk file but the
+/// start of its path, which all files of a folder share.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FileSummary {
     name: FileName,
@@ -230,7 +231,7 @@ pub struct FileSummary {
 /// Where a file lies; two of them are equal if, and only if, their paths and chunks are.
 #[derive(Clone, PartialEq, Eq)]
 struct FileName {
-    /// Folder of a file with a usual chunk name, empty or ended by `/`; whole path of any other.
+    /// For a chunk's file what comes before `_` and the number; the whole path of any other.
     place: Arc<str>,
     /// Means nothing for a file without a chunk.
     chunk: i32,
@@ -241,7 +242,7 @@ struct FileName {
 /// How the path follows from the parts.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Naming {
-    /// From folder, chunk and overlap.
+    /// From stem, chunk and overlap.
     Chunk,
     /// The path is given, and belongs to a chunk.
     OwnOfChunk,
@@ -252,15 +253,14 @@ enum Naming {
 impl FileName {
     fn of(path: &str, chunk: Option<i32>, is_overlap: bool) -> Self {
         if let Some(chunk) = chunk {
-            let folder = path.len() - path.rsplit('/').next().map_or(0, str::len);
-            let derived = Self {
-                place: Arc::from(&path[..folder]),
-                chunk,
-                is_overlap,
-                naming: Naming::Chunk,
-            };
-            if derived.path() == path {
-                return derived;
+            let end = chunk_path("", chunk, is_overlap);
+            if let Some(stem) = path.strip_suffix(end.as_str()) {
+                return Self {
+                    place: Arc::from(stem),
+                    chunk,
+                    is_overlap,
+                    naming: Naming::Chunk,
+                };
             }
         }
         Self {
@@ -273,12 +273,7 @@ impl FileName {
 
     fn path(&self) -> Cow<'_, str> {
         if self.naming == Naming::Chunk {
-            let end = if self.is_overlap {
-                "_overlap.txt"
-            } else {
-                ".txt"
-            };
-            Cow::Owned(format!("{}chunk_{}{end}", self.place, self.chunk))
+            Cow::Owned(chunk_path(&self.place, self.chunk, self.is_overlap))
         } else {
             Cow::Borrowed(&self.place)
         }
@@ -294,11 +289,7 @@ impl FileSummary {
     /// Returns the folder of the file relative to the output folder: empty or ended by `/`.
     pub fn folder(&self) -> &str {
         let place = &*self.name.place;
-        if self.name.naming == Naming::Chunk {
-            place
-        } else {
-            &place[..place.rfind('/').map_or(0, |slash| slash + 1)]
-        }
+        &place[..place.rfind('/').map_or(0, |slash| slash + 1)]
     }
 
     /// Returns the chunk, for partitioned tables.
@@ -432,6 +423,7 @@ mod tests {
             ("a/b/chunk_7_overlap.txt", Some(7), true),
             ("chunk_007.txt", Some(7), false),
             ("000/chunk_8.txt", Some(7), false),
+            ("node_00001/part_7.txt", Some(7), false),
             ("chunk_7.txt", None, false),
             ("a/T.txt", None, false),
         ];
@@ -446,7 +438,7 @@ mod tests {
             assert_eq!(text.contains("chunk\":"), chunk.is_some(), "{text}");
             assert_eq!(serde_json::from_str::<FileSummary>(&text).unwrap(), file);
         }
-        let derived = FileDigest::default().finish_chunk(&Arc::from("a/b/"), 7, true);
+        let derived = FileDigest::default().finish_chunk(&Arc::from("a/b/chunk"), 7, true);
         assert_eq!(
             derived,
             FileDigest::default().finish(cases[1].0, Some(7), true)
@@ -455,7 +447,7 @@ mod tests {
 
     #[test]
     fn files_read_back_share_their_folder() {
-        let prefix: Arc<str> = Arc::from("db/T/");
+        let prefix: Arc<str> = Arc::from("db/T/chunk");
         let files: Vec<_> = (0..3)
             .map(|chunk| FileDigest::default().finish_chunk(&prefix, chunk, false))
             .collect();

@@ -3,16 +3,51 @@
 use super::packet::Packet;
 use crate::error::{Error, ErrorKind, Result};
 
-/// A row of a packet, or an overlap place of one.
+/// A row of a packet, or a further place of one.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Entry {
     pub(super) packet: u32,
-    pub(super) index: u32,
+    index: u32,
+}
+
+/// What an entry stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Row so-and-so of the packet, at its own place.
+    Row(usize),
+    /// The row of further place so-and-so of the packet.
+    Further(usize),
+}
+
+impl Entry {
+    /// Set in the index of a further place.
+    const FURTHER: u32 = 1 << 31;
+
+    fn new(packet: usize, source: Source) -> Self {
+        let index = match source {
+            Source::Row(row) => row as u32,
+            Source::Further(index) => index as u32 | Self::FURTHER,
+        };
+        Self {
+            packet: packet as u32,
+            index,
+        }
+    }
+
+    /// Returns what it stands for.
+    #[inline]
+    pub(super) fn source(self) -> Source {
+        match self.index & Self::FURTHER {
+            0 => Source::Row(self.index as usize),
+            _ => Source::Further((self.index ^ Self::FURTHER) as usize),
+        }
+    }
 }
 
 /// The rows of a run sorted by file, in input order within each.
 ///
-/// Files are numbered two per dense chunk index: own rows, then overlap rows.
+/// Files are numbered two per dense chunk index: own rows, then overlap rows. The second row of a
+/// match is one of the chunk's own.
 pub(super) struct Groups {
     entries: Vec<Entry>,
     bounds: Vec<u32>,
@@ -27,7 +62,7 @@ impl Groups {
         let mut bounds = vec![0u32; files + 1];
         let total: usize = packets
             .iter()
-            .map(|p| p.chunks().len() + p.overlaps().len())
+            .map(|p| p.chunks().len() + p.further().len())
             .sum();
         if u32::try_from(total).is_err() {
             return Err(Error::new(
@@ -36,11 +71,12 @@ impl Groups {
             ));
         }
         for packet in packets {
+            let further = further_file(packet);
             for chunk in packet.chunks() {
                 bounds[*chunk as usize * 2 + 1] += 1;
             }
-            for place in packet.overlaps() {
-                bounds[place.chunk as usize * 2 + 2] += 1;
+            for place in packet.further() {
+                bounds[place.chunk as usize * 2 + further + 1] += 1;
             }
         }
         for file in 0..files {
@@ -48,19 +84,22 @@ impl Groups {
         }
         // Each bound moves up to the next while its file is filled; shifted back at the end.
         let mut entries = vec![Entry::default(); total];
-        let mut put = |file: usize, packet: usize, index: usize| {
-            entries[bounds[file] as usize] = Entry {
-                packet: packet as u32,
-                index: index as u32,
-            };
+        let mut put = |file: usize, entry: Entry| {
+            entries[bounds[file] as usize] = entry;
             bounds[file] += 1;
         };
         for (number, packet) in packets.iter().enumerate() {
+            let further_file = further_file(packet);
+            let mut further = packet.further().iter().enumerate().peekable();
             for (row, chunk) in packet.chunks().iter().enumerate() {
-                put(*chunk as usize * 2, number, row);
-            }
-            for (index, place) in packet.overlaps().iter().enumerate() {
-                put(place.chunk as usize * 2 + 1, number, index);
+                put(*chunk as usize * 2, Entry::new(number, Source::Row(row)));
+                // Row by row, for second rows of matches go into the files of other rows.
+                while let Some((index, place)) =
+                    further.next_if(|(_, place)| place.row as usize == row)
+                {
+                    let entry = Entry::new(number, Source::Further(index));
+                    put(place.chunk as usize * 2 + further_file, entry);
+                }
             }
         }
         bounds.rotate_right(1);
@@ -88,10 +127,15 @@ impl Groups {
     }
 }
 
+/// Returns which of a chunk's two files the further places of a packet go to.
+fn further_file(packet: &Packet) -> usize {
+    usize::from(!packet.has_sides())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exchange::packet::PacketShape;
+    use crate::exchange::packet::{MatchSides, PacketShape};
     use crate::resources::MemoryGate;
 
     #[test]
@@ -101,6 +145,7 @@ mod tests {
             rows: 8,
             slots: 0,
             is_routed: true,
+            has_sides: false,
             has_keys: false,
         };
         let gate = MemoryGate::new(1 << 20);
@@ -110,26 +155,66 @@ mod tests {
             let mut packet = Packet::new(shape.clone(), lease);
             for chunk in chunks {
                 packet.end_row();
-                packet.route_overlap(1, 0);
+                packet.route_further(1, 0);
                 packet.route(chunk, 0);
             }
             packets.push(packet);
         }
         let groups = Groups::of(&packets, 8).unwrap();
-        let found: Vec<(usize, Vec<(u32, u32)>)> = groups
-            .iter()
-            .map(|(file, entries)| (file, entries.iter().map(|e| (e.packet, e.index)).collect()))
+        use Source::{Further, Row};
+        let all_overlaps = (0..2)
+            .flat_map(|p| (0..3).map(move |i| (p, Further(i))))
             .collect();
-        let all_overlaps = (0..2).flat_map(|p| (0..3).map(move |i| (p, i))).collect();
         assert_eq!(
-            found,
+            found(&groups),
             [
-                (0, vec![(0, 1), (1, 0)]),
-                (2, vec![(1, 2)]),
+                (0, vec![(0, Row(1)), (1, Row(0))]),
+                (2, vec![(1, Row(2))]),
                 (3, all_overlaps),
-                (4, vec![(0, 0), (0, 2), (1, 1)]),
+                (4, vec![(0, Row(0)), (0, Row(2)), (1, Row(1))]),
             ]
         );
         assert_eq!((groups.segments(), groups.rows()), (4, 12));
+    }
+
+    #[test]
+    fn second_rows_of_matches_stand_among_the_others() {
+        let shape = PacketShape {
+            text_bytes: 64,
+            rows: 8,
+            slots: 0,
+            is_routed: true,
+            has_sides: true,
+            has_keys: false,
+        };
+        let lease = MemoryGate::new(1 << 20)
+            .try_lease(shape.bytes(), 0)
+            .unwrap();
+        let mut packet = Packet::new(shape, lease);
+        for (own, second) in [(0, Some(1)), (1, None), (1, Some(0)), (0, None)] {
+            packet.end_row();
+            if let Some(second) = second {
+                packet.route_further(second, 0);
+            }
+            packet.note_sides(MatchSides::First);
+            packet.route(own, 0);
+        }
+        let groups = Groups::of(&[packet], 4).unwrap();
+        use Source::{Further, Row};
+        assert_eq!(
+            found(&groups),
+            [
+                (0, vec![(0, Row(0)), (0, Further(1)), (0, Row(3))]),
+                (2, vec![(0, Further(0)), (0, Row(1)), (0, Row(2))]),
+            ]
+        );
+    }
+
+    fn found(groups: &Groups) -> Vec<(usize, Vec<(u32, Source)>)> {
+        let entry = |entry: &Entry| (entry.packet, entry.source());
+        groups
+            .iter()
+            .map(|(file, entries)| (file, entries.iter().map(entry).collect()))
+            .collect()
     }
 }

@@ -5,7 +5,6 @@ use std::collections::BinaryHeap;
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
 
 use rayon::prelude::*;
 
@@ -29,8 +28,6 @@ pub(super) struct Merge<'a> {
     pub(super) rows: &'a ChunkRows,
     /// Staging folder of the files.
     pub(super) staging: &'a Path,
-    /// Path of the files relative to the output folder; empty or ended by `/`.
-    pub(super) prefix: &'a Arc<str>,
     /// Bytes of memory for buffers.
     pub(super) memory: u64,
     pub(super) cancel: &'a Cancel,
@@ -148,7 +145,7 @@ impl Merge<'_> {
             }
             let digest = target.close()?;
             let (chunk, is_overlap) = self.rows.chunk_of(file);
-            let done = digest.finish_chunk(self.prefix, chunk, is_overlap);
+            let done = digest.finish_chunk(self.rows.names.stem(chunk), chunk, is_overlap);
             window.files.push(done);
             file += 1;
         }

@@ -8,6 +8,7 @@
 //! the bytes.
 
 mod chunk_journal;
+mod chunk_names;
 mod chunk_rows;
 mod chunk_sink;
 mod collector;
@@ -25,13 +26,14 @@ mod stream_sink;
 #[allow(clippy::disallowed_methods, reason = "tests make files of their own")]
 mod tests;
 
+pub use chunk_names::ChunkNames;
 pub use chunk_rows::{ChunkRows, SubChunkCount};
 pub use chunk_sink::{ChunkSink, ChunkSinkOptions, Finish};
 pub use collector::{Collector, CollectorOptions, OutputTotals, Stop, first_piece};
 pub use digest::{FileDigest, FileSummary, HexDigest, deserialize_summaries};
 pub use journal::JournalPlace;
 pub use merge::CountSink;
-pub use packet::{Overlap, Packet, PacketShape, SlotPart, SlotText};
+pub use packet::{FurtherPlace, MatchSides, Packet, PacketShape, SlotPart, SlotText};
 pub use progress::{Mark, OutputCounts, PiecePosition};
 pub use room::check_room;
 pub use stream_sink::{FileFrame, Parts, StreamSink};

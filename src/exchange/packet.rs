@@ -4,15 +4,29 @@ use crate::dialect::MAX_RECORD_BYTES;
 use crate::resources::Lease;
 use crate::values::TextBuffer;
 
-/// One further place of a row: the overlap file of another sub-chunk.
+/// One further place of a row: the overlap file of another sub-chunk, or, for a match whose sides
+/// lie in two chunks, the chunk of the second side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Overlap {
+pub struct FurtherPlace {
     /// Row within the packet.
     pub row: u32,
     /// Dense index of the chunk.
     pub chunk: u32,
     /// Sub-chunk that the row is written with.
     pub sub_chunk: i32,
+}
+
+/// Which sides of a match lie in the chunk that its row is written to: the bits of Qserv's
+/// `partitioningFlags`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum MatchSides {
+    /// Only the first.
+    First = 1,
+    /// Only the second.
+    Second = 2,
+    /// Both.
+    Both = 3,
 }
 
 /// A piece of the text that differs between the copies of a row.
@@ -22,6 +36,8 @@ pub enum SlotPart {
     Chunk,
     /// The sub-chunk's number.
     SubChunk,
+    /// Which sides of a match lie in the chunk.
+    MatchSides,
     /// The dialect's delimiter.
     Delimiter,
 }
@@ -40,6 +56,8 @@ pub struct PacketShape {
     pub slots: usize,
     /// Whether rows have a chunk.
     pub is_routed: bool,
+    /// Whether rows are matches: further places are then no overlap but second rows.
+    pub has_sides: bool,
     /// Whether the director's key is kept beside the row.
     pub has_keys: bool,
 }
@@ -49,16 +67,17 @@ impl PacketShape {
     const IDS_AND_LINE_END: usize = 32;
     /// Room for the last row, which may pass the mark.
     const SLACK: usize = 16 * 1024;
-    /// Overlap rows after which a packet is full, per row.
-    const OVERLAPS_PER_ROW: usize = 1;
+    /// Further places after which a packet is full, per row.
+    const FURTHER_PER_ROW: usize = 1;
 
     /// Returns the bytes that a packet is charged with at the memory gate, the grouping index
     /// that a run needs later included.
     pub fn bytes(&self) -> u64 {
         let per_row = 4 + 4 * self.slots + usize::from(self.is_routed) * (4 + 4 + 8);
-        let per_overlap = usize::from(self.is_routed) * (size_of::<Overlap>() + 8);
+        let sides = usize::from(self.has_sides);
+        let per_further = usize::from(self.is_routed) * (size_of::<FurtherPlace>() + 8);
         let keys = usize::from(self.has_keys) * (24 + 4);
-        let rows = self.rows * (per_row + per_overlap * Self::OVERLAPS_PER_ROW + keys);
+        let rows = self.rows * (per_row + sides + per_further * Self::FURTHER_PER_ROW + keys);
         (self.text_bytes + Self::SLACK + rows) as u64
     }
 }
@@ -71,7 +90,9 @@ pub struct Packet {
     splits: Vec<u32>,
     chunks: Vec<u32>,
     sub_chunks: Vec<i32>,
-    overlaps: Vec<Overlap>,
+    /// Sides of each row, where rows are matches.
+    sides: Vec<MatchSides>,
+    further: Vec<FurtherPlace>,
     keys: TextBuffer,
     key_ends: Vec<u32>,
     shape: PacketShape,
@@ -91,7 +112,8 @@ impl Packet {
             splits: Vec::with_capacity(shape.rows * shape.slots),
             chunks: Vec::with_capacity(routed),
             sub_chunks: Vec::with_capacity(routed),
-            overlaps: Vec::with_capacity(routed * PacketShape::OVERLAPS_PER_ROW),
+            sides: Vec::with_capacity(if shape.has_sides { shape.rows } else { 0 }),
+            further: Vec::with_capacity(routed * PacketShape::FURTHER_PER_ROW),
             keys: TextBuffer::with_capacity(keyed * 24),
             key_ends: Vec::with_capacity(keyed),
             shape,
@@ -136,7 +158,7 @@ impl Packet {
     pub fn is_full(&self) -> bool {
         self.text.len() >= self.shape.text_bytes
             || self.row_ends.len() >= self.shape.rows
-            || self.overlaps.len() >= self.shape.rows * PacketShape::OVERLAPS_PER_ROW
+            || self.further.len() >= self.shape.rows * PacketShape::FURTHER_PER_ROW
     }
 
     /// Forgets all rows and gives back what outgrew the shape.
@@ -146,7 +168,8 @@ impl Packet {
         self.splits.clear();
         self.chunks.clear();
         self.sub_chunks.clear();
-        self.overlaps.clear();
+        self.sides.clear();
+        self.further.clear();
         self.keys.truncate(0);
         self.key_ends.clear();
         if self.overweight.take().is_some() {
@@ -200,11 +223,17 @@ impl Packet {
         self.sub_chunks.push(sub_chunk);
     }
 
-    /// Adds an overlap place of the row that is routed next.
+    /// Says which sides of a match lie in the chunk that the row is routed to next.
     #[inline]
-    pub fn route_overlap(&mut self, chunk: u32, sub_chunk: i32) {
+    pub fn note_sides(&mut self, sides: MatchSides) {
+        self.sides.push(sides);
+    }
+
+    /// Adds a further place of the row that is routed next.
+    #[inline]
+    pub fn route_further(&mut self, chunk: u32, sub_chunk: i32) {
         let row = self.chunks.len() as u32;
-        self.overlaps.push(Overlap {
+        self.further.push(FurtherPlace {
             row,
             chunk,
             sub_chunk,
@@ -241,9 +270,27 @@ impl Packet {
         &self.sub_chunks
     }
 
-    /// Returns the overlap places, in row order.
-    pub fn overlaps(&self) -> &[Overlap] {
-        &self.overlaps
+    /// Says whether rows are matches, so that further places are second rows and no overlap.
+    pub fn has_sides(&self) -> bool {
+        self.shape.has_sides
+    }
+
+    /// Returns which sides of each match lie in the chunk of its row; empty where rows are none.
+    pub fn sides(&self) -> &[MatchSides] {
+        &self.sides
+    }
+
+    /// Returns the number of rows that are written a second time, as matches may be.
+    pub fn second_rows(&self) -> u64 {
+        match self.shape.has_sides {
+            true => self.further.len() as u64,
+            false => 0,
+        }
+    }
+
+    /// Returns the further places, in row order.
+    pub fn further(&self) -> &[FurtherPlace] {
+        &self.further
     }
 
     /// Returns the key of each row.
@@ -287,9 +334,10 @@ impl Packet {
         if self.shape.is_routed {
             self.chunks.drain(..rows);
             self.sub_chunks.drain(..rows);
+            self.sides.drain(..rows.min(self.sides.len()));
             let rows = rows as u32;
-            self.overlaps.retain(|place| place.row >= rows);
-            for place in &mut self.overlaps {
+            self.further.retain(|place| place.row >= rows);
+            for place in &mut self.further {
                 place.row -= rows;
             }
         }
@@ -304,7 +352,7 @@ impl Packet {
     pub fn absorb(&mut self, other: &Packet) -> bool {
         let fits = self.text.len() + other.text.len() <= self.shape.text_bytes
             && self.rows() + other.rows() <= self.shape.rows
-            && self.overlaps.len() + other.overlaps.len() <= self.shape.rows
+            && self.further.len() + other.further.len() <= self.shape.rows
             && self.keys.len() + other.keys.len() <= self.keys.capacity();
         if !fits {
             return false;
@@ -317,8 +365,9 @@ impl Packet {
         self.keys.extend(other.keys.as_slice());
         self.chunks.extend_from_slice(&other.chunks);
         self.sub_chunks.extend_from_slice(&other.sub_chunks);
-        self.overlaps
-            .extend(other.overlaps.iter().map(|place| Overlap {
+        self.sides.extend_from_slice(&other.sides);
+        self.further
+            .extend(other.further.iter().map(|place| FurtherPlace {
                 row: place.row + row_base,
                 ..*place
             }));
@@ -348,6 +397,7 @@ mod tests {
             rows: 8,
             slots: 1,
             is_routed: true,
+            has_sides: false,
             has_keys: true,
         };
         let lease = MemoryGate::new(1 << 20)
@@ -363,7 +413,7 @@ mod tests {
         packet.end_row();
         packet.key_mut().extend(head);
         packet.end_key();
-        packet.route_overlap(chunk + 1, 5);
+        packet.route_further(chunk + 1, 5);
         packet.route(chunk, 7);
     }
 
@@ -384,8 +434,8 @@ mod tests {
         assert_eq!(row(&packet, 0), "ab<>\n");
         assert_eq!(row(&packet, 1), "c<>\td\n");
         assert_eq!(
-            packet.overlaps()[1],
-            Overlap {
+            packet.further()[1],
+            FurtherPlace {
                 row: 1,
                 chunk: 2,
                 sub_chunk: 5
@@ -404,10 +454,7 @@ mod tests {
         packet.drop_front(2);
         assert_eq!((packet.rows(), row(&packet, 0)), (1, "def<>x\n".to_owned()));
         assert_eq!(packet.chunks(), [5]);
-        assert_eq!(
-            (packet.overlaps()[0].row, packet.overlaps()[0].chunk),
-            (0, 6)
-        );
+        assert_eq!((packet.further()[0].row, packet.further()[0].chunk), (0, 6));
         assert_eq!(packet.keys().collect::<Vec<_>>(), [b"def"]);
     }
 
@@ -420,8 +467,8 @@ mod tests {
         assert_eq!(row(&first, 1), "cd<>y\n");
         assert_eq!(first.chunks(), [0, 3]);
         assert_eq!(
-            first.overlaps()[1],
-            Overlap {
+            first.further()[1],
+            FurtherPlace {
                 row: 1,
                 chunk: 4,
                 sub_chunk: 5

@@ -22,6 +22,9 @@ pub struct OutputCounts {
     pub rows_in: u64,
     /// Rows that were set aside.
     pub rejected: u64,
+    /// Rows of matches that were written a second time, for the chunk of the second side.
+    #[serde(default)]
+    pub second_rows: u64,
     /// Changes per column and rule.
     pub changes: RuleCounts,
 }
@@ -31,6 +34,7 @@ impl OutputCounts {
     pub fn merge(&mut self, other: &Self) {
         self.rows_in += other.rows_in;
         self.rejected += other.rejected;
+        self.second_rows += other.second_rows;
         self.changes.merge(&other.changes);
     }
 }

@@ -77,6 +77,7 @@ fn exchanged(
         rows: 8,
         slots: 1,
         is_routed: true,
+        has_sides: false,
         has_keys: true,
     };
     let slot = vec![
@@ -93,13 +94,13 @@ fn exchanged(
         let options = ChunkSinkOptions {
             rows: ChunkRows {
                 chunk_numbers: (100..100 + CHUNKS.cast_signed()).collect(),
+                names: ChunkNames::new("", ChunkNames::PREFIX, 1),
                 slots: vec![slot.clone()],
                 delimiter: b'\t',
                 line_end: b"\n",
                 counts_sub_chunks: true,
             },
             staging: staging.clone(),
-            prefix: Arc::from(""),
             key_index: Some("index.txt".into()),
             gate: Arc::clone(&gate),
             cancel: Cancel::default(),
@@ -206,7 +207,7 @@ fn write_pieces(collector: &Collector<'_>, pieces: &[Vec<Row>], start: Option<Ma
             current.key_mut().extend(row.text.as_bytes());
             current.end_key();
             for (chunk, sub_chunk) in &row.overlaps {
-                current.route_overlap(*chunk, *sub_chunk);
+                current.route_further(*chunk, *sub_chunk);
             }
             current.route(row.chunk, row.sub_chunk);
         }

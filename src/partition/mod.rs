@@ -1,10 +1,19 @@
-//! Partition: from positions to chunks, sub-chunks and overlap.
+//! Partition: from positions and keys to chunks, sub-chunks and overlap.
 
 mod chunk_index;
+mod director_index;
 pub mod geometry;
+pub mod key_index;
+mod key_watch;
 mod partitioning;
 mod router;
+mod routing;
 
 pub use chunk_index::{CHUNK_INDEX_RECORD, chunk_index_record};
+pub use director_index::{DirectorIndex, KEY_INDEX_BINARY, KEY_INDEX_PARQUET, KEY_INDEX_TEXT};
+pub use key_watch::{KeyWatch, PieceOrigin, RowUnit};
 pub use partitioning::Partitioning;
-pub use router::{OverlapRule, RaRule, Router};
+pub use router::{
+    AddressColumn, Coordinate, OverlapRule, RaRule, RouteFault, Router, RowAddress, UnknownKeyRule,
+};
+pub use routing::{KeyColumn, PositionColumns, RouteBy, Routing, RoutingOptions};

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use super::bad_inputs::BadInputs;
 use crate::dialect::{Dialect, DialectOptions};
 use crate::error::{Error, Place, Result};
+use crate::partition::UnknownKeyRule;
 use crate::schema::{TableKind, TableSchema, check_name, check_together};
 use crate::source::{Input, InputList};
 use crate::values::{
@@ -86,6 +87,32 @@ pub struct TableSection {
     pub ra: Option<String>,
     /// Column of the declination.
     pub dec: Option<String>,
+    /// Index of a director that another command has made, for a child.
+    pub index: Option<PathBuf>,
+    /// Director of the first side, for a match.
+    pub director1: Option<String>,
+    /// Director of the second side.
+    pub director2: Option<String>,
+    /// Column of the first director's key.
+    pub id1: Option<String>,
+    /// Column of the second director's key.
+    pub id2: Option<String>,
+    /// Index of the first side, made by another command.
+    pub index1: Option<PathBuf>,
+    /// Index of the second side, made by another command.
+    pub index2: Option<PathBuf>,
+    /// Column of the first side's right ascension.
+    pub ra1: Option<String>,
+    /// Column of the first side's declination.
+    pub dec1: Option<String>,
+    /// Column of the second side's right ascension.
+    pub ra2: Option<String>,
+    /// Column of the second side's declination.
+    pub dec2: Option<String>,
+    /// What becomes of a match's keys that no index has.
+    pub unknown_keys: Option<UnknownKeyRule>,
+    /// Name of the column that tells the sides of a match.
+    pub flags_column: Option<String>,
     /// Table JSON, or Felis YAML.
     pub schema: Option<PathBuf>,
     /// Columns in order.
@@ -175,6 +202,11 @@ impl PipelineFile {
         file.check()
             .map_err(|error| error.at(Place::file(path.display().to_string())))?;
         Ok(file)
+    }
+
+    /// Returns the folder that paths in the file are relative to.
+    pub(super) fn base(&self) -> &Path {
+        &self.base
     }
 
     /// Returns the destination folder.
@@ -292,9 +324,8 @@ impl PipelineFile {
                         .at(Place::file(format!("table {name}"))));
                 }
             }
-            if let Some(director) = &table.director
-                && !self.table.contains_key(director)
-            {
+            let mut directors = table.directors();
+            if let Some(director) = directors.find(|director| !self.table.contains_key(*director)) {
                 return Err(Error::usage(format!(
                     "table {name} names a director {director} that has no section"
                 )));
@@ -318,6 +349,12 @@ impl PipelineFile {
 }
 
 impl TableSection {
+    /// Returns the directors that the section names.
+    pub(super) fn directors(&self) -> impl Iterator<Item = &String> {
+        let all = [&self.director, &self.director1, &self.director2];
+        all.into_iter().flatten()
+    }
+
     /// Returns the dialect that the table is written in.
     ///
     /// # Errors

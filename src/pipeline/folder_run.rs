@@ -200,6 +200,30 @@ impl PassJob {
         check_room(&limits.gate, &shapes, bytes)
     }
 
+    /// Opens the indexes in which keys are looked up, and returns the limits beside them.
+    ///
+    /// # Errors
+    /// One can't be opened, or leaves too little memory.
+    fn with_indexes(
+        &self,
+        folder: &OutputFolder,
+        limits: &PassLimits,
+        inputs: &PreparedInputs,
+    ) -> Result<PassLimits> {
+        let mut bytes = 0;
+        for table in &self.tables {
+            bytes += table.open_indexes(folder, limits)?;
+        }
+        if bytes == 0 {
+            return Ok(limits.clone());
+        }
+        let limits = limits.beside(bytes);
+        let targets: Vec<&RowTarget> = self.tables.iter().map(|job| &job.target).collect();
+        let shapes = shapes(inputs, &targets, limits.gate.room());
+        check_room(&limits.gate, &shapes, inputs.least_memory(&targets)?)?;
+        Ok(limits)
+    }
+
     /// Returns a digest of all that decides the bytes of the tables; nothing if an input can't be
     /// read a second time.
     fn identity(&self) -> Option<String> {
@@ -216,7 +240,8 @@ impl PassJob {
             .iter()
             .map(|job| job.target.name.as_str())
             .collect();
-        let all = serde_json::to_vec(&(stamps?, names, &self.options)).ok()?;
+        let indexes: Result<Vec<_>> = self.tables.iter().map(TableJob::index_stamps).collect();
+        let all = serde_json::to_vec(&(stamps?, names, &self.options, indexes.ok()?)).ok()?;
         Some(format!("{:032x}", xxhash_rust::xxh3::xxh3_128(&all)))
     }
 
@@ -262,6 +287,7 @@ impl PassJob {
         if identity.is_none() {
             folder.clear_staging()?;
         }
+        let limits = &self.with_indexes(folder, limits, &inputs)?;
         let (mut sinks, mut starts) = self.sinks(&inputs, folder, limits, identity.as_deref())?;
         if starts.iter().flatten().any(|mark| mark.counts.rejected > 0) {
             // What was set aside is not in the journal, so it has to be found again.
@@ -341,10 +367,15 @@ impl PassJob {
         }
     }
 
-    /// Returns the stamps of the inputs of table number `table`; nothing if one is stdin.
+    /// Returns the stamps of what table number `table` is made of: its inputs, and the indexes that
+    /// its keys are looked up in; nothing if an input is stdin.
     fn stamps(&self, table: usize) -> Option<Vec<InputStamp>> {
         let feeding = self.feeding(table);
-        feeding.map(|input| input.input.stamp.clone()).collect()
+        let inputs: Option<Vec<_>> = feeding.map(|input| input.input.stamp.clone()).collect();
+        let mut stamps = inputs?;
+        // An index that can't be looked at is an error when it is opened.
+        stamps.extend(self.tables[table].index_stamps().unwrap_or_default());
+        Some(stamps)
     }
 
     /// Returns the inputs of table number `table`.

@@ -12,12 +12,14 @@ mod measure;
 mod outlook;
 mod pass;
 mod pieces;
+mod plan;
 mod prepared;
 mod rejects;
 mod row_groups;
 mod run;
 mod stream;
 mod table;
+mod table_routing;
 mod worker;
 
 pub use bad_inputs::{BadInputs, PassedOver};
@@ -28,8 +30,9 @@ pub use outlook::{
     Outlook, OutputState, PassOutlook, TableOutlook, check_writable, columns_of, outlook,
 };
 pub use pass::{Events, NoEvents, Pass, PassInput, PassLimits, TargetCounts, TextInput};
+pub use plan::check_director;
 pub use prepared::{PreparedInputs, TextNames};
 pub use rejects::Rejects;
-pub use run::{RunEvents, RunOptions, RunOutcome, check_director, foresee, run};
+pub use run::{RunEvents, RunOptions, RunOutcome, foresee, run};
 pub use stream::{StreamOutcome, stream};
 pub use table::{TableJob, TableReport};

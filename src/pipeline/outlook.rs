@@ -158,7 +158,7 @@ fn taken_name(table: &TableJob, root: &Path, record: &Record) -> Option<PathBuf>
     if table.target.routing.is_some() {
         return None;
     }
-    let name = format!("{}{}", table.prefix, table.file_name);
+    let name = format!("{}{}", table.folder, table.file_name);
     let set = record.sets.get(&table.target.name);
     let is_own = set.is_some_and(|set| set.files.iter().any(|file| file.path() == name));
     let path = root.join(name);

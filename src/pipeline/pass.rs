@@ -17,6 +17,7 @@ use crate::exchange::{
     Collector, CollectorOptions, Finish, Mark, OutputCounts, OutputTotals, PacketShape, Sink,
     first_piece,
 };
+use crate::partition::Routing;
 use crate::resources::{Cancel, MemoryGate, process_bytes};
 use crate::schema::row_steps;
 use crate::source::{DecodeBudget, Input};
@@ -120,6 +121,15 @@ impl PassLimits {
         self.rejects.listed_in().filter(|_| rejected > 0)
     }
 
+    /// Returns the same limits where so many bytes of the memory are taken for the whole pass.
+    #[must_use]
+    pub(super) fn beside(&self, bytes: u64) -> Self {
+        Self {
+            gate: MemoryGate::beside(self.gate.base() + bytes, self.gate.limit()),
+            ..self.clone()
+        }
+    }
+
     /// Returns the same limits for another pass, with a memory gate of its own.
     #[must_use]
     pub fn afresh(&self) -> Self {
@@ -145,6 +155,8 @@ pub struct TargetCounts {
     pub rows_in: u64,
     /// Rows that were set aside.
     pub rejected: u64,
+    /// Rows of matches that were written a second time.
+    pub second_rows: u64,
     /// Changes per column and rule.
     pub changes: RuleCounts,
     /// The most bytes that this target's packets held at once.
@@ -280,6 +292,7 @@ impl Pass<'_> {
         let count = |total: OutputTotals| TargetCounts {
             rows_in: total.counts.rows_in,
             rejected: total.counts.rejected,
+            second_rows: total.counts.second_rows,
             changes: total.counts.changes,
             memory_peak: total.memory_peak,
         };
@@ -324,10 +337,11 @@ pub(super) fn shapes(
         rows: (text_bytes / 64) as usize,
         slots: row_steps(inputs.columns(number)).1.len(),
         is_routed: target.routing.is_some(),
+        has_sides: target.routing.as_ref().is_some_and(Routing::is_match),
         has_keys: target
             .routing
             .as_ref()
-            .is_some_and(|routing| routing.key.is_some()),
+            .is_some_and(|routing| routing.director_key.is_some()),
     };
     targets.iter().enumerate().map(shape).collect()
 }

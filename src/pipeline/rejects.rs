@@ -187,6 +187,7 @@ impl PassRejects<'_> {
         rows: 256,
         slots: 0,
         is_routed: false,
+        has_sides: false,
         has_keys: false,
     };
 

@@ -2,29 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use serde_json::{Value, json};
-
-use super::bad_inputs::BadInputs;
-use super::components::{Component, components};
 use super::file::{PipelineFile, TableSection};
 use super::folder_run::{PassJob, Replace, Standing, standing};
 use super::outlook::{Outlook, outlook};
-use super::pass::{Events, PassInput, PassLimits, TextInput};
-use super::prepared::TextNames;
-use super::table::{TableJob, TableReport};
-use crate::convert::{Routing, RoutingOptions, RowTarget};
-use crate::error::{Error, ErrorKind, Place, Result};
+use super::pass::{Events, PassLimits};
+use super::plan::plan;
+use super::table::TableReport;
+use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{MANIFEST_FILE, Manifest};
-use crate::partition::geometry::Chunker;
-use crate::partition::{OverlapRule, Partitioning, RaRule};
 use crate::publish::{FolderOptions, OutputFolder, Record, create_folders};
-use crate::report::{REPORT_FILE, Report, add_digests};
-use crate::schema::{
-    CHUNK_COLUMN, DirectorFinding, Refuser, SUB_CHUNK_COLUMN, Severity, TableKind, TableSchema,
-    check_director_columns,
-};
+use crate::report::{REPORT_FILE, Report};
 
 /// What a run may use and how it treats what is there.
 #[derive(Debug, Clone)]
@@ -64,20 +52,6 @@ pub struct RunOutcome {
     pub contributions: usize,
     /// What was done, finished.
     pub report: Report,
-}
-
-/// The division of the sky, laid out.
-struct Sky {
-    partitioning: Partitioning,
-    chunker: Arc<Chunker>,
-}
-
-/// A table of the pipeline, checked against its schema.
-struct PlannedTable<'f> {
-    name: &'f str,
-    section: &'f TableSection,
-    kind: TableKind,
-    schema: Option<TableSchema>,
 }
 
 /// Runs a pipeline file.
@@ -121,6 +95,7 @@ pub fn run(
     };
     let mut left = Vec::new();
     let mut old = BTreeSet::new();
+    let done = undone_with_directors(&jobs, done, file);
     for (job, done) in jobs.into_iter().zip(done) {
         old.extend(done.iter().flatten().map(|table| table.table.clone()));
         match done {
@@ -174,6 +149,36 @@ pub fn run(
     })
 }
 
+/// Takes tables for undone whose directors are: they are looked up in their indexes.
+fn undone_with_directors(
+    jobs: &[PassJob],
+    done: Vec<Option<Vec<TableReport>>>,
+    file: &PipelineFile,
+) -> Vec<Option<Vec<TableReport>>> {
+    let names = |job: &PassJob| -> Vec<String> {
+        let tables = job.tables.iter();
+        tables.map(|table| table.target.name.clone()).collect()
+    };
+    let pairs = jobs.iter().zip(&done);
+    let undone: BTreeSet<String> = pairs
+        .filter(|(_, done)| done.is_none())
+        .flat_map(|(job, _)| names(job))
+        .collect();
+    let waits = |job: &PassJob| {
+        let is_keyed = job
+            .tables
+            .iter()
+            .any(|table| table.indexes().next().is_some());
+        let sections = names(job);
+        let mut sections = sections.iter().filter_map(|name| file.table.get(name));
+        is_keyed && sections.any(|section| section.directors().any(|name| undone.contains(name)))
+    };
+    let pairs = jobs.iter().zip(done);
+    pairs
+        .map(|(job, done)| done.filter(|_| !waits(job)))
+        .collect()
+}
+
 /// Says what [`run`] would do, and touches nothing.
 ///
 /// # Errors
@@ -185,28 +190,6 @@ pub fn foresee(
 ) -> Result<Outlook> {
     let (_, jobs) = plan(file, options, events)?;
     outlook(&file.destination(), &jobs, options.replace)
-}
-
-/// Returns the tables, directors first, and the passes that make them.
-fn plan<'f>(
-    file: &'f PipelineFile,
-    options: &RunOptions,
-    events: &dyn RunEvents,
-) -> Result<(Vec<PlannedTable<'f>>, Vec<PassJob>)> {
-    let tables = plan_tables(file, events)?;
-    let sky = match partitioning_of(file, &tables)? {
-        Some(partitioning) => Some(Sky {
-            partitioning,
-            chunker: partitioning.chunker()?,
-        }),
-        None => None,
-    };
-    let mut jobs = plan_passes(file, &tables, sky.as_ref(), options.limits.bad_inputs)?;
-    if options.has_digests {
-        let fed = jobs.iter_mut().flat_map(|job| &mut job.inputs);
-        add_digests(fed.map(|fed| &mut fed.input), &options.limits.cancel)?;
-    }
-    Ok((tables, jobs))
 }
 
 /// Failures so far, and the tables that they took down.
@@ -242,9 +225,9 @@ fn run_pass(
         .iter()
         .map(|table| table.target.name.clone())
         .collect();
-    let failed_director = names
-        .iter()
-        .filter_map(|name| file.table.get(name)?.director.as_ref())
+    let sections = names.iter().filter_map(|name| file.table.get(name));
+    let failed_director = sections
+        .flat_map(TableSection::directors)
         .find(|director| failures.tables.contains(*director));
     if let Some(director) = failed_director {
         let error = Error::new(
@@ -270,242 +253,6 @@ fn run_pass(
             events.warn(&error.to_string());
         }
         (names, error)
-    })
-}
-
-/// Checks every table against its schema, directors first.
-fn plan_tables<'f>(
-    file: &'f PipelineFile,
-    events: &dyn RunEvents,
-) -> Result<Vec<PlannedTable<'f>>> {
-    let mut tables = Vec::with_capacity(file.table.len());
-    for (name, section) in &file.table {
-        let at_table = |error: Error| error.at(Place::file(format!("table {name}")));
-        let schema = file.schema_of(name, section).map_err(at_table)?;
-        let kind = TableSchema::agreed_kind(section.kind, schema.as_ref()).map_err(at_table)?;
-        if let (TableKind::Director, Some(schema)) = (kind, &schema) {
-            check_director(schema, section.allow_varchar, events).map_err(at_table)?;
-        }
-        tables.push(PlannedTable {
-            name,
-            section,
-            kind,
-            schema,
-        });
-    }
-    let rank = |kind| match kind {
-        TableKind::Director => 0,
-        TableKind::Child | TableKind::Match => 1,
-        TableKind::Regular => 2,
-    };
-    tables.sort_by_key(|table| rank(table.kind));
-    Ok(tables)
-}
-
-/// Refuses columns that a director may not have.
-///
-/// # Errors
-/// All such columns, each with who refuses it.
-pub fn check_director(
-    schema: &TableSchema,
-    allow_varchar: bool,
-    events: &dyn RunEvents,
-) -> Result<()> {
-    let findings = check_director_columns(schema, allow_varchar);
-    let (errors, warnings): (Vec<_>, Vec<_>) = findings
-        .iter()
-        .partition(|finding| finding.severity == Severity::Error);
-    for warning in warnings {
-        events.warn(&warning.message);
-    }
-    if errors.is_empty() {
-        return Ok(());
-    }
-    let messages: Vec<&str> = errors
-        .iter()
-        .map(|finding| finding.message.as_str())
-        .collect();
-    let is_documented = |finding: &&DirectorFinding| finding.refuser == Refuser::Documentation;
-    let mut hint = "skyprep check INPUT... --schema FILE tells the n that will do".to_owned();
-    if errors.iter().any(is_documented) {
-        hint.push_str(
-            "; VARCHAR and VARBINARY work in practice: --allow-varchar or allow_varchar = true",
-        );
-    }
-    Err(Error::new(ErrorKind::DataRefused, messages.join("\n")).hint(hint))
-}
-
-/// Returns how the database section divides the sky, if any table needs it.
-fn partitioning_of(
-    file: &PipelineFile,
-    tables: &[PlannedTable<'_>],
-) -> Result<Option<Partitioning>> {
-    if !tables.iter().any(|table| table.kind.is_partitioned()) {
-        return Ok(None);
-    }
-    let database = &file.database;
-    let lacking = |key: &str| {
-        Error::usage(format!("[database] lacks {key}"))
-            .hint("all tables of a database share stripes, sub_stripes and overlap")
-    };
-    let stripes = database.stripes.ok_or_else(|| lacking("stripes"))?;
-    let sub_stripes = database.sub_stripes.ok_or_else(|| lacking("sub_stripes"))?;
-    let overlap = database.overlap.ok_or_else(|| lacking("overlap"))?;
-    Ok(Some(Partitioning {
-        stripes,
-        sub_stripes,
-        overlap,
-    }))
-}
-
-fn plan_passes(
-    file: &PipelineFile,
-    tables: &[PlannedTable<'_>],
-    sky: Option<&Sky>,
-    bad: BadInputs,
-) -> Result<Vec<PassJob>> {
-    let products: BTreeMap<String, Vec<String>> = tables
-        .iter()
-        .map(|table| (table.name.to_owned(), table.section.products.clone()))
-        .collect();
-    let mut components = components(&products)?;
-    // Directors before their children; within that by name.
-    let rank = |component: &Component| {
-        tables
-            .iter()
-            .position(|table| component.tables.iter().any(|name| name == table.name))
-    };
-    components.sort_by_key(rank);
-    components
-        .iter()
-        .map(|component| plan_pass(file, tables, sky, component, bad))
-        .collect()
-}
-
-fn plan_pass(
-    file: &PipelineFile,
-    tables: &[PlannedTable<'_>],
-    sky: Option<&Sky>,
-    component: &Component,
-    bad: BadInputs,
-) -> Result<PassJob> {
-    let members: Vec<&PlannedTable<'_>> = tables
-        .iter()
-        .filter(|table| component.tables.iter().any(|n| n == table.name))
-        .collect();
-    let mut inputs = Vec::new();
-    let mut texts = BTreeMap::new();
-    for name in &component.products {
-        let at_product = |error: Error| error.at(Place::file(format!("product {name}")));
-        let feeds: Vec<usize> = (0..members.len())
-            .filter(|number| members[*number].section.products.contains(name))
-            .collect();
-        let schema = feeds
-            .first()
-            .and_then(|first| members[*first].schema.as_ref());
-        let names = TextNames {
-            fields: file
-                .product
-                .get(name)
-                .and_then(|product| product.fields.clone()),
-            schema: schema.map(|s| s.columns.iter().map(|column| column.name.clone()).collect()),
-            added: vec![CHUNK_COLUMN.into(), SUB_CHUNK_COLUMN.into()],
-        };
-        let dialect = file.text_dialect_of(name).map_err(at_product)?;
-        let charset = file.charset_of(name);
-        let text = Arc::new(TextInput {
-            dialect,
-            charset,
-            names,
-        });
-        texts.insert(name.as_str(), Arc::clone(&text));
-        for input in file.inputs_of(name, bad)? {
-            inputs.push(PassInput {
-                input,
-                text: Arc::clone(&text),
-                feeds: feeds.clone(),
-            });
-        }
-    }
-    let mut jobs = Vec::with_capacity(members.len());
-    let mut options = Vec::with_capacity(members.len());
-    for table in members {
-        let at_table = |error: Error| error.at(Place::file(format!("table {}", table.name)));
-        let job = plan_table(file, table, sky).map_err(at_table)?;
-        let products = table.section.products.iter();
-        let read_as: Vec<_> = products
-            .map(|name| texts.get(name.as_str()).map(Arc::as_ref))
-            .collect();
-        options.push(options_of(&job, table, &read_as));
-        jobs.push(job);
-    }
-    // Until all tables stand again, no manifest may say that they do.
-    let outdated = vec![format!("{}/{MANIFEST_FILE}", file.database.name)];
-    Ok(PassJob {
-        inputs,
-        tables: jobs,
-        options,
-        outdated,
-        is_sole: false,
-    })
-}
-
-fn plan_table(
-    file: &PipelineFile,
-    table: &PlannedTable<'_>,
-    sky: Option<&Sky>,
-) -> Result<TableJob> {
-    let section = table.section;
-    let sky = sky.filter(|_| table.kind.is_partitioned());
-    let routing = sky.map(|sky| {
-        Routing::resolve(RoutingOptions {
-            chunker: Arc::clone(&sky.chunker),
-            kind: table.kind,
-            ra: section.ra.clone(),
-            dec: section.dec.clone(),
-            id: section.id.clone(),
-            schema: table.schema.as_ref(),
-            overlap: OverlapRule::Write,
-            ra_rule: if section.wrap_ra {
-                RaRule::Wrapped
-            } else {
-                RaRule::Checked
-            },
-            chunk_column: CHUNK_COLUMN.into(),
-            sub_chunk_column: SUB_CHUNK_COLUMN.into(),
-        })
-    });
-    let mut target = RowTarget::new(table.name, section.output_dialect()?);
-    target.policy = section.policy();
-    target.columns = section.columns.clone();
-    target.exclude = section.exclude.clone();
-    target.optional = section.optional.clone();
-    target.rename = section.rename.clone();
-    target.constants = section.constants();
-    target.schema = table.schema.clone();
-    target.routing = routing.transpose()?;
-    Ok(TableJob {
-        target,
-        kind: table.kind,
-        partitioning: sky.map(|sky| sky.partitioning),
-        database: Some(file.database.name.clone()),
-        prefix: format!("{}/{}/", file.database.name, table.name),
-        file_name: format!("{}.txt", table.name),
-        has_chunk_index: section.chunk_index,
-    })
-}
-
-/// Returns what decides a table's bytes, for the record.
-fn options_of(job: &TableJob, table: &PlannedTable<'_>, read_as: &[Option<&TextInput>]) -> Value {
-    json!({
-        "command": "run",
-        "kind": table.kind,
-        "partitioning": job.partitioning,
-        "wrap_ra": table.section.wrap_ra,
-        "chunk_index": job.has_chunk_index,
-        "target": job.target.fingerprint(),
-        "products": table.section.products,
-        "text": read_as,
     })
 }
 

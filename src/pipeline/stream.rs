@@ -37,6 +37,7 @@ impl StreamOutcome {
             columns: self.columns.clone(),
             rows_in: self.counts.rows_in,
             rows_out: self.written.rows(),
+            second_rows: 0,
             overlap_rows: 0,
             rejected: self.counts.rejected,
             reject_file: self.reject_file.clone(),

@@ -14,17 +14,12 @@ use super::stream::frame;
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{
-    ChunkRows, ChunkSink, ChunkSinkOptions, FileDigest, FileSummary, Finish, JournalPlace, Mark,
-    Parts, Sink, StreamSink,
+    ChunkNames, ChunkRows, ChunkSink, ChunkSinkOptions, FileDigest, FileSummary, Finish,
+    JournalPlace, Mark, Parts, Sink, StreamSink,
 };
-use crate::partition::{Partitioning, chunk_index_record};
-use crate::publish::{OutputFolder, TableIdentity, append, remove_optional};
+use crate::partition::{DirectorIndex, Partitioning, Routing, chunk_index_record};
+use crate::publish::{InputStamp, OutputFolder, TableIdentity, append, remove_optional};
 use crate::schema::{OutputColumn, TableKind, row_steps};
-
-/// Name of the director index among a table's files.
-const KEY_INDEX: &str = "chunk_object_index.txt";
-/// Name of the rows-per-sub-chunk index among a table's files.
-const CHUNK_INDEX: &str = "chunk_index.bin";
 
 const EXCHANGE: &str = "exchange";
 
@@ -40,7 +35,11 @@ pub struct TableJob {
     /// Name of its database, where there is one.
     pub database: Option<String>,
     /// Folder of its files, relative to the output folder; empty or ended by `/`.
+    pub folder: String,
+    /// What the names of its chunk files and indexes begin with.
     pub prefix: String,
+    /// Nodes that its chunks are spread over, each with a folder of its own if there are several.
+    pub nodes: u32,
     /// Name of the file of a table that is not partitioned.
     pub file_name: String,
     /// Whether `chunk_index.bin` is written.
@@ -60,6 +59,9 @@ pub struct TableReport {
     pub rows_in: u64,
     /// Rows that were written, without overlap.
     pub rows_out: u64,
+    /// Those of them that are second rows: of matches whose sides lie in two chunks.
+    #[serde(default)]
+    pub second_rows: u64,
     /// Overlap rows.
     pub overlap_rows: u64,
     /// Rows that were refused.
@@ -126,19 +128,23 @@ impl TableJob {
             return self.stream_sink(columns, folder, journal);
         };
         // Any name will do: what counts is that the folder is there.
-        let staged = folder.staged(&format!("{}{CHUNK_INDEX}", self.prefix))?;
+        let staged = folder.staged(&format!("{}{}", self.folder, self.chunk_index()))?;
         let staging = staged.parent().map_or_else(PathBuf::new, PathBuf::from);
+        let names = ChunkNames::new(&self.folder, &self.prefix, self.nodes);
+        for node in names.node_folders() {
+            folder.staged(&format!("{}{node}{}", self.folder, self.file_name))?;
+        }
         let options = ChunkSinkOptions {
             rows: ChunkRows {
-                chunk_numbers: routing.router.chunk_numbers(),
+                chunk_numbers: routing.chunk_numbers(),
+                names,
                 slots: row_steps(columns).1,
                 delimiter: self.target.dialect.delimiter(),
                 line_end: self.target.dialect.line_terminator().as_bytes(),
                 counts_sub_chunks: self.has_chunk_index,
             },
             staging,
-            prefix: Arc::from(self.prefix.as_str()),
-            key_index: routing.key.as_ref().map(|_| KEY_INDEX.to_owned()),
+            key_index: routing.director_key.as_ref().map(|_| self.key_index()),
             gate: Arc::clone(&limits.gate),
             cancel: limits.cancel.clone(),
             max_open_files: limits.max_open_files,
@@ -180,11 +186,21 @@ impl TableJob {
         Ok((TableSink::Stream { sink }, start))
     }
 
+    /// Returns the name of the director index.
+    fn key_index(&self) -> String {
+        format!("{}_object_index.txt", self.prefix)
+    }
+
+    /// Returns the name of the rows-per-sub-chunk index.
+    fn chunk_index(&self) -> String {
+        format!("{}_index.bin", self.prefix)
+    }
+
     /// Returns the path of a part of a table that is not partitioned.
     fn part_path(&self, part: usize) -> String {
         match part.checked_sub(1) {
-            None => format!("{}{}", self.prefix, self.file_name),
-            Some(further) => format!("{}{further:03}/{}", self.prefix, self.file_name),
+            None => format!("{}{}", self.folder, self.file_name),
+            Some(further) => format!("{}{further:03}/{}", self.folder, self.file_name),
         }
     }
 
@@ -212,6 +228,29 @@ impl TableJob {
         spill.join(format!("skyprep-{id:016x}{}", self.hidden_name(EXCHANGE)))
     }
 
+    /// Opens the indexes in which the table's keys are looked up, and returns the bytes of memory
+    /// that they take.
+    pub(super) fn open_indexes(&self, folder: &OutputFolder, limits: &PassLimits) -> Result<u64> {
+        let mut bytes = 0;
+        for (number, index) in self.indexes().enumerate() {
+            let scratch = folder.staged(&self.hidden_name(&format!("index{number}")))?;
+            index.open(scratch, &limits.gate, &limits.cancel)?;
+            bytes += index.bytes();
+        }
+        Ok(bytes)
+    }
+
+    /// Returns the stamps of these indexes.
+    pub(super) fn index_stamps(&self) -> Result<Vec<InputStamp>> {
+        self.indexes().map(DirectorIndex::stamp).collect()
+    }
+
+    /// Returns the indexes in which the table's keys are looked up.
+    pub(super) fn indexes(&self) -> impl Iterator<Item = &DirectorIndex> {
+        let keys = self.target.routing.iter().flat_map(Routing::keys);
+        keys.map(|key| key.index.as_ref())
+    }
+
     /// Returns a short name for a hidden file of this table.
     fn hidden_name(&self, what: &str) -> String {
         let id = xxhash_rust::xxh3::xxh3_64(self.target.name.as_bytes());
@@ -237,7 +276,7 @@ impl TableJob {
                     .collect()
             }
             TableSink::Chunks(sink) => {
-                let path = format!("{}{CHUNK_INDEX}", self.prefix);
+                let path = format!("{}{}", self.folder, self.chunk_index());
                 let mut index = StagedFile::new(folder, path)?;
                 let mut files =
                     sink.finish(&mut |key, count| index.write(&chunk_index_record(key, count)))?;
@@ -258,6 +297,7 @@ impl TableJob {
             kind: self.kind,
             rows_in: counts.rows_in,
             rows_out: rows(false),
+            second_rows: counts.second_rows,
             overlap_rows: rows(true),
             rejected: counts.rejected,
             reject_file: None,
@@ -283,6 +323,7 @@ impl TableReport {
             columns: Vec::new(),
             rows_in: 0,
             rows_out: 0,
+            second_rows: 0,
             overlap_rows: 0,
             rejected: 0,
             reject_file: None,
@@ -295,16 +336,16 @@ impl TableReport {
         }
     }
 
-    /// Checks that every row that came in was written once or refused.
+    /// Checks that every row that came in was written once or refused, but for second rows.
     fn check_balance(&self) -> Result<()> {
-        if self.rows_in == self.rows_out + self.rejected {
+        if self.rows_in + self.second_rows == self.rows_out + self.rejected {
             return Ok(());
         }
         Err(Error::new(
             ErrorKind::Integrity,
             format!(
-                "table {}: {} rows came in, but {} were written and {} refused",
-                self.table, self.rows_in, self.rows_out, self.rejected
+                "table {}: {} rows came in, but {} were written ({} a second time) and {} refused",
+                self.table, self.rows_in, self.rows_out, self.second_rows, self.rejected
             ),
         )
         .hint("nothing was published; please report this"))

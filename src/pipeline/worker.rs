@@ -11,6 +11,7 @@ use super::row_groups::Span;
 use crate::convert::{BadRow, RowTarget};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{Collector, OutputCounts, Packet, Stop};
+use crate::partition::{PieceOrigin, RowUnit};
 use crate::source::TextBlock;
 
 /// One of the threads of a pass.
@@ -78,6 +79,9 @@ impl Worker<'_> {
             return worked;
         }
         emitter.submit_all();
+        for (counts, rows) in self.counts.iter_mut().zip(emitter.second_rows) {
+            counts.second_rows += rows;
+        }
         Ok(())
     }
 
@@ -117,6 +121,13 @@ impl Worker<'_> {
         };
         let batch = span.group.read(&span.rows)?;
         let rows_before = input.rows_before.get(number).copied().unwrap_or(0) + span.rows.start;
+        let file = input.file.name();
+        let origin = PieceOrigin {
+            piece: emitter.piece,
+            file: &file,
+            before: rows_before,
+            unit: RowUnit::Row,
+        };
         let mut bound = Vec::with_capacity(input.plans.len());
         for (target, plan) in &input.plans {
             if !emitter.wants(*target) {
@@ -124,7 +135,7 @@ impl Worker<'_> {
             }
             let changes = &mut self.counts[*target].changes;
             let rows = plan
-                .bind(&batch, &input.roots, changes)
+                .bind(&batch, &input.roots, origin, changes)
                 .map_err(|error| error.at(place.clone()))?;
             bound.push((*target, rows));
         }
@@ -155,10 +166,21 @@ impl Worker<'_> {
         block: &TextBlock,
         emitter: &mut Emitter<'_>,
     ) -> Result<u64, Stop> {
+        let origin = PieceOrigin {
+            piece: emitter.piece,
+            file: &input.name,
+            before: block.first_line - 1,
+            unit: RowUnit::Line,
+        };
         let plans = input.plans.iter();
         let mut all: Vec<_> = plans
             .filter(|(target, _)| emitter.wants(*target))
-            .map(|(target, plan)| (*target, plan.rows(block.records(), block.first_line)))
+            .map(|(target, plan)| {
+                (
+                    *target,
+                    plan.rows(block.records(), block.first_line, origin),
+                )
+            })
             .collect();
         let mut count = 0u64;
         // Row by row for all targets, so that bad rows come in the order of the input. They read
@@ -222,6 +244,8 @@ struct Emitter<'a> {
     wanted: Vec<bool>,
     /// Bad rows of this piece.
     rejected: u64,
+    /// Rows of this piece that each output writes a second time.
+    second_rows: Vec<u64>,
 }
 
 impl<'a> Emitter<'a> {
@@ -232,6 +256,7 @@ impl<'a> Emitter<'a> {
             packets: (0..targets).map(|_| None).collect(),
             wanted: (0..targets).map(|at| collector.wants(piece, at)).collect(),
             rejected: 0,
+            second_rows: vec![0; targets],
         }
     }
 
@@ -246,6 +271,7 @@ impl<'a> Emitter<'a> {
         if slot.as_ref().is_some_and(Packet::is_full)
             && let Some(full) = slot.take()
         {
+            self.second_rows[target] += full.second_rows();
             self.collector.submit(self.piece, target, full);
         }
         match slot {
@@ -257,6 +283,7 @@ impl<'a> Emitter<'a> {
     /// Hands in the packet of output number `target`, if there is one.
     fn submit(&mut self, target: usize) {
         if let Some(packet) = self.packets.get_mut(target).and_then(Option::take) {
+            self.second_rows[target] += packet.second_rows();
             self.collector.submit(self.piece, target, packet);
         }
     }

@@ -4,6 +4,7 @@
 //! names. Fields that need no change are copied byte for byte, whole records where all of them
 //! are; only the fields that decide (positions, keys, typed columns) are looked into.
 
+mod address;
 mod look;
 mod text_fault;
 mod text_plan;

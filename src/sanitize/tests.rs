@@ -12,6 +12,7 @@ use crate::convert::RowTarget;
 use crate::dialect::Dialect;
 use crate::error::Place;
 use crate::exchange::{Packet, PacketShape};
+use crate::partition::{PieceOrigin, RowUnit};
 use crate::resources::MemoryGate;
 use crate::schema::{ColumnContent, MysqlType, OutputColumn};
 use crate::values::{
@@ -266,13 +267,20 @@ fn written(plan: &TextPlan, block: &[u8]) -> (Vec<u8>, RuleCounts, Vec<String>) 
         rows: 100,
         slots: 0,
         is_routed: false,
+        has_sides: false,
         has_keys: false,
     };
     let lease = MemoryGate::new(1 << 24)
         .try_lease(shape.bytes(), 0)
         .unwrap();
     let (mut packet, mut counts) = (Packet::new(shape, lease), RuleCounts::default());
-    let mut rows = plan.rows(block, 1);
+    let origin = PieceOrigin {
+        piece: 0,
+        file: "text",
+        before: 0,
+        unit: RowUnit::Line,
+    };
+    let mut rows = plan.rows(block, 1, origin);
     let mut refused = Vec::new();
     loop {
         match rows.write_next(&mut packet, &mut counts) {

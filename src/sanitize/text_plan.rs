@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
+use super::address::AddressReader;
 use super::look::{Look, PlainBytes};
-use crate::convert::{RowLayout, RowTarget, TextForm};
+use crate::convert::{Named, RouteColumns, RowLayout, RowTarget, TextForm};
 use crate::dialect::{Dialect, Encoder};
 use crate::error::Result;
-use crate::partition::Router;
+use crate::partition::{KeyWatch, Router};
 use crate::schema::{ColumnContent, MysqlType, OutputColumn, RowStep, row_steps};
 use crate::values::{BinaryForm, Charset, ColumnRule, Inference};
 
@@ -57,10 +58,36 @@ pub(super) enum Treatment {
 }
 
 pub(super) struct PlannedRouting {
-    pub(super) router: Arc<Router>,
-    pub(super) ra: (usize, String),
-    pub(super) dec: (usize, String),
-    pub(super) key: Option<(usize, String)>,
+    pub(super) router: Router,
+    pub(super) columns: RouteColumns<KeyField>,
+    /// The director's own key.
+    pub(super) director_key: Option<Named<KeyField>>,
+    /// How keys are read.
+    pub(super) reader: AddressReader,
+    /// Watches out for keys of the director that occur twice.
+    pub(super) watch: Option<Arc<KeyWatch>>,
+}
+
+/// A field that decides where a row goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeyField {
+    /// Number of the field.
+    pub(super) field: usize,
+    /// Whether its column is one of whole numbers.
+    pub(super) is_whole: bool,
+}
+
+impl PlannedRouting {
+    /// Returns the number of fields that must be located.
+    fn fields(&self) -> usize {
+        let own = self.director_key.iter();
+        let all = self
+            .columns
+            .all()
+            .chain(own)
+            .map(|named| named.column.field);
+        all.max().map_or(0, |last| last + 1)
+    }
 }
 
 impl TextPlan {
@@ -100,29 +127,40 @@ impl TextPlan {
                 look: Look::new(target, column, input, &plain),
             });
         }
-        let find = |name: &String| -> Result<(usize, String)> {
+        let find = |name: &str| -> Result<KeyField> {
             let field = target.find(name, &renamed)?;
             let field = field.ok_or_else(|| crate::convert::missing(name, &renamed))?;
-            Ok((field, name.clone()))
+            let column = columns.iter().find(|column| column.name == name);
+            let is_whole = column
+                .is_some_and(|column| matches!(column.target, Some(MysqlType::Integer { .. })));
+            Ok(KeyField { field, is_whole })
         };
         let routing = match &target.routing {
             None => None,
-            Some(routing) => Some(PlannedRouting {
-                router: Arc::clone(&routing.router),
-                ra: find(&routing.ra)?,
-                dec: find(&routing.dec)?,
-                key: routing.key.as_ref().map(find).transpose()?,
-            }),
+            Some(routing) => {
+                let director_key = match &routing.director_key {
+                    None => None,
+                    Some(name) => Some(Named {
+                        name: name.clone(),
+                        column: find(name)?,
+                    }),
+                };
+                Some(PlannedRouting {
+                    router: routing.router(),
+                    columns: RouteColumns::resolve(routing, find, find)?,
+                    director_key,
+                    reader: AddressReader {
+                        input: input.clone(),
+                        recodes: (charset != target.policy.charset)
+                            .then_some((charset, target.policy.charset)),
+                    },
+                    watch: routing.watch.clone(),
+                })
+            }
         };
         let (steps, _) = row_steps(columns);
-        let copies_records = copies_records(&cells, &steps, field_names.len()).then(|| {
-            let looked_at = routing.iter().flat_map(|r| {
-                [r.ra.0, r.dec.0]
-                    .into_iter()
-                    .chain(r.key.as_ref().map(|key| key.0))
-            });
-            looked_at.max().map_or(0, |last| last + 1)
-        });
+        let copies_records = copies_records(&cells, &steps, field_names.len())
+            .then(|| routing.as_ref().map_or(0, PlannedRouting::fields));
         Ok(Self {
             input: input.clone(),
             field_names: field_names.to_vec(),

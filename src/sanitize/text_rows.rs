@@ -6,19 +6,27 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use super::address::TextAddress;
 use super::look::Verdict;
 use super::text_fault::TextFault;
 use super::text_plan::{PlannedField, PlannedRouting, TextPlan, Treatment};
-use crate::convert::{RowFault, check_row_length, route_row};
+use crate::convert::{RowFault, check_row_length};
 use crate::dialect::{Fields, Record, Records};
 use crate::error::quote_value;
 use crate::exchange::Packet;
+use crate::partition::PieceOrigin;
 use crate::schema::RowStep;
 use crate::values::{CellFault, RuleCounts, RuleName, TextBuffer, is_utf8};
 
 impl TextPlan {
-    /// Starts on a block of whole records whose first is on line `first_line` (from 1).
-    pub fn rows<'p>(&'p self, block: &'p [u8], first_line: u64) -> TextRows<'p> {
+    /// Starts on a block of whole records whose first is on line `first_line` (from 1), and which
+    /// comes from `origin`.
+    pub fn rows<'p>(
+        &'p self,
+        block: &'p [u8],
+        first_line: u64,
+        origin: PieceOrigin<'p>,
+    ) -> TextRows<'p> {
         let records = Records::new(&self.input, block).at_line(first_line);
         TextRows {
             plan: self,
@@ -30,6 +38,8 @@ impl TextPlan {
             fields: Fields::new(),
             scratch: Vec::new(),
             is_valid: !self.checks_charset || is_utf8(block),
+            origin,
+            row: 0,
         }
     }
 
@@ -233,6 +243,9 @@ pub struct TextRows<'p> {
     scratch: Vec<u8>,
     /// Whether all of the block is valid in its character set.
     is_valid: bool,
+    origin: PieceOrigin<'p>,
+    /// Records that were read.
+    row: u64,
 }
 
 impl TextRows<'_> {
@@ -258,6 +271,7 @@ impl TextRows<'_> {
             }
         };
         let line = record.line();
+        self.row += 1;
         if self.fields.count() != expected {
             let found = self.fields.count();
             let bytes = self.block.get(record.range()).unwrap_or_default();
@@ -320,7 +334,7 @@ impl TextRows<'_> {
         }
         check_row_length(packet, plan.cells.first().map_or("", |cell| &cell.name))?;
         match &plan.routing {
-            Some(routing) => self.route(routing, packet),
+            Some(routing) => self.route(routing, record.line(), packet),
             None => {
                 packet.text_mut().push_short(plan.layout.end);
                 packet.end_row();
@@ -329,55 +343,34 @@ impl TextRows<'_> {
         }
     }
 
-    fn route(&mut self, routing: &PlannedRouting, packet: &mut Packet) -> Result<(), RowFault> {
-        let (ra_name, dec_name) = (&routing.ra.1, &routing.dec.1);
-        let ra = self.position(&routing.ra)?;
-        let dec = self.position(&routing.dec)?;
-        if let Some((at, name)) = &routing.key {
-            self.write_key(*at, packet).map_err(|cell| RowFault {
-                column: name.clone(),
-                cell,
-            })?;
+    fn route(
+        &mut self,
+        routing: &PlannedRouting,
+        line: u64,
+        packet: &mut Packet,
+    ) -> Result<(), RowFault> {
+        let mut address = TextAddress {
+            routing,
+            fields: &self.fields,
+            block: self.block,
+            scratch: &mut self.scratch,
+        };
+        if let Some(key) = &routing.director_key {
+            let encoder = &self.plan.encoder;
+            let row = (self.origin, self.row - 1, line);
+            address
+                .write_own_key(key.column, row, encoder, packet.key_mut())
+                .map_err(|cell| RowFault {
+                    column: key.name.clone(),
+                    cell,
+                })?;
         }
-        route_row(&routing.router, (ra_name, ra), (dec_name, dec), packet)?;
-        if routing.key.is_some() {
+        let routed = routing.router.route(&mut address, packet);
+        routed.map_err(|fault| routing.columns.fault(fault))?;
+        packet.end_row();
+        if routing.director_key.is_some() {
             packet.end_key();
         }
         Ok(())
-    }
-
-    fn position(&mut self, (at, name): &(usize, String)) -> Result<f64, RowFault> {
-        let fault = |cell: CellFault| RowFault {
-            column: name.clone(),
-            cell,
-        };
-        let expected = ", expected a position in degrees";
-        let input = &self.plan.input;
-        let Some(field) = self.fields.get(*at, self.block) else {
-            return Err(fault(CellFault::new("the field is missing")));
-        };
-        if input.is_null(field) {
-            return Err(fault(CellFault::found("NULL", expected)));
-        }
-        let value = input.value(field, &mut self.scratch);
-        let text = std::str::from_utf8(value.trim_ascii()).ok();
-        text.and_then(|text| text.parse().ok())
-            .ok_or_else(|| fault(CellFault::found(quote_value(value), expected)))
-    }
-
-    fn write_key(&mut self, at: usize, packet: &mut Packet) -> Result<(), CellFault> {
-        let input = &self.plan.input;
-        let Some(field) = self.fields.get(at, self.block) else {
-            return Err(CellFault::new("the field is missing"));
-        };
-        if input.is_null(field) || field.content().is_empty() {
-            let expected = ", expected the director's key";
-            return Err(CellFault::found("no value", expected));
-        }
-        let value = input.value(field, &mut self.scratch);
-        let encoder = &self.plan.encoder;
-        let keys = packet.key_mut();
-        keys.append_with(|bytes| encoder.encode_into(value, bytes))
-            .map_err(|fault| CellFault::found(quote_value(value), format!(": {fault}")))
     }
 }

@@ -22,7 +22,7 @@ pub use measure::{Longest, Look, Measure};
 pub use mysql_type::MysqlType;
 pub use names::{check_name, check_together};
 pub use output::{
-    CHUNK_COLUMN, ColumnContent, FLAGS_COLUMN, OutputChoice, OutputColumn, RowStep,
+    CHUNK_COLUMN, ChunkColumns, ColumnContent, FLAGS_COLUMN, OutputChoice, OutputColumn, RowStep,
     SUB_CHUNK_COLUMN, row_steps,
 };
 pub use proposal::{Proposal, TableRequest};

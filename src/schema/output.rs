@@ -1,5 +1,7 @@
 //! The columns of an output, in order: from the input, from the schema, or chunk numbers.
 
+use serde::Serialize;
+
 use super::mysql_type::MysqlType;
 use super::table::TableSchema;
 use crate::error::{Error, Result};
@@ -26,6 +28,8 @@ pub enum ColumnContent {
     Chunk,
     /// The number of the sub-chunk.
     SubChunk,
+    /// Which sides of a match lie in the chunk.
+    MatchSides,
 }
 
 /// One column of an output.
@@ -52,8 +56,55 @@ pub struct OutputChoice<'a> {
     pub exclude: &'a [String],
     /// Columns that hold the same value in all rows, and the values.
     pub constants: &'a [(String, String)],
-    /// Names of the chunk and sub-chunk columns, for partitioned outputs.
-    pub chunk_columns: Option<(&'a str, &'a str)>,
+    /// Columns that partitioning fills in, for partitioned outputs.
+    pub chunk_columns: Option<&'a ChunkColumns>,
+}
+
+/// Names of the columns that partitioning fills in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ChunkColumns {
+    /// The chunk.
+    pub chunk: String,
+    /// The sub-chunk.
+    pub sub_chunk: String,
+    /// Which sides of a match lie in the chunk; for match tables.
+    pub flags: Option<String>,
+}
+
+impl Default for ChunkColumns {
+    fn default() -> Self {
+        Self {
+            chunk: CHUNK_COLUMN.to_owned(),
+            sub_chunk: SUB_CHUNK_COLUMN.to_owned(),
+            flags: None,
+        }
+    }
+}
+
+impl ChunkColumns {
+    /// Returns the names in the order in which the columns are appended, and what they hold.
+    pub fn all(&self) -> impl Iterator<Item = (&str, ColumnContent)> {
+        let flags = self.flags.as_deref();
+        [
+            Some((self.chunk.as_str(), ColumnContent::Chunk)),
+            Some((self.sub_chunk.as_str(), ColumnContent::SubChunk)),
+            flags.map(|name| (name, ColumnContent::MatchSides)),
+        ]
+        .into_iter()
+        .flatten()
+    }
+
+    /// Returns what the column `name` holds if it is one of these.
+    pub fn content_of(&self, name: &str) -> Option<ColumnContent> {
+        let mut all = self.all();
+        all.find(|(own, _)| own.eq_ignore_ascii_case(name))
+            .map(|(_, content)| content)
+    }
+
+    /// Returns the names alone.
+    pub fn names(&self) -> Vec<String> {
+        self.all().map(|(name, _)| name.to_owned()).collect()
+    }
 }
 
 impl OutputChoice<'_> {
@@ -93,8 +144,8 @@ impl OutputChoice<'_> {
             check_order(&names, schema)?;
         }
         names.retain(|name| !self.exclude.contains(name) && !self.comes_later(name, input));
-        if let Some((chunk, sub_chunk)) = self.chunk_columns {
-            for id in [chunk, sub_chunk] {
+        if let Some(columns) = self.chunk_columns {
+            for (id, _) in columns.all() {
                 if !names.iter().any(|name| name.eq_ignore_ascii_case(id)) {
                     names.push(id.to_owned());
                 }
@@ -118,7 +169,7 @@ impl OutputChoice<'_> {
             None => None,
             Some(schema) => match schema.column(&name) {
                 Some(definition) => Some(definition),
-                None if self.is_chunk_column(&name) => None,
+                None if self.chunk_content(&name).is_some() => None,
                 None => {
                     return Err(Error::usage(format!("column {name} is not in the schema")));
                 }
@@ -130,9 +181,8 @@ impl OutputChoice<'_> {
                 "column {name} can't be constant: the server computes it"
             )));
         }
-        let content = match self.chunk_columns {
-            Some((chunk, _)) if name.eq_ignore_ascii_case(chunk) => ColumnContent::Chunk,
-            Some((_, sub_chunk)) if name.eq_ignore_ascii_case(sub_chunk) => ColumnContent::SubChunk,
+        let content = match self.chunk_content(&name) {
+            Some(content) => content,
             _ if definition.is_some_and(|d| d.is_generated) => ColumnContent::Placeholder,
             _ if is_constant => ColumnContent::Constant,
             _ => ColumnContent::Input,
@@ -156,12 +206,8 @@ impl OutputChoice<'_> {
             && !input.iter().any(|known| known == name)
     }
 
-    fn is_chunk_column(&self, name: &str) -> bool {
-        self.chunk_columns.is_some_and(|ids| {
-            [ids.0, ids.1]
-                .iter()
-                .any(|id| name.eq_ignore_ascii_case(id))
-        })
+    fn chunk_content(&self, name: &str) -> Option<ColumnContent> {
+        self.chunk_columns?.content_of(name)
     }
 }
 
@@ -209,6 +255,7 @@ pub fn row_steps(columns: &[OutputColumn]) -> (Vec<RowStep>, Vec<SlotText>) {
         let part = match column.content {
             ColumnContent::Chunk => SlotPart::Chunk,
             ColumnContent::SubChunk => SlotPart::SubChunk,
+            ColumnContent::MatchSides => SlotPart::MatchSides,
             ColumnContent::Input | ColumnContent::Placeholder | ColumnContent::Constant => {
                 if number > 0 {
                     steps.push(RowStep::Delimiter);
@@ -233,11 +280,15 @@ pub fn row_steps(columns: &[OutputColumn]) -> (Vec<RowStep>, Vec<SlotText>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use super::*;
 
     fn names(list: &[&str]) -> Vec<String> {
         list.iter().map(|name| (*name).to_owned()).collect()
     }
+
+    static COLUMNS: LazyLock<ChunkColumns> = LazyLock::new(ChunkColumns::default);
 
     fn choice<'a>(schema: Option<&'a TableSchema>) -> OutputChoice<'a> {
         OutputChoice {
@@ -245,7 +296,7 @@ mod tests {
             schema,
             exclude: &[],
             constants: &[],
-            chunk_columns: Some(("chunkId", "subChunkId")),
+            chunk_columns: Some(&COLUMNS),
         }
     }
 

@@ -268,22 +268,11 @@ impl TableSchema {
             && made.any(|id| id.eq_ignore_ascii_case(name))
     }
 
-    /// Returns the kind that the user and the schema agree on, for tables that get rows.
-    ///
-    /// # Errors
-    /// They differ, or neither tells; or it is one whose rows can't be sorted yet.
-    pub fn agreed_kind(said: Option<TableKind>, schema: Option<&Self>) -> Result<TableKind> {
-        match Self::known_kind(said, schema)? {
-            TableKind::Match => Err(Error::usage("match tables can't be sorted into chunks yet")),
-            kind => Ok(kind),
-        }
-    }
-
     /// Returns the kind that the user and the schema agree on.
     ///
     /// # Errors
     /// They differ, or neither tells.
-    pub fn known_kind(said: Option<TableKind>, schema: Option<&Self>) -> Result<TableKind> {
+    pub fn agreed_kind(said: Option<TableKind>, schema: Option<&Self>) -> Result<TableKind> {
         match (said, schema.and_then(|schema| schema.kind)) {
             (Some(said), Some(known)) if said != known => Err(Error::usage(format!(
                 "the kind is given as {}, but the schema says {}",
@@ -292,7 +281,7 @@ impl TableSchema {
             ))),
             (Some(kind), _) | (None, Some(kind)) => Ok(kind),
             (None, None) => Err(Error::usage("no kind of table is given")
-                .hint("say --kind (kind = in a pipeline file) director, child or regular")),
+                .hint("say --kind (kind = in a pipeline file) director, child, match or regular")),
         }
     }
 
@@ -443,8 +432,9 @@ mod tests {
         assert!(table.is_made_by_partitioning("CHUNKID"));
         assert!(table.is_made_by_partitioning("partitioningFlags"));
         assert!(!table.is_made_by_partitioning("a_id"));
-        let refused = TableSchema::agreed_kind(None, Some(&table)).unwrap_err();
-        assert!(refused.to_string().contains("match tables"), "{refused}");
+        let kind = TableSchema::agreed_kind(None, Some(&table)).unwrap();
+        assert_eq!(kind, TableKind::Match);
+        assert!(TableSchema::agreed_kind(Some(TableKind::Child), Some(&table)).is_err());
     }
 
     #[test]

@@ -40,6 +40,7 @@ mod rejects;
 mod rerun;
 mod resume;
 mod round_trip;
+mod routing;
 mod row_splitter;
 mod sanitize;
 mod schema;

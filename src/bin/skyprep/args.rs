@@ -11,7 +11,8 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use skyprep::exchange::Finish;
 use skyprep::publish::SyncMode;
 
-use crate::table_args::{CheckArgs, SchemaArgs};
+use crate::partition_args::PartitionArgs;
+use crate::table_args::{CheckArgs, KindArg, SchemaArgs};
 
 /// Gets astronomical catalogues ready for Qserv.
 ///
@@ -502,96 +503,6 @@ pub struct SanitizeArgs {
     pub text_out: TextOutArgs,
     #[command(flatten)]
     pub stream_out: StreamOutArgs,
-    #[command(flatten)]
-    pub rejects: RejectArgs,
-    #[command(flatten)]
-    pub books: BookArgs,
-    #[command(flatten)]
-    pub digests: DigestArgs,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum KindArg {
-    /// Partitioned by position, with overlap
-    Director,
-    /// Partitioned by position, without overlap
-    Child,
-    /// Not partitioned
-    Regular,
-}
-
-#[derive(Debug, Args)]
-pub struct PartitionArgs {
-    #[command(flatten)]
-    pub input: InputArgs,
-    /// Folder of the chunk files
-    #[arg(short, long, value_name = "DIR")]
-    pub output: PathBuf,
-    /// Replace what another command has made there
-    #[arg(short, long)]
-    pub force: bool,
-    /// Kind of the table [default: what the schema says]
-    #[arg(long, value_name = "KIND", help_heading = "Partitioning")]
-    pub kind: Option<KindArg>,
-    /// Number of stripes
-    #[arg(long, value_name = "N", help_heading = "Partitioning")]
-    pub stripes: Option<u32>,
-    /// Sub-stripes per stripe
-    #[arg(long, value_name = "N", help_heading = "Partitioning")]
-    pub sub_stripes: Option<u32>,
-    /// Overlap in degrees
-    #[arg(long, value_name = "DEG", help_heading = "Partitioning")]
-    pub overlap: Option<f64>,
-    /// Write no overlap rows
-    #[arg(long, help_heading = "Partitioning")]
-    pub no_overlap: bool,
-    /// Column of the right ascension in degrees
-    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
-    pub ra: Option<String>,
-    /// Column of the declination in degrees
-    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
-    pub dec: Option<String>,
-    /// Column of the director's key: writes chunk_object_index.txt
-    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
-    pub id: Option<String>,
-    /// Take right ascensions modulo 360
-    #[arg(long, help_heading = "Partitioning")]
-    pub wrap_ra: bool,
-    /// Name of the chunk column
-    #[arg(
-        long,
-        value_name = "COL",
-        default_value = "chunkId",
-        help_heading = "Partitioning"
-    )]
-    pub chunk_column: String,
-    /// Name of the sub-chunk column
-    #[arg(
-        long,
-        value_name = "COL",
-        default_value = "subChunkId",
-        help_heading = "Partitioning"
-    )]
-    pub sub_chunk_column: String,
-    /// Write chunk_index.bin: rows per sub-chunk
-    #[arg(long, help_heading = "Partitioning")]
-    pub chunk_index: bool,
-    /// Name of the table, for the record [default: the schema's, else "table"]
-    #[arg(long, value_name = "NAME", help_heading = "Partitioning")]
-    pub table: Option<String>,
-    /// Let a director have VARCHAR and VARBINARY columns
-    #[arg(long, help_heading = "Partitioning")]
-    pub allow_varchar: bool,
-    #[command(flatten)]
-    pub columns: ColumnArgs,
-    #[command(flatten)]
-    pub values: ValueArgs,
-    #[command(flatten)]
-    pub text_out: TextOutArgs,
-    #[command(flatten)]
-    pub text_in: TextInArgs,
-    #[command(flatten)]
-    pub infer: InferArgs,
     #[command(flatten)]
     pub rejects: RejectArgs,
     #[command(flatten)]

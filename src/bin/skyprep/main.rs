@@ -12,6 +12,7 @@ mod commands;
 mod dropin;
 mod layers;
 mod logging;
+mod partition_args;
 mod printer;
 mod progress;
 mod session;

@@ -11,7 +11,7 @@ use clap::{Args, ValueEnum};
 use crate::args::{BookArgs, DigestArgs, InputArgs};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum TableKindArg {
+pub enum KindArg {
     /// Partitioned by position, with overlap and a key of its own
     Director,
     /// Partitioned as its director
@@ -52,7 +52,7 @@ pub struct SchemaArgs {
     pub charset: Option<String>,
     /// Kind of the table; without one nothing is said about partitioning
     #[arg(long, value_name = "KIND", help_heading = "Table")]
-    pub kind: Option<TableKindArg>,
+    pub kind: Option<KindArg>,
     /// Name of the table [default: the definition's, else the output file's without its ending]
     #[arg(long, value_name = "NAME", help_heading = "Table")]
     pub table: Option<String>,
@@ -98,7 +98,7 @@ pub struct CheckArgs {
     pub schema: PathBuf,
     /// Kind of the table [default: what the schema says]
     #[arg(long, value_name = "KIND")]
-    pub kind: Option<TableKindArg>,
+    pub kind: Option<KindArg>,
     /// Only warn of a director's VARCHAR and VARBINARY columns
     #[arg(long)]
     pub allow_varchar: bool,

@@ -25,6 +25,7 @@ fn shape() -> PacketShape {
         rows: 16,
         slots: 0,
         is_routed: false,
+        has_sides: false,
         has_keys: false,
     }
 }

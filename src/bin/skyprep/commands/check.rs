@@ -19,7 +19,7 @@ use crate::table_args::CheckArgs;
 /// Says what Qserv and MariaDB would object to.
 pub fn run(args: &CheckArgs, session: &Session) -> Result<()> {
     let schema = TableSchema::read(&args.schema)?;
-    let kind = TableSchema::known_kind(args.kind.map(TableKind::from), Some(&schema))?;
+    let kind = TableSchema::agreed_kind(args.kind.map(TableKind::from), Some(&schema))?;
     let has_inputs = !args.input.inputs.is_empty() || args.input.files_from.is_some();
     let inputs = match has_inputs {
         true => settings::inputs(&args.input, false, session)?,

@@ -1,20 +1,24 @@
 //! `skyprep partition`
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::Result;
 use serde_json::json;
-use skyprep::convert::{Routing, RoutingOptions};
+use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::Error;
-use skyprep::partition::{OverlapRule, Partitioning, RaRule};
+use skyprep::partition::key_index::{DuplicateRule, IndexSource};
+use skyprep::partition::{
+    DirectorIndex, OverlapRule, Partitioning, RaRule, Routing, RoutingOptions, UnknownKeyRule,
+};
 use skyprep::pipeline::{
     PassInput, PassJob, Standing, TableJob, check_director, outlook, standing,
 };
-use skyprep::schema::{TableKind, TableSchema, check_name};
+use skyprep::schema::{ChunkColumns, FLAGS_COLUMN, TableKind, TableSchema, check_name};
 use skyprep::source::Input;
 
-use crate::args::{KindArg, PartitionArgs};
 use crate::books::{self, DataTo};
+use crate::partition_args::{PartitionArgs, UnknownKeysArg};
 use crate::printer::format_tables;
 use crate::progress::Progress;
 use crate::session::Session;
@@ -97,7 +101,9 @@ fn plan(
     if let (TableKind::Director, Some(schema)) = (kind, &schema) {
         check_director(schema, args.allow_varchar, progress)?;
     }
-    let added = vec![args.chunk_column.clone(), args.sub_chunk_column.clone()];
+    let flags = args.flags_column.as_deref().unwrap_or(FLAGS_COLUMN);
+    let added = [&args.chunk_column, &args.sub_chunk_column, flags];
+    let added = added.map(ToOwned::to_owned).to_vec();
     let text = settings::text_input(&args.text_in, schema.as_ref(), added)?;
     let dialect = settings::output_dialect(&args.text_out, None)?;
     let (partitioning, routing) = match kind.is_partitioned() {
@@ -105,7 +111,13 @@ fn plan(
             let partitioning = partitioning_of(args)?;
             (
                 Some(partitioning),
-                Some(routing_of(args, kind, partitioning, schema.as_ref())?),
+                Some(routing_of(
+                    args,
+                    kind,
+                    partitioning,
+                    schema.as_ref(),
+                    &dialect,
+                )?),
             )
         }
         false => (None, None),
@@ -126,6 +138,8 @@ fn plan(
         "no_overlap": args.no_overlap,
         "wrap_ra": args.wrap_ra,
         "chunk_index": args.chunk_index,
+        "prefix": args.prefix,
+        "nodes": args.num_nodes,
         "target": target.fingerprint(),
         "text": text.as_ref(),
     });
@@ -146,7 +160,9 @@ fn plan(
         kind,
         partitioning,
         database: None,
-        prefix: String::new(),
+        folder: String::new(),
+        prefix: args.prefix.clone(),
+        nodes: args.num_nodes,
         file_name: format!("{name}.txt"),
         has_chunk_index: args.chunk_index,
     };
@@ -197,16 +213,52 @@ fn routing_of(
     kind: TableKind,
     partitioning: Partitioning,
     schema: Option<&TableSchema>,
+    dialect: &Dialect,
 ) -> Result<Routing> {
-    if args.id.is_some() && kind != TableKind::Director {
-        return Err(Error::usage("--id makes a director index, and this is no director").into());
+    let index = |path: &PathBuf| -> Result<Arc<DirectorIndex>> {
+        let source = IndexSource {
+            path: path.clone(),
+            dialect: index_dialect(args, dialect)?,
+        };
+        Ok(Arc::new(DirectorIndex::new(source, DuplicateRule::Refuse)))
+    };
+    let given = [&args.index, &args.index1, &args.index2];
+    let is_match = kind == TableKind::Match;
+    let (wanted, others) = match is_match {
+        true => (&given[1..], &given[..1]),
+        false => (&given[..1], &given[1..]),
+    };
+    if others.iter().any(|index| index.is_some()) {
+        let hint = match is_match {
+            true => "a match is routed by --id1, --index1, --id2 and --index2",
+            false => "--index1 and --index2 are for matches",
+        };
+        let message = format!("that index is not for a {} table", kind.name());
+        return Err(Error::usage(message).hint(hint).into());
     }
+    let indexes: Result<Vec<_>> = wanted.iter().copied().flatten().map(index).collect();
+    let first_of = |own: &Option<String>, of_match: &Option<String>| match is_match {
+        true => of_match.clone(),
+        false => own.clone(),
+    };
+    refuse_others_columns(args, kind)?;
+    let flags = schema.and_then(|schema| schema.flag.clone());
+    let flags = args.flags_column.clone().or(flags);
     Ok(Routing::resolve(RoutingOptions {
         chunker: partitioning.chunker()?,
         kind,
-        ra: args.ra.clone(),
-        dec: args.dec.clone(),
-        id: args.id.clone(),
+        position: (
+            first_of(&args.ra, &args.ra1),
+            first_of(&args.dec, &args.dec1),
+        ),
+        position2: (args.ra2.clone(), args.dec2.clone()),
+        id: first_of(&args.id, &args.id1),
+        id2: args.id2.clone(),
+        indexes: indexes?,
+        unknown: match args.unknown_keys {
+            UnknownKeysArg::Error => UnknownKeyRule::Error,
+            UnknownKeysArg::Null => UnknownKeyRule::Null,
+        },
         schema,
         overlap: if args.no_overlap {
             OverlapRule::Omit
@@ -218,17 +270,51 @@ fn routing_of(
         } else {
             RaRule::Checked
         },
-        chunk_column: args.chunk_column.clone(),
-        sub_chunk_column: args.sub_chunk_column.clone(),
+        columns: ChunkColumns {
+            chunk: args.chunk_column.clone(),
+            sub_chunk: args.sub_chunk_column.clone(),
+            flags: is_match.then(|| flags.unwrap_or_else(|| FLAGS_COLUMN.to_owned())),
+        },
     })?)
 }
 
-impl From<KindArg> for TableKind {
-    fn from(kind: KindArg) -> Self {
-        match kind {
-            KindArg::Director => Self::Director,
-            KindArg::Child => Self::Child,
-            KindArg::Regular => Self::Regular,
+/// Refuses options that name columns of tables of another kind: they would do nothing.
+fn refuse_others_columns(args: &PartitionArgs, kind: TableKind) -> Result<()> {
+    let of_matches = [
+        ("--ra1", &args.ra1),
+        ("--dec1", &args.dec1),
+        ("--ra2", &args.ra2),
+        ("--dec2", &args.dec2),
+        ("--id1", &args.id1),
+        ("--id2", &args.id2),
+        ("--flags-column", &args.flags_column),
+    ];
+    let of_others = [("--ra", &args.ra), ("--dec", &args.dec), ("--id", &args.id)];
+    let idle = match kind {
+        TableKind::Match => of_others.as_slice(),
+        _ => of_matches.as_slice(),
+    };
+    match idle.iter().find(|(_, column)| column.is_some()) {
+        None => Ok(()),
+        Some((option, _)) => {
+            let message = format!("{option} is not for a {} table", kind.name());
+            let hint = match kind {
+                TableKind::Match => "a match has two sides: --ra1, --dec1, --ra2 and --dec2",
+                _ => "it is for matches",
+            };
+            Err(Error::usage(message).hint(hint).into())
         }
     }
+}
+
+/// Returns the dialect of an index that is text.
+fn index_dialect(args: &PartitionArgs, output: &Dialect) -> Result<Dialect> {
+    let Some(name) = &args.index_dialect else {
+        return Ok(output.clone());
+    };
+    let options = DialectOptions {
+        dialect: Some(name.clone()),
+        ..DialectOptions::default()
+    };
+    Ok(options.resolve(&Dialect::qserv()).map_err(Error::from)?)
 }

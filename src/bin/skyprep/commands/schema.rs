@@ -19,15 +19,15 @@ use crate::books::{self, DataTo};
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::settings;
-use crate::table_args::{SchemaArgs, SchemaFormArg, TableKindArg};
+use crate::table_args::{KindArg, SchemaArgs, SchemaFormArg};
 
-impl From<TableKindArg> for TableKind {
-    fn from(kind: TableKindArg) -> Self {
+impl From<KindArg> for TableKind {
+    fn from(kind: KindArg) -> Self {
         match kind {
-            TableKindArg::Director => Self::Director,
-            TableKindArg::Child => Self::Child,
-            TableKindArg::Regular => Self::Regular,
-            TableKindArg::Match => Self::Match,
+            KindArg::Director => Self::Director,
+            KindArg::Child => Self::Child,
+            KindArg::Regular => Self::Regular,
+            KindArg::Match => Self::Match,
         }
     }
 }

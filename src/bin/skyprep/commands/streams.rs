@@ -10,6 +10,7 @@ use anyhow::Result;
 use serde_json::json;
 use skyprep::convert::{RowTarget, TextForm};
 use skyprep::error::Error;
+use skyprep::exchange::ChunkNames;
 use skyprep::pipeline::{
     OutputState, PassInput, PassJob, Standing, StreamOutcome, TableJob, TextInput, check_writable,
     columns_of, outlook, standing, stream,
@@ -303,7 +304,9 @@ fn to_folder(
                 kind: TableKind::Regular,
                 partitioning: None,
                 database: None,
-                prefix: String::new(),
+                folder: String::new(),
+                prefix: ChunkNames::PREFIX.to_owned(),
+                nodes: 1,
                 file_name: name.clone(),
                 has_chunk_index: false,
             }],

@@ -1,0 +1,174 @@
+//! What can be said to `partition`; doc comments are the help texts.
+#![allow(
+    clippy::doc_markdown,
+    reason = "the texts are shown as they are, without Markdown"
+)]
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+
+use crate::args::{
+    BookArgs, ColumnArgs, DigestArgs, InferArgs, InputArgs, RejectArgs, TextInArgs, TextOutArgs,
+    ValueArgs,
+};
+use crate::table_args::KindArg;
+
+/// Reads what file names begin with: a part of a name.
+fn parse_prefix(text: &str) -> Result<String, String> {
+    let is_name = !text.is_empty() && !text.starts_with('.') && !text.contains(['/', '\0']);
+    match is_name {
+        true => Ok(text.to_owned()),
+        false => Err("expected the beginning of a file name, without / or a leading .".to_owned()),
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum UnknownKeysArg {
+    /// The row is refused
+    Error,
+    /// The match has no such side
+    Null,
+}
+
+#[derive(Debug, Args)]
+pub struct PartitionArgs {
+    #[command(flatten)]
+    pub input: InputArgs,
+    /// Folder of the chunk files
+    #[arg(short, long, value_name = "DIR")]
+    pub output: PathBuf,
+    /// Replace what another command has made there
+    #[arg(short, long)]
+    pub force: bool,
+    /// Kind of the table [default: what the schema says]
+    #[arg(long, value_name = "KIND", help_heading = "Partitioning")]
+    pub kind: Option<KindArg>,
+    /// Number of stripes
+    #[arg(long, value_name = "N", help_heading = "Partitioning")]
+    pub stripes: Option<u32>,
+    /// Sub-stripes per stripe
+    #[arg(long, value_name = "N", help_heading = "Partitioning")]
+    pub sub_stripes: Option<u32>,
+    /// Overlap in degrees
+    #[arg(long, value_name = "DEG", help_heading = "Partitioning")]
+    pub overlap: Option<f64>,
+    /// Write no overlap rows
+    #[arg(long, help_heading = "Partitioning")]
+    pub no_overlap: bool,
+    /// Column of the right ascension in degrees
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub ra: Option<String>,
+    /// Column of the declination in degrees
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub dec: Option<String>,
+    /// Director: column of its key, which makes chunk_object_index.txt. Child: column of its
+    /// director's key, which is looked up in --index
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub id: Option<String>,
+    /// Child: the director's index, or the folder that has it. Rows go where their director is;
+    /// --ra and --dec are for keys that are NULL or not in the index
+    #[arg(long, value_name = "INDEX", help_heading = "Partitioning")]
+    pub index: Option<PathBuf>,
+    /// Match: column of the first side's right ascension
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub ra1: Option<String>,
+    /// Match: column of the first side's declination
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub dec1: Option<String>,
+    /// Match: column of the second side's right ascension
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub ra2: Option<String>,
+    /// Match: column of the second side's declination
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub dec2: Option<String>,
+    /// Match: column of the first director's key, looked up in --index1
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub id1: Option<String>,
+    /// Match: column of the second director's key, looked up in --index2
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub id2: Option<String>,
+    /// Match: the first director's index, or the folder that has it
+    #[arg(long, value_name = "INDEX", help_heading = "Partitioning")]
+    pub index1: Option<PathBuf>,
+    /// Match: the second director's index
+    #[arg(long, value_name = "INDEX", help_heading = "Partitioning")]
+    pub index2: Option<PathBuf>,
+    /// Match: what becomes of keys that the index lacks: error, or null (a match without that side)
+    #[arg(
+        long,
+        value_name = "RULE",
+        default_value = "error",
+        help_heading = "Partitioning"
+    )]
+    pub unknown_keys: UnknownKeysArg,
+    /// Dialect of an index that is text [default: the output's]
+    #[arg(long, value_name = "NAME", help_heading = "Partitioning")]
+    pub index_dialect: Option<String>,
+    /// Take right ascensions modulo 360
+    #[arg(long, help_heading = "Partitioning")]
+    pub wrap_ra: bool,
+    /// Name of the chunk column
+    #[arg(
+        long,
+        value_name = "COL",
+        default_value = "chunkId",
+        help_heading = "Partitioning"
+    )]
+    pub chunk_column: String,
+    /// Name of the sub-chunk column
+    #[arg(
+        long,
+        value_name = "COL",
+        default_value = "subChunkId",
+        help_heading = "Partitioning"
+    )]
+    pub sub_chunk_column: String,
+    /// Match: name of the column that tells the sides of a row [default: the schema's, else
+    /// partitioningFlags]
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub flags_column: Option<String>,
+    /// Write chunk_index.bin: rows per sub-chunk
+    #[arg(long, help_heading = "Partitioning")]
+    pub chunk_index: bool,
+    /// What the names of chunk files and indexes begin with
+    #[arg(
+        long,
+        value_name = "PREFIX",
+        default_value = "chunk",
+        value_parser = parse_prefix,
+        help_heading = "Partitioning"
+    )]
+    pub prefix: String,
+    /// Spread chunks over so many folders, node_00000 and so on, by their numbers
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 1,
+        value_parser = clap::value_parser!(u32).range(1..=99_999),
+        help_heading = "Partitioning"
+    )]
+    pub num_nodes: u32,
+    /// Name of the table, for the record [default: the schema's, else "table"]
+    #[arg(long, value_name = "NAME", help_heading = "Partitioning")]
+    pub table: Option<String>,
+    /// Let a director have VARCHAR and VARBINARY columns
+    #[arg(long, help_heading = "Partitioning")]
+    pub allow_varchar: bool,
+    #[command(flatten)]
+    pub columns: ColumnArgs,
+    #[command(flatten)]
+    pub values: ValueArgs,
+    #[command(flatten)]
+    pub text_out: TextOutArgs,
+    #[command(flatten)]
+    pub text_in: TextInArgs,
+    #[command(flatten)]
+    pub infer: InferArgs,
+    #[command(flatten)]
+    pub rejects: RejectArgs,
+    #[command(flatten)]
+    pub books: BookArgs,
+    #[command(flatten)]
+    pub digests: DigestArgs,
+}
