@@ -42,7 +42,7 @@ pub enum Command {
     /// Clean text: booleans, infinities, NaN, NULL, escapes
     Sanitize(SanitizeArgs),
     /// Sort rows by sky position into chunk files
-    Partition(PartitionArgs),
+    Partition(Box<PartitionArgs>),
     /// Copy prepared files to where Qserv fetches them, and write the manifest
     Stage(StageArgs),
     /// Do all steps for all tables of a pipeline file
