@@ -2,6 +2,7 @@
 
 mod chunk_index;
 pub mod geometry;
+pub mod key_index;
 mod partitioning;
 mod router;
 

@@ -1,0 +1,28 @@
+//! The key index: in which chunk and sub-chunk the director's row with some key lies.
+//!
+//! A director's run writes an index of its keys. Rows of other tables that refer to the director by
+//! key are routed by it. There may be billions of keys, so the index is made into a compact file that
+//! is looked up where it lies, by two looks at memory for a key. Where memory does not hold even that,
+//! both sides are sorted.
+
+mod build;
+mod index;
+mod key;
+mod layout;
+mod scan;
+mod scan_parquet;
+mod sort;
+mod source;
+mod spill;
+mod texts;
+mod view;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use build::DuplicateRule;
+pub use index::{IndexOptions, KeyIndex};
+pub use key::{Key, KeyPlace, key_hash};
+pub use scan::IndexLimits;
+pub use source::IndexSource;
