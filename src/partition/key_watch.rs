@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use super::key_index::{Key, key_hash};
+use super::key_index::{DuplicatedKeys, Key, key_hash};
 use crate::error::quote_value;
 use crate::values::CellFault;
 
@@ -44,16 +44,14 @@ struct FirstRow {
 /// Keys that occur more than once, and who has them first.
 #[derive(Debug)]
 pub struct KeyWatch {
-    /// Their hashes, ascending; of texts also such that only look alike.
-    suspects: Vec<u64>,
+    suspects: DuplicatedKeys,
     first: Mutex<HashMap<Vec<u8>, FirstRow>>,
     refuses: bool,
 }
 
 impl KeyWatch {
-    /// Watches out for rows whose keys have these hashes.
-    pub fn finding(mut suspects: Vec<u64>) -> Self {
-        suspects.sort_unstable();
+    /// Watches out for rows with these keys.
+    pub fn finding(suspects: DuplicatedKeys) -> Self {
         Self {
             suspects,
             first: Mutex::default(),
@@ -82,9 +80,9 @@ impl KeyWatch {
         row: u64,
         number: u64,
     ) -> Result<(), CellFault> {
-        match self.suspects.binary_search(&key_hash(key)) {
-            Err(_) => Ok(()),
-            Ok(_) => self.check_suspect(key, origin, row, number),
+        match self.suspects.contains(key_hash(key)) {
+            false => Ok(()),
+            true => self.check_suspect(key, origin, row, number),
         }
     }
 

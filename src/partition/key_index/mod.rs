@@ -6,15 +6,19 @@
 //! both sides are sorted.
 
 mod build;
+mod duplicates;
+mod formats;
 mod index;
 mod key;
 mod layout;
+mod route_table;
 mod scan;
 mod scan_parquet;
 mod shown;
 mod sort;
 mod source;
 mod spill;
+mod spread;
 mod texts;
 mod view;
 mod writer;
@@ -23,7 +27,10 @@ mod writer;
 mod tests;
 
 pub use build::DuplicateRule;
+pub use duplicates::{DuplicatedKeys, duplicated};
+pub use formats::{IndexColumns, IndexFormat, KeyType, write_compact_index, write_parquet_index};
 pub use index::{IndexOptions, KeyIndex};
 pub use key::{Key, KeyPlace, key_hash};
+pub use route_table::{LEAST_ROUTE_MEMORY, RouteTable, RouteTableBuilder};
 pub use scan::IndexLimits;
 pub use source::IndexSource;
