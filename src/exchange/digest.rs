@@ -94,6 +94,26 @@ impl FileDigest {
         self.bytes += bytes.len() as u64;
     }
 
+    /// Digests the whole staged file `path`, which has so many rows.
+    ///
+    /// # Errors
+    /// The file can't be read.
+    pub fn of_file(path: &Path, rows: u64) -> crate::error::Result<Self> {
+        let reading = |error| Error::reading(path, error);
+        let mut file = std::fs::File::open(path).map_err(reading)?;
+        let mut digest = Self {
+            rows,
+            ..Self::default()
+        };
+        let mut buffer = vec![0; 128 << 10];
+        loop {
+            match file.read(&mut buffer).map_err(reading)? {
+                0 => return Ok(digest),
+                read => digest.update(buffer.get(..read).unwrap_or_default()),
+            }
+        }
+    }
+
     /// Returns the rows counted so far.
     pub fn rows(&self) -> u64 {
         self.rows

@@ -4,6 +4,7 @@
 //! inputs are read once more to see which row has it first, and then the table is made anew.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::key_index::{DuplicatedKeys, Key, key_hash};
@@ -46,7 +47,7 @@ struct FirstRow {
 pub struct KeyWatch {
     suspects: DuplicatedKeys,
     first: Mutex<HashMap<Vec<u8>, FirstRow>>,
-    refuses: bool,
+    refuses: AtomicBool,
 }
 
 impl KeyWatch {
@@ -55,17 +56,13 @@ impl KeyWatch {
         Self {
             suspects,
             first: Mutex::default(),
-            refuses: false,
+            refuses: AtomicBool::new(false),
         }
     }
 
-    /// Refuses all rows but the first with each key, once all were found.
-    #[must_use]
-    pub fn refusing(self) -> Self {
-        Self {
-            refuses: true,
-            ..self
-        }
+    /// Refuses from now on all rows but the first with each key.
+    pub fn refuse(&self) {
+        self.refuses.store(true, Ordering::Relaxed);
     }
 
     /// Takes note of the key of row number `row` of a piece, which is number `number` in the file.
@@ -98,7 +95,7 @@ impl KeyWatch {
         let at = (origin.piece, row);
         let mut first = self.first.lock().unwrap_or_else(PoisonError::into_inner);
         match first.get(&text) {
-            Some(known) if self.refuses && known.at != at => {
+            Some(known) if self.refuses.load(Ordering::Relaxed) && known.at != at => {
                 let rest = format!(", which {} has already", known.shown);
                 Err(CellFault::found(quote_value(&text), rest).with_hint(
                     "a director's key must be unique; --max-rejects sets the later rows aside",

@@ -9,6 +9,7 @@ use super::bad_inputs::BadInputs;
 use crate::dialect::{Dialect, DialectOptions};
 use crate::error::{Error, Place, Result};
 use crate::partition::UnknownKeyRule;
+use crate::partition::key_index::IndexFormat;
 use crate::schema::{TableKind, TableSchema, check_name, check_together};
 use crate::source::{Input, InputList};
 use crate::values::{
@@ -87,6 +88,8 @@ pub struct TableSection {
     pub ra: Option<String>,
     /// Column of the declination.
     pub dec: Option<String>,
+    /// Format of a director's index.
+    pub index_format: Option<IndexFormat>,
     /// Index of a director that another command has made, for a child.
     pub index: Option<PathBuf>,
     /// Director of the first side, for a match.

@@ -7,12 +7,14 @@ use std::time::Instant;
 use serde_json::Value;
 
 use super::bad_inputs::{BadInputs, PassedOver, passed_over};
+use super::duplicates::{TableDuplicates, first_in_index};
 use super::pass::{Events, Pass, PassInput, PassLimits, shapes};
 use super::prepared::PreparedInputs;
-use super::table::{TableJob, TableReport, TableSink};
+use super::table::{FinishedTable, TableJob, TableReport, TableSink};
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{Mark, Sink, check_room};
+use crate::partition::key_index::IndexFormat;
 use crate::publish::{
     FolderOptions, InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, Staging,
 };
@@ -150,6 +152,7 @@ impl PassJob {
     ) -> Result<Vec<TableReport>> {
         let mut job = self;
         limits.bad_inputs.look_at(&mut job.inputs)?;
+        let books = limits.rejects.snapshot();
         loop {
             let made = job.make(folder, limits, events);
             let may_go_on = |error: &Error| match error.kind() {
@@ -157,14 +160,23 @@ impl PassJob {
                 ErrorKind::InputMissing => limits.bad_inputs == BadInputs::End,
                 kind => kind.is_interruption(),
             };
-            if made.as_ref().is_err_and(may_go_on) && job.identity().is_some() {
-                // What is staged is gone on with next time.
-                return made;
-            }
+            let made = match made {
+                Err(error) if may_go_on(&error) && job.identity().is_some() => {
+                    // What is staged is gone on with next time.
+                    return Err(error);
+                }
+                made => made,
+            };
             // If the pass failed, what was staged is of no use, and the failure is what counts.
             let cleared = job.clear_leftovers(folder, limits);
             match made {
-                Ok(reports) => return cleared.map(|()| reports),
+                Ok(Made::Tables(reports)) => return cleared.map(|()| reports),
+                Ok(Made::Duplicates(found)) => {
+                    // Whatever was set aside is found again, twice.
+                    limits.rejects.restore(books.clone());
+                    job.watch_out(found, limits)?;
+                    limits.rejects.restore(books.clone());
+                }
                 Err(error) => limits.bad_inputs.pass_over(&mut job.inputs, error)?,
             }
             // What is left there would get into the next attempt.
@@ -267,7 +279,7 @@ impl PassJob {
         folder: &mut OutputFolder,
         limits: &PassLimits,
         events: &dyn Events,
-    ) -> Result<Vec<TableReport>> {
+    ) -> Result<Made> {
         let start = Instant::now();
         let stamps: Vec<_> = (0..self.tables.len())
             .map(|number| self.stamps(number).unwrap_or_default())
@@ -278,7 +290,8 @@ impl PassJob {
             .map(|number| passed_over(self.feeding(number)))
             .collect();
         if let Some(sets) = self.sets_of_nothing(&stamps, &passed_over)? {
-            return publish_nothing(sets, self.outdated.clone(), dropped, folder);
+            let nothing = publish_nothing(sets, self.outdated.clone(), dropped, folder);
+            return nothing.map(Made::Tables);
         }
         let readable = self.inputs.iter().cloned();
         let readable = readable.filter(|fed| fed.input.unreadable.is_none());
@@ -308,6 +321,7 @@ impl PassJob {
         };
         let counts = pass.run(limits, events)?;
         let mut sets = BTreeMap::new();
+        let mut found = Vec::new();
         let mut reports = Vec::with_capacity(self.tables.len());
         let all = self
             .tables
@@ -318,7 +332,18 @@ impl PassJob {
             .zip(stamps);
         for (number, ((((job, sink), counts), options), inputs_then)) in all.enumerate() {
             let columns = inputs.columns(number);
-            let (files, mut report) = job.finish(sink, columns, counts, folder)?;
+            let finished = job.finish(sink, columns, counts, folder, limits)?;
+            if let Some(keys) = finished.duplicates {
+                if self.identity().is_none() {
+                    let index = format!("{}{}", job.folder, job.key_index(IndexFormat::Text));
+                    return Err(first_in_index(job, keys, &folder.staged(&index)?));
+                }
+                found.push((number, keys));
+                continue;
+            }
+            let FinishedTable {
+                files, mut report, ..
+            } = finished;
             report.passed_over.clone_from(&passed_over[number]);
             report.reject_file = limits.reject_file(report.rejected);
             report.seconds = start.elapsed().as_secs_f64();
@@ -335,6 +360,9 @@ impl PassJob {
             sets.insert(job.target.name.clone(), set);
             reports.push(report);
         }
+        if !found.is_empty() {
+            return Ok(Made::Duplicates(found));
+        }
         check_unchanged(&sets)?;
         // Writing the last run takes time, in which somebody may have asked for an end.
         limits.cancel.check()?;
@@ -343,7 +371,7 @@ impl PassJob {
             outdated: self.outdated.clone(),
             dropped,
         })?;
-        Ok(reports)
+        Ok(Made::Tables(reports))
     }
 
     /// Returns the sets that must not stand beside these tables.
@@ -428,6 +456,14 @@ impl PassJob {
         let sets: Result<Vec<_>> = (0..self.tables.len()).map(set).collect();
         sets.map(Some)
     }
+}
+
+/// What became of a pass.
+enum Made {
+    /// The tables are published.
+    Tables(Vec<TableReport>),
+    /// Keys of directors occur more than once, so nothing is.
+    Duplicates(Vec<TableDuplicates>),
 }
 
 /// Publishes sets without files.

@@ -6,6 +6,7 @@
 
 mod bad_inputs;
 mod components;
+mod duplicates;
 mod file;
 mod folder_run;
 mod measure;

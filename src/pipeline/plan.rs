@@ -19,6 +19,7 @@ use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::ChunkNames;
 use crate::manifest::MANIFEST_FILE;
 use crate::partition::geometry::Chunker;
+use crate::partition::key_index::DuplicateRule;
 use crate::partition::{Partitioning, Routing};
 use crate::report::add_digests;
 use crate::schema::{
@@ -301,6 +302,8 @@ fn plan_table(
         nodes: 1,
         file_name: format!("{}.txt", table.name),
         has_chunk_index: section.chunk_index,
+        index_format: section.index_format.unwrap_or_default(),
+        duplicates: DuplicateRule::Refuse,
     })
 }
 
@@ -312,6 +315,7 @@ fn options_of(job: &TableJob, table: &PlannedTable<'_>, read_as: &[Option<&TextI
         "partitioning": job.partitioning,
         "wrap_ra": table.section.wrap_ra,
         "chunk_index": job.has_chunk_index,
+        "index_format": job.index_format,
         "target": job.target.fingerprint(),
         "products": table.section.products,
         "text": read_as,

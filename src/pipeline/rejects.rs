@@ -32,8 +32,8 @@ pub struct Rejects {
     books: Mutex<Books>,
 }
 
-#[derive(Debug, Default)]
-struct Books {
+#[derive(Debug, Default, Clone)]
+pub(super) struct Books {
     /// Rows of passes that are over, and of tables that stood already.
     rows: u64,
     /// The first bad row, unless it has been the error of a pass.
@@ -143,6 +143,16 @@ impl Rejects {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Returns how the books stand, to go back to if a pass has to be made anew.
+    pub(super) fn snapshot(&self) -> Books {
+        self.books().clone()
+    }
+
+    /// Goes back to how the books stood.
+    pub(super) fn restore(&self, books: Books) {
+        *self.books() = books;
     }
 
     /// Begins a pass; nothing if the first bad row is simply the run's error.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::bad_inputs::PassedOver;
+use super::duplicates::duplicates_of;
 use super::pass::{PassLimits, TargetCounts};
 use super::stream::frame;
 use crate::convert::RowTarget;
@@ -16,6 +17,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{
     ChunkNames, ChunkRows, ChunkSink, ChunkSinkOptions, FileDigest, FileSummary, Finish,
     JournalPlace, Mark, Parts, Sink, StreamSink,
+};
+use crate::partition::key_index::{
+    DuplicateRule, DuplicatedKeys, IndexColumns, IndexFormat, IndexLimits, write_compact_index,
+    write_parquet_index,
 };
 use crate::partition::{DirectorIndex, Partitioning, Routing, chunk_index_record};
 use crate::publish::{InputStamp, OutputFolder, TableIdentity, append, remove_optional};
@@ -44,6 +49,10 @@ pub struct TableJob {
     pub file_name: String,
     /// Whether `chunk_index.bin` is written.
     pub has_chunk_index: bool,
+    /// Format of the director index, for directors that have one.
+    pub index_format: IndexFormat,
+    /// What a key that occurs twice means to a director.
+    pub duplicates: DuplicateRule,
 }
 
 /// What was made of a table; printed, reported and recorded.
@@ -144,7 +153,10 @@ impl TableJob {
                 counts_sub_chunks: self.has_chunk_index,
             },
             staging,
-            key_index: routing.director_key.as_ref().map(|_| self.key_index()),
+            key_index: routing
+                .director_key
+                .as_ref()
+                .map(|_| self.key_index(IndexFormat::Text)),
             gate: Arc::clone(&limits.gate),
             cancel: limits.cancel.clone(),
             max_open_files: limits.max_open_files,
@@ -186,9 +198,9 @@ impl TableJob {
         Ok((TableSink::Stream { sink }, start))
     }
 
-    /// Returns the name of the director index.
-    fn key_index(&self) -> String {
-        format!("{}_object_index.txt", self.prefix)
+    /// Returns the name of the director index in some format.
+    pub(super) fn key_index(&self, format: IndexFormat) -> String {
+        format!("{}_object_index.{}", self.prefix, format.ending())
     }
 
     /// Returns the name of the rows-per-sub-chunk index.
@@ -257,7 +269,8 @@ impl TableJob {
         format!(".{id:016x}.{what}")
     }
 
-    /// Finishes the files and checks that the books balance.
+    /// Finishes the files and checks that the books balance; tells which keys of a director occur
+    /// twice, and then the files are of no use.
     ///
     /// # Errors
     /// The last bytes can't be written, or rows were lost, which is a fault of skyprep.
@@ -267,8 +280,9 @@ impl TableJob {
         columns: &[OutputColumn],
         counts: &TargetCounts,
         folder: &OutputFolder,
-    ) -> Result<(Vec<FileSummary>, TableReport)> {
-        let files = match sink {
+        limits: &PassLimits,
+    ) -> Result<FinishedTable> {
+        let mut files: Vec<FileSummary> = match sink {
             TableSink::Stream { sink } => {
                 let parts = sink.finish()?.into_iter().enumerate();
                 parts
@@ -284,6 +298,7 @@ impl TableJob {
                 files
             }
         };
+        let duplicates = self.finish_index(&mut files, folder, limits)?;
         let data = files
             .iter()
             .filter(|file| self.kind == TableKind::Regular || file.chunk().is_some());
@@ -310,8 +325,64 @@ impl TableJob {
             columns: names,
         };
         report.check_balance()?;
-        Ok((files, report))
+        Ok(FinishedTable {
+            files,
+            report,
+            duplicates,
+        })
     }
+
+    /// Looks for keys that occur twice in the index of a director, and brings it into the format
+    /// that was asked for.
+    fn finish_index(
+        &self,
+        files: &mut [FileSummary],
+        folder: &OutputFolder,
+        limits: &PassLimits,
+    ) -> Result<Option<DuplicatedKeys>> {
+        let path = format!("{}{}", self.folder, self.key_index(IndexFormat::Text));
+        let Some(file) = files.iter_mut().find(|file| file.path() == path) else {
+            return Ok(None);
+        };
+        let (text, scratch) = (folder.staged(&path)?, self.hidden_name("keys"));
+        let scratch = folder.staged(&scratch)?;
+        if self.duplicates == DuplicateRule::Refuse {
+            let found = duplicates_of(self, &text, &scratch, limits)?;
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        let limits = IndexLimits {
+            gate: Arc::clone(&limits.gate),
+            cancel: limits.cancel.clone(),
+        };
+        let path = format!("{}{}", self.folder, self.key_index(self.index_format));
+        let text = (text.as_path(), &self.target.dialect);
+        let out = folder.staged(&path)?;
+        let rows = match (self.index_format, &self.target.routing) {
+            (IndexFormat::Parquet, Some(routing)) => {
+                let columns = IndexColumns {
+                    key: routing.director_key.clone().unwrap_or_default(),
+                    chunk: routing.columns.chunk.clone(),
+                    sub_chunk: routing.columns.sub_chunk.clone(),
+                    key_type: None,
+                };
+                write_parquet_index(text, &out, &columns, &limits)?
+            }
+            (IndexFormat::Binary, _) => write_compact_index(text, &out, self.duplicates, &limits)?,
+            _ => return Ok(None),
+        };
+        *file = FileDigest::of_file(&out, rows)?.finish(path, None, false);
+        Ok(None)
+    }
+}
+
+/// A table whose files are staged.
+pub(super) struct FinishedTable {
+    pub(super) files: Vec<FileSummary>,
+    pub(super) report: TableReport,
+    /// Keys of a director that occur more than once.
+    pub(super) duplicates: Option<DuplicatedKeys>,
 }
 
 impl TableReport {

@@ -6,9 +6,7 @@ use super::file::PipelineFile;
 use super::plan::{PlannedTable, Sky};
 use crate::error::{Error, Result};
 use crate::partition::key_index::{DuplicateRule, IndexSource};
-use crate::partition::{
-    DirectorIndex, KEY_INDEX_TEXT, OverlapRule, RaRule, Routing, RoutingOptions,
-};
+use crate::partition::{DirectorIndex, OverlapRule, RaRule, Routing, RoutingOptions};
 use crate::schema::{ChunkColumns, FLAGS_COLUMN, TableKind};
 
 /// Settles where the rows of `table` go.
@@ -157,9 +155,10 @@ impl Directors<'_> {
             ))
             .hint(format!("give [table.{name}] an id, the column of its key")));
         }
+        let format = director.section.index_format.unwrap_or_default();
         let folder = self.file.destination().join(&self.file.database.name);
         Ok(Arc::new(DirectorIndex::of_sibling(IndexSource {
-            path: folder.join(name).join(KEY_INDEX_TEXT),
+            path: folder.join(name).join(format.file_name()),
             dialect: director.section.output_dialect()?,
         })))
     }

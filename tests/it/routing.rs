@@ -370,3 +370,107 @@ fn names_and_folders_of_nodes_are_those_of_the_reference() {
         .run(words(&line.replace("part ", "a/b ")))
         .failed(2, &["beginning of a file name"]);
 }
+
+#[test]
+fn a_director_key_that_occurs_twice_is_refused() {
+    let bench = Bench::in_memory();
+    let row = |n: usize, key: usize| format!("{key}\t{}\t{}\n", n % 360, n % 90);
+    // Rows 5001 and 9001 have keys of earlier rows; so have rows of a second file.
+    let key = |n: usize| match n {
+        5000 => 17,
+        9000 => 5000 * 3,
+        n => n * 3,
+    };
+    bench.write(
+        "a.txt",
+        (0..10_000).map(|n| row(n, key(n))).collect::<String>(),
+    );
+    bench.write("b.txt", (0..3).map(|n| row(n, 3 + n)).collect::<String>());
+    let head = "partition a.txt b.txt --kind director --id k --ra r --dec d --fields k,r,d \
+                --stripes 18 --sub-stripes 10 --overlap 0.1";
+    for threads in [1, 3] {
+        let line = format!("{head} -o out --threads {threads}");
+        bench.run(words(&line)).failed(
+            1,
+            &[
+                "b.txt",
+                "line 1",
+                "column k",
+                "line 2 of a.txt",
+                "--max-rejects",
+            ],
+        );
+        assert!(!bench.path("out/chunk_0.txt").exists());
+    }
+    // 17, 15000 and 4 stand alone; 3 does not.
+    let line = format!("{head} -o out --max-rejects 1 --reject-file bad.jsonl --json");
+    let report = bench.run(words(&line)).ok();
+    let report: serde_json::Value = serde_json::from_slice(&report.stdout).unwrap();
+    let table = &report["tables"][0];
+    assert_eq!(
+        (&table["rows_in"], &table["rejected"]),
+        (&10_003.into(), &1.into())
+    );
+    let list = std::fs::read_to_string(bench.path("bad.jsonl")).unwrap();
+    assert!(
+        list.contains("b.txt") && list.contains("line 2 of a.txt"),
+        "{list}"
+    );
+    let index = files(&bench.path("out"))["chunk_object_index.txt"].clone();
+    assert_eq!(index.iter().filter(|byte| **byte == b'\n').count(), 10_002);
+    // A second run finds all done.
+    let again = bench.run(words(&line)).ok();
+    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+
+    // A key three times, in a pipe: the second row is named by its number.
+    let text = "x\t1\t1\ny\t1\t1\nx\t1\t1\nx\t1\t1\n";
+    let line = head.replace("a.txt b.txt", "-");
+    bench
+        .run_with_input(words(&format!("{line} -o piped")), text.as_bytes())
+        .failed(1, &["row 3", "column k", "\"x\"", "row 1 of stdin"]);
+}
+
+#[test]
+fn an_index_may_be_parquet_or_compact() {
+    let bench = Bench::in_memory();
+    let mut random = Random(3);
+    let chunker = &chunkers()[0];
+    let (text, mut expected, _) = director(chunker, 300, &mut random, |row| (row * 7).to_string());
+    bench.write("d.txt", &text);
+    let child: String = (0..600)
+        .map(|n| format!("{n}\t{}\n", (n * 11 % 300) * 7))
+        .collect();
+    bench.write("c.txt", child);
+    expected.remove("chunk_object_index.txt");
+    let mut found: Option<Files> = None;
+    for format in ["text", "parquet", "binary"] {
+        let line = format!(
+            "partition d.txt -o {format} --kind director --id k --ra r --dec d --fields k,r,d {} \
+             --index-format {format}",
+            division(chunker)
+        );
+        bench.run(words(&line)).ok();
+        let made = files(&bench.path(format));
+        let index = made.keys().filter(|name| name.contains("index"));
+        assert_eq!(index.count(), 1, "{:?}", made.keys());
+        let line = format!(
+            "partition c.txt -o child_{format} --kind child --id k --index {format} --fields n,k {}",
+            division(chunker)
+        );
+        bench.run(words(&line)).ok();
+        let made = files(&bench.path(&format!("child_{format}")));
+        assert_eq!(found.get_or_insert(made.clone()), &made, "{format}");
+    }
+    // Columns of the Parquet index are named as the table's.
+    let rows = bench.run(words(
+        "convert parquet/chunk_object_index.parquet -o - --columns k,chunkId",
+    ));
+    assert_eq!(
+        rows.ok()
+            .stdout
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count(),
+        300
+    );
+}

@@ -24,6 +24,16 @@ fn parse_prefix(text: &str) -> Result<String, String> {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum IndexFormatArg {
+    /// chunk_object_index.txt, in the dialect of the output, as sph-partition writes it
+    Text,
+    /// chunk_object_index.parquet
+    Parquet,
+    /// chunk_object_index.bin: compact, and looked up where it lies
+    Binary,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum UnknownKeysArg {
     /// The row is refused
     Error,
@@ -102,6 +112,14 @@ pub struct PartitionArgs {
         help_heading = "Partitioning"
     )]
     pub unknown_keys: UnknownKeysArg,
+    /// Director: format of the index of its keys
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Partitioning"
+    )]
+    pub index_format: IndexFormatArg,
     /// Dialect of an index that is text [default: the output's]
     #[arg(long, value_name = "NAME", help_heading = "Partitioning")]
     pub index_dialect: Option<String>,

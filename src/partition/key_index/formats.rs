@@ -35,6 +35,15 @@ pub enum IndexFormat {
 }
 
 impl IndexFormat {
+    /// Returns the ending of the index's name.
+    pub fn ending(self) -> &'static str {
+        match self {
+            Self::Text => "txt",
+            Self::Parquet => "parquet",
+            Self::Binary => "bin",
+        }
+    }
+
     /// Returns the name of the index in a folder of chunk files.
     pub fn file_name(self) -> &'static str {
         match self {

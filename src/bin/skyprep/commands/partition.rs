@@ -7,7 +7,7 @@ use anyhow::Result;
 use serde_json::json;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::Error;
-use skyprep::partition::key_index::{DuplicateRule, IndexSource};
+use skyprep::partition::key_index::{DuplicateRule, IndexFormat, IndexSource};
 use skyprep::partition::{
     DirectorIndex, OverlapRule, Partitioning, RaRule, Routing, RoutingOptions, UnknownKeyRule,
 };
@@ -18,7 +18,7 @@ use skyprep::schema::{ChunkColumns, FLAGS_COLUMN, TableKind, TableSchema, check_
 use skyprep::source::Input;
 
 use crate::books::{self, DataTo};
-use crate::partition_args::{PartitionArgs, UnknownKeysArg};
+use crate::partition_args::{IndexFormatArg, PartitionArgs, UnknownKeysArg};
 use crate::printer::format_tables;
 use crate::progress::Progress;
 use crate::session::Session;
@@ -138,6 +138,7 @@ fn plan(
         "no_overlap": args.no_overlap,
         "wrap_ra": args.wrap_ra,
         "chunk_index": args.chunk_index,
+        "index_format": args.index_format as u8,
         "prefix": args.prefix,
         "nodes": args.num_nodes,
         "target": target.fingerprint(),
@@ -165,6 +166,12 @@ fn plan(
         nodes: args.num_nodes,
         file_name: format!("{name}.txt"),
         has_chunk_index: args.chunk_index,
+        index_format: match args.index_format {
+            IndexFormatArg::Text => IndexFormat::Text,
+            IndexFormatArg::Parquet => IndexFormat::Parquet,
+            IndexFormatArg::Binary => IndexFormat::Binary,
+        },
+        duplicates: DuplicateRule::Refuse,
     };
     Ok((
         PassJob {

@@ -11,6 +11,7 @@ use serde_json::json;
 use skyprep::convert::{RowTarget, TextForm};
 use skyprep::error::Error;
 use skyprep::exchange::ChunkNames;
+use skyprep::partition::key_index::{DuplicateRule, IndexFormat};
 use skyprep::pipeline::{
     OutputState, PassInput, PassJob, Standing, StreamOutcome, TableJob, TextInput, check_writable,
     columns_of, outlook, standing, stream,
@@ -309,6 +310,8 @@ fn to_folder(
                 nodes: 1,
                 file_name: name.clone(),
                 has_chunk_index: false,
+                index_format: IndexFormat::Text,
+                duplicates: DuplicateRule::Refuse,
             }],
             options: vec![options],
             outdated: Vec::new(),

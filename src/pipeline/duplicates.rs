@@ -1,0 +1,132 @@
+//! Keys of a director that occur twice.
+//!
+//! That some do shows when all rows are there, in the index. Then the inputs are read once more to
+//! see which row has such a key first, and the pass is made anew, in which all others are refused.
+//! So the row that is named, or set aside, is the same whatever the threads; and a catalogue with
+//! good keys pays for a look at its index only.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::folder_run::PassJob;
+use super::pass::{NoEvents, Pass, PassLimits};
+use super::prepared::PreparedInputs;
+use super::table::TableJob;
+use crate::convert::{BadRow, RowTarget};
+use crate::dialect::{Fields, Records};
+use crate::error::{Error, ErrorKind, Place, Result};
+use crate::exchange::{Packet, RunEnd, Sink};
+use crate::partition::key_index::{DuplicatedKeys, IndexLimits, Key, duplicated};
+use crate::partition::{KeyWatch, PieceOrigin, RowUnit};
+
+/// Keys of table number so-and-so that occur more than once.
+pub(super) type TableDuplicates = (usize, DuplicatedKeys);
+
+/// Looks for keys that the staged index `index` of a director has more than once.
+///
+/// # Errors
+/// The index can't be read.
+pub(super) fn duplicates_of(
+    job: &TableJob,
+    index: &Path,
+    scratch: &Path,
+    limits: &PassLimits,
+) -> Result<Option<DuplicatedKeys>> {
+    let limits = IndexLimits {
+        gate: Arc::clone(&limits.gate),
+        cancel: limits.cancel.clone(),
+    };
+    let found = duplicated(index, &job.target.dialect, &limits, scratch)?;
+    Ok((!found.is_empty()).then_some(found))
+}
+
+/// Takes rows to nowhere.
+struct Nowhere;
+
+impl Sink for Nowhere {
+    fn write_run(&self, _: &[Packet], _: RunEnd<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    fn is_stream(&self) -> bool {
+        true
+    }
+}
+
+impl PassJob {
+    /// Finds out who has each of these keys first, and lets the next pass refuse all others.
+    ///
+    /// # Errors
+    /// The inputs can't be read a second time; or the keys were watched already, which is a fault of
+    /// skyprep.
+    pub(super) fn watch_out(
+        &mut self,
+        found: Vec<TableDuplicates>,
+        limits: &PassLimits,
+    ) -> Result<()> {
+        let mut watches = Vec::with_capacity(found.len());
+        for (table, keys) in found {
+            let Some(routing) = &mut self.tables[table].target.routing else {
+                continue;
+            };
+            if routing.watch.is_some() {
+                let message = "director keys occur twice though all but the first were refused";
+                return Err(Error::new(ErrorKind::Internal, message).hint("please report this"));
+            }
+            let watch = Arc::new(KeyWatch::finding(keys));
+            routing.watch = Some(Arc::clone(&watch));
+            watches.push(watch);
+        }
+        let targets: Vec<&RowTarget> = self.tables.iter().map(|job| &job.target).collect();
+        let readable = self.inputs.iter().cloned();
+        let readable = readable.filter(|fed| fed.input.unreadable.is_none());
+        let inputs = PreparedInputs::new(readable.collect(), &targets)?;
+        let pass = Pass {
+            inputs: &inputs,
+            sinks: targets.iter().map(|_| &Nowhere as &dyn Sink).collect(),
+            starts: targets.iter().map(|_| None).collect(),
+            targets,
+        };
+        pass.run(limits, &NoEvents)?;
+        watches.iter().for_each(|watch| watch.refuse());
+        Ok(())
+    }
+}
+
+/// Makes the error for keys that occur twice in rows that can't be read a second time, with the
+/// first of them by the index, whose rows are those of the input.
+pub(super) fn first_in_index(job: &TableJob, keys: DuplicatedKeys, index: &Path) -> Error {
+    let watch = KeyWatch::finding(keys);
+    watch.refuse();
+    let bytes = match std::fs::read(index) {
+        Ok(bytes) => bytes,
+        Err(error) => return Error::reading(index, error),
+    };
+    let dialect = &job.target.dialect;
+    let mut records = Records::new(dialect, &bytes);
+    let (mut fields, mut scratch) = (Fields::new(), Vec::new());
+    let origin = PieceOrigin {
+        piece: 0,
+        file: "stdin",
+        before: 0,
+        unit: RowUnit::Row,
+    };
+    let mut row = 0;
+    while let Ok(Some(_)) = records.next(&mut fields) {
+        let Some(field) = fields.get(0, &bytes) else {
+            break;
+        };
+        let key = Key::Text(dialect.value(field, &mut scratch));
+        row += 1;
+        if let Err(fault) = watch.check(key, origin, row, row) {
+            let routing = job.target.routing.as_ref();
+            let place = Place {
+                row: Some(row),
+                column: routing.and_then(|routing| routing.director_key.clone()),
+                ..Place::file("stdin")
+            };
+            return BadRow { place, fault }.to_error();
+        }
+    }
+    Error::new(ErrorKind::DataRefused, "director keys occur more than once")
+}
