@@ -8,13 +8,16 @@
 
 use memchr::{memchr, memchr2};
 
-use super::definition::Dialect;
+use super::definition::{Dialect, FieldRules};
 use super::fields::Field;
 use super::scan::contains;
 
 impl Dialect {
     /// Says whether a field is NULL (the rules stand in [`crate::dialect`]).
     pub fn is_null(&self, field: Field<'_>) -> bool {
+        if self.is_sph() {
+            return field.raw() == self.null();
+        }
         let content = field.content();
         if !field.is_quoted() && content == self.null() {
             return true;
@@ -39,7 +42,7 @@ impl Dialect {
             } else {
                 None
             };
-            decode(content, self.escape(), quote, out);
+            decode(content, self.escape(), quote, self.rules(), out);
         } else {
             out.extend_from_slice(content);
         }
@@ -86,7 +89,13 @@ impl Dialect {
     }
 }
 
-fn decode(content: &[u8], escape: Option<u8>, quote: Option<u8>, out: &mut Vec<u8>) {
+fn decode(
+    content: &[u8],
+    escape: Option<u8>,
+    quote: Option<u8>,
+    rules: FieldRules,
+    out: &mut Vec<u8>,
+) {
     let mut rest = content;
     loop {
         let hit = match (escape, quote) {
@@ -100,7 +109,7 @@ fn decode(content: &[u8], escape: Option<u8>, quote: Option<u8>, out: &mut Vec<u
         out.extend_from_slice(plain);
         rest = match coded {
             [first, second, after @ ..] if Some(*first) == escape => {
-                out.push(unescaped(*second));
+                out.push(unescaped(*second, rules));
                 after
             }
             [first, second, after @ ..] if first == second => {
@@ -118,9 +127,11 @@ fn decode(content: &[u8], escape: Option<u8>, quote: Option<u8>, out: &mut Vec<u
     out.extend_from_slice(rest);
 }
 
-/// Returns what MariaDB takes for the escape and `letter`.
-fn unescaped(letter: u8) -> u8 {
+/// Returns what is meant by the escape and `letter`.
+fn unescaped(letter: u8, rules: FieldRules) -> u8 {
     match letter {
+        b'f' if rules == FieldRules::Sph => 0x0c,
+        b'v' if rules == FieldRules::Sph => 0x0b,
         b'0' => 0,
         b'b' => 0x08,
         b'n' => b'\n',
@@ -141,7 +152,7 @@ fn is_word_null(content: &[u8], escape: u8) -> bool {
         return false;
     }
     let mut value = Vec::with_capacity(content.len());
-    decode(content, Some(escape), None, &mut value);
+    decode(content, Some(escape), None, FieldRules::MariaDb, &mut value);
     value == b"NULL"
 }
 
@@ -240,6 +251,35 @@ mod tests {
         custom(""),
         r#","",a"#,
         [None, Some(b""), Some(b"a")]
+    );
+    fn sph(escape: Option<u8>, null: &str) -> Dialect {
+        Dialect::sph(b',', Some(b'"'), escape, Some(null)).unwrap()
+    }
+
+    means!(
+        sph_letters,
+        sph(Some(b'\\'), "NULL"),
+        r#"\0\b\f\n\r\t\v\Z\q,\N,"\N",NULL,"NULL",N\ULL"#,
+        [
+            Some(b"\0\x08\x0c\n\r\t\x0b\x1aq"),
+            Some(b"N"),
+            Some(b"N"),
+            None,
+            Some(b"NULL"),
+            Some(b"NULL")
+        ]
+    );
+    means!(
+        sph_stray_quote,
+        sph(None, "-"),
+        r#""a"b,""c",-,"-""#,
+        [Some(b"a\"b,\"c"), None, Some(b"-")]
+    );
+    means!(
+        sph_null_in_quotes,
+        sph(None, "\"\""),
+        ",\"\",\"\"\"\"",
+        [Some(b""), None, Some(b"\"")]
     );
     means!(
         rfc4180,

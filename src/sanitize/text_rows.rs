@@ -252,8 +252,8 @@ impl TextRows<'_> {
                 .next(&mut self.fields)
                 .map_err(TextFault::Record)?;
             let Some(record) = next else { return Ok(false) };
-            // Programs that write RFC 4180 like to end a file with an empty line.
-            if !(record.is_blank() && expected > 1 && self.plan.input.escape().is_none()) {
+            let is_skipped = record.is_blank() && self.plan.input.passes_over_blank_lines();
+            if !(is_skipped && expected > 1) {
                 break record;
             }
         };
