@@ -10,11 +10,11 @@ use super::look::Verdict;
 use super::text_fault::TextFault;
 use super::text_plan::{PlannedField, PlannedRouting, TextPlan, Treatment};
 use crate::convert::{RowFault, check_row_length, route_row};
-use crate::dialect::{Fields, Record, Records};
+use crate::dialect::{FieldRules, Fields, Record, Records};
 use crate::error::quote_value;
 use crate::exchange::Packet;
 use crate::schema::RowStep;
-use crate::values::{CellFault, RuleCounts, RuleName, TextBuffer, is_utf8};
+use crate::values::{CellFault, RuleCounts, RuleName, TextBuffer, is_utf8, position_of};
 
 impl TextPlan {
     /// Starts on a block of whole records whose first is on line `first_line` (from 1).
@@ -360,9 +360,14 @@ impl TextRows<'_> {
             return Err(fault(CellFault::found("NULL", expected)));
         }
         let value = input.value(field, &mut self.scratch);
-        let text = std::str::from_utf8(value.trim_ascii()).ok();
-        text.and_then(|text| text.parse().ok())
-            .ok_or_else(|| fault(CellFault::found(quote_value(value), expected)))
+        let number = match input.rules() {
+            FieldRules::Sph => position_of(value),
+            // What MariaDB would read otherwise is no position.
+            FieldRules::MariaDb => std::str::from_utf8(value.trim_ascii())
+                .ok()
+                .and_then(|text| text.parse().ok()),
+        };
+        number.ok_or_else(|| fault(CellFault::found(quote_value(value), expected)))
     }
 
     fn write_key(&mut self, at: usize, packet: &mut Packet) -> Result<(), CellFault> {

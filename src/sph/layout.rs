@@ -145,7 +145,7 @@ fn row(chunk: ChunkId, bounds: SphericalBox, worker: &str) -> String {
         // Writing to a String can't fail.
         let _ = write!(row, " | {degrees:>12.3}");
     }
-    let _ = writeln!(row, " | {area:>12.6} | {worker:>10} ");
+    let _ = writeln!(row, " | {area:>12.6} | {worker:>10}");
     row
 }
 
@@ -197,9 +197,9 @@ mod tests {
         let table = table.unwrap();
         let rows: Vec<&str> = table.lines().skip(5).collect();
         let west = "     40 |      288.000 |        0.000 |      -80.000 |      -70.000 |     \
-                    0.056693 |       west ";
+                    0.056693 |       west";
         let pole = "      0 |        0.000 |      360.000 |      -90.000 |      -80.000 |     \
-                    0.095456 |         w0 ";
+                    0.095456 |         w0";
         assert_eq!(rows, [west, pole, west, ""]);
     }
 

@@ -126,7 +126,11 @@ impl Spread {
             ("skewness", number(self.skewness)),
             ("kurtosis", number(self.kurtosis)),
         ];
-        let fields = fields.map(|(key, value)| format!("\t\t{:12}{value}", format!("\"{key}\": ")));
+        let fields = fields.map(|(key, value)| {
+            // The bracket of the list stands where other values have their first blank.
+            let width = if value.starts_with('[') { 12 } else { 13 };
+            format!("\t\t{:width$}{value}", format!("\"{key}\": "))
+        });
         format!("\t\"{name}\": {{\n{}\n\t}},\n", fields.join(",\n"))
     }
 }

@@ -43,6 +43,7 @@ mod round_trip;
 mod row_splitter;
 mod sanitize;
 mod schema;
+mod sph;
 mod stage;
 mod star_file;
 mod stars;

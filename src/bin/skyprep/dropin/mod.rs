@@ -2,10 +2,6 @@
 //! options and gives its results.
 
 mod boost;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "sph-partition can't be called yet")
-)]
 mod chunking;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "tests lay out files to read")]
