@@ -25,6 +25,7 @@ pub use fields::FieldPair;
 pub use layout::{ChunkChoice, LayoutOptions, layout_table};
 pub use settings::{
     KeySide, MatchRouting, MatchSettings, PartitionRouting, PartitionSettings, ToolSettings,
+    index_path,
 };
 pub use statistics::{SubChunkRows, statistics_json};
 pub use tree::SphTree;

@@ -350,8 +350,13 @@ fn usable_inputs(paths: &[String]) -> Result<(Vec<String>, Vec<String>)> {
     Ok((inputs, passed_over))
 }
 
-/// Takes the path out of a URL of a director index.
-fn index_path(option: &str, url: Option<&str>) -> Result<PathBuf> {
+/// Takes the path out of the URL of a director index that `option` gives.
+///
+/// What stands behind `file://` is the path as it is, as the C++ tools have it: `%20` is no blank.
+///
+/// # Errors
+/// There is no URL, or it is not `file://` and an absolute path.
+pub fn index_path(option: &str, url: Option<&str>) -> Result<PathBuf> {
     let url = url.ok_or_else(|| missing(option, "the file of the director index"))?;
     let path = url.strip_prefix("file://").map(Path::new);
     let path = path.filter(|path| path.is_absolute()).ok_or_else(|| {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 use skyprep::convert::{Routing, RowTarget};
-use skyprep::dialect::Dialect;
+use skyprep::dialect::{BlockReader, Dialect};
 use skyprep::error::Place;
 use skyprep::exchange::{Packet, PacketShape};
 use skyprep::partition::{OverlapRule, Partitioning, RaRule, Router};
@@ -114,6 +114,25 @@ fn e1_dialect_matrix() {
     );
     // What the tool refuses, these rows being one line each, can't be read or written here either.
     assert_eq!((equal, refused), (2106, 134));
+}
+
+#[test]
+fn blank_lines_and_byte_order_marks_are_data() {
+    let bare = Dialect::sph(b',', None, None, None).unwrap();
+    let blank = written(&plan(&bare, &bare), b"1,2,3,a,b\n\n");
+    assert!(
+        blank
+            .unwrap_err()
+            .contains("line 2: found 1 fields, expected 5")
+    );
+    let text = b"\xef\xbb\xbf1,2,3,a,b\n";
+    let (mut block, mut kept) = (Vec::new(), Vec::new());
+    for dialect in [bare, Dialect::rfc4180()] {
+        let mut blocks = BlockReader::new(&text[..], &dialect, 100);
+        blocks.next_block(&mut block).unwrap();
+        kept.push(block.len());
+    }
+    assert_eq!(kept, [text.len(), text.len() - 3]);
 }
 
 /// The records of the binary indexes of a case, by path.
