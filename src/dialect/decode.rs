@@ -48,6 +48,23 @@ impl Dialect {
         }
     }
 
+    /// Says whether a quoted field holds a quote that is neither doubled nor escaped.
+    pub fn has_stray_quote(&self, field: Field<'_>) -> bool {
+        let Some(quote) = self.quote().filter(|_| field.is_quoted()) else {
+            return false;
+        };
+        let mut rest = field.content();
+        while let [first, after @ ..] = rest {
+            rest = match after {
+                [_, after @ ..] if Some(*first) == self.escape() => after,
+                [second, after @ ..] if *first == quote && *second == quote => after,
+                _ if *first == quote => return true,
+                _ => after,
+            };
+        }
+        false
+    }
+
     /// Returns a field's value: its own bytes where they are the value, else decoded in `scratch`.
     pub fn value<'a>(&self, field: Field<'a>, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         let content = field.content();
@@ -275,6 +292,25 @@ mod tests {
         r#""a"b,""c",-,"-""#,
         [Some(b"a\"b,\"c"), None, Some(b"-")]
     );
+    #[test]
+    fn stray_quotes_are_not_doubled_or_escaped() {
+        for (text, expected) in [
+            (r#""a"b""#, true),
+            (r#""a\"b""#, false),
+            (r#""a""b""#, false),
+            (r#""a\\"b""#, true),
+            (r#"a"b"#, false),
+            ("\"\"\"\"", false),
+        ] {
+            let dialect = sph(Some(b'\\'), "NULL");
+            let mut fields = Fields::new();
+            let mut records = Records::new(&dialect, text.as_bytes());
+            records.next(&mut fields).unwrap();
+            let field = fields.get(0, text.as_bytes()).unwrap();
+            assert_eq!(dialect.has_stray_quote(field), expected, "{text}");
+        }
+    }
+
     means!(
         sph_null_in_quotes,
         sph(None, "\"\""),

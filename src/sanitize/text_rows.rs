@@ -79,6 +79,28 @@ impl TextPlan {
         Ok(())
     }
 
+    /// Refuses a record over several lines that has a stray quote within quotes.
+    ///
+    /// The C++ tools refuse all records over several lines. Those that are well quoted can be read,
+    /// but here a quote too many may have run through the rows that follow.
+    #[cold]
+    fn check_lines(&self, record: &[u8]) -> Result<(), RowFault> {
+        let mut fields = Fields::new();
+        let _ = Records::new(&self.input, record).next(&mut fields);
+        for (field, name) in fields.iter(record).zip(&self.field_names) {
+            if self.input.has_stray_quote(field) {
+                let expected = ", expected quotes in a record of several lines to be doubled";
+                let cell = CellFault::found(quote_value(field.raw()), expected)
+                    .with_hint("is the quote character right, or is it data?");
+                return Err(RowFault {
+                    column: name.clone(),
+                    cell,
+                });
+            }
+        }
+        Ok(())
+    }
+
     /// Looks at the field that `cell` comes from, and says where it stands.
     #[inline]
     fn look(&self, cell: &PlannedField, cells: Cells<'_>) -> (Verdict, Range<usize>) {
@@ -291,6 +313,9 @@ impl TextRows<'_> {
         let plan = self.plan;
         let bytes = self.block.get(record.range()).unwrap_or_default();
         let is_valid = self.is_valid || is_utf8(bytes);
+        if record.has_inner_line_ends() && plan.input.rules() == FieldRules::Sph {
+            plan.check_lines(bytes)?;
+        }
         // Qserv's server cuts rows at every raw LF, quoted or not, so such a field is rewritten.
         let may_copy = is_valid && !record.has_inner_line_ends();
         if plan.copies_records.is_none() {

@@ -117,6 +117,21 @@ fn e1_dialect_matrix() {
 }
 
 #[test]
+fn lines_in_quotes_are_read_but_not_rows_behind_a_stray_quote() {
+    let quoted = Dialect::sph(b',', Some(b'"'), Some(b'\\'), None).unwrap();
+    let tab = Dialect::sph(b'\t', None, Some(b'\\'), None).unwrap();
+    let found = written(&plan(&quoted, &tab), b"1,2,3,\"a\nb\",c\n");
+    assert_eq!(found.unwrap(), b"1\t2\t3\ta\\nb\tc\n");
+    // The quote before z closes nothing; the one behind it ends field and record.
+    let text = b"1,2,3,x,\"q\"tail\n2,2,3,y,\"z\"\n";
+    for output in [&tab, &quoted] {
+        let refused = written(&plan(&quoted, output), text).unwrap_err();
+        let expected = r#"line 1, column t: found "\"q\"tail\n2"#;
+        assert!(refused.contains(expected), "{refused}");
+    }
+}
+
+#[test]
 fn blank_lines_and_byte_order_marks_are_data() {
     let bare = Dialect::sph(b',', None, None, None).unwrap();
     let blank = written(&plan(&bare, &bare), b"1,2,3,a,b\n\n");
