@@ -5,7 +5,7 @@
 //! [`partition`] (positions to chunks), [`exchange`] (packets to files, in input order),
 //! [`publish`] (files under their final names), [`stage`] and [`manifest`] (to where Qserv fetches
 //! them). [`pipeline`] puts them together; [`schema`] knows the target tables, [`resources`] the
-//! limits, [`report`] what was done. The library never prints, exits or reads the environment.
+//! limits, [`report`] what was done; [`sph`] knows how Qserv's own tools are told what to do. The library never prints, exits or reads the environment.
 //!
 //! # Examples
 //! A text becomes one that MariaDB loads unchanged:
@@ -54,5 +54,6 @@ pub mod resources;
 pub mod sanitize;
 pub mod schema;
 pub mod source;
+pub mod sph;
 pub mod stage;
 pub mod values;

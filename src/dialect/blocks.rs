@@ -46,6 +46,7 @@ pub struct BlockInfo {
 pub struct BlockReader<R> {
     reader: R,
     cutter: RecordCutter,
+    drops_bom: bool,
     block_bytes: usize,
     record_limit: usize,
     /// What was read behind the last block.
@@ -62,6 +63,8 @@ impl<R: Read> BlockReader<R> {
         Self {
             reader,
             cutter: RecordCutter::new(dialect),
+            // sph-partition takes it for data.
+            drops_bom: !dialect.is_sph(),
             block_bytes: block_bytes.max(1),
             record_limit: MAX_RECORD_BYTES,
             carried: Vec::new(),
@@ -111,7 +114,7 @@ impl<R: Read> BlockReader<R> {
         if !self.is_started {
             self.is_started = true;
             self.fill(block, BOM.len())?;
-            if block.starts_with(BOM) {
+            if self.drops_bom && block.starts_with(BOM) {
                 block.clear();
                 self.offset = BOM.len() as u64;
             }

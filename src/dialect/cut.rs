@@ -15,6 +15,7 @@ pub struct RecordCutter {
     delimiter: u8,
     quote: Option<u8>,
     escape: Option<u8>,
+    keeps_stray_quotes: bool,
 }
 
 impl RecordCutter {
@@ -25,6 +26,7 @@ impl RecordCutter {
             delimiter: dialect.delimiter(),
             quote,
             escape,
+            keeps_stray_quotes: dialect.keeps_stray_quotes(),
         }
     }
 
@@ -106,7 +108,9 @@ impl RecordCutter {
             let following = *bytes.get(at + 1)?;
             if bytes.get(at).copied() == self.escape || following == quote {
                 from = at + 2;
-            } else if self.escape.is_none() || following == self.delimiter || is_line_end(following)
+            } else if !self.keeps_stray_quotes
+                || following == self.delimiter
+                || is_line_end(following)
             {
                 return Some(at + 1);
             } else {

@@ -8,13 +8,16 @@
 
 use memchr::{memchr, memchr2};
 
-use super::definition::Dialect;
+use super::definition::{Dialect, FieldRules};
 use super::fields::Field;
 use super::scan::contains;
 
 impl Dialect {
     /// Says whether a field is NULL (the rules stand in [`crate::dialect`]).
     pub fn is_null(&self, field: Field<'_>) -> bool {
+        if self.is_sph() {
+            return field.raw() == self.null();
+        }
         let content = field.content();
         if !field.is_quoted() && content == self.null() {
             return true;
@@ -39,10 +42,27 @@ impl Dialect {
             } else {
                 None
             };
-            decode(content, self.escape(), quote, out);
+            decode(content, self.escape(), quote, self.rules(), out);
         } else {
             out.extend_from_slice(content);
         }
+    }
+
+    /// Says whether a quoted field holds a quote that is neither doubled nor escaped.
+    pub fn has_stray_quote(&self, field: Field<'_>) -> bool {
+        let Some(quote) = self.quote().filter(|_| field.is_quoted()) else {
+            return false;
+        };
+        let mut rest = field.content();
+        while let [first, after @ ..] = rest {
+            rest = match after {
+                [_, after @ ..] if Some(*first) == self.escape() => after,
+                [second, after @ ..] if *first == quote && *second == quote => after,
+                _ if *first == quote => return true,
+                _ => after,
+            };
+        }
+        false
     }
 
     /// Returns a field's value: its own bytes where they are the value, else decoded in `scratch`.
@@ -86,7 +106,13 @@ impl Dialect {
     }
 }
 
-fn decode(content: &[u8], escape: Option<u8>, quote: Option<u8>, out: &mut Vec<u8>) {
+fn decode(
+    content: &[u8],
+    escape: Option<u8>,
+    quote: Option<u8>,
+    rules: FieldRules,
+    out: &mut Vec<u8>,
+) {
     let mut rest = content;
     loop {
         let hit = match (escape, quote) {
@@ -100,7 +126,7 @@ fn decode(content: &[u8], escape: Option<u8>, quote: Option<u8>, out: &mut Vec<u
         out.extend_from_slice(plain);
         rest = match coded {
             [first, second, after @ ..] if Some(*first) == escape => {
-                out.push(unescaped(*second));
+                out.push(unescaped(*second, rules));
                 after
             }
             [first, second, after @ ..] if first == second => {
@@ -118,9 +144,11 @@ fn decode(content: &[u8], escape: Option<u8>, quote: Option<u8>, out: &mut Vec<u
     out.extend_from_slice(rest);
 }
 
-/// Returns what MariaDB takes for the escape and `letter`.
-fn unescaped(letter: u8) -> u8 {
+/// Returns what is meant by the escape and `letter`.
+fn unescaped(letter: u8, rules: FieldRules) -> u8 {
     match letter {
+        b'f' if rules == FieldRules::Sph => 0x0c,
+        b'v' if rules == FieldRules::Sph => 0x0b,
         b'0' => 0,
         b'b' => 0x08,
         b'n' => b'\n',
@@ -141,7 +169,7 @@ fn is_word_null(content: &[u8], escape: u8) -> bool {
         return false;
     }
     let mut value = Vec::with_capacity(content.len());
-    decode(content, Some(escape), None, &mut value);
+    decode(content, Some(escape), None, FieldRules::MariaDb, &mut value);
     value == b"NULL"
 }
 
@@ -240,6 +268,54 @@ mod tests {
         custom(""),
         r#","",a"#,
         [None, Some(b""), Some(b"a")]
+    );
+    fn sph(escape: Option<u8>, null: &str) -> Dialect {
+        Dialect::sph(b',', Some(b'"'), escape, Some(null)).unwrap()
+    }
+
+    means!(
+        sph_letters,
+        sph(Some(b'\\'), "NULL"),
+        r#"\0\b\f\n\r\t\v\Z\q,\N,"\N",NULL,"NULL",N\ULL"#,
+        [
+            Some(b"\0\x08\x0c\n\r\t\x0b\x1aq"),
+            Some(b"N"),
+            Some(b"N"),
+            None,
+            Some(b"NULL"),
+            Some(b"NULL")
+        ]
+    );
+    means!(
+        sph_stray_quote,
+        sph(None, "-"),
+        r#""a"b,""c",-,"-""#,
+        [Some(b"a\"b,\"c"), None, Some(b"-")]
+    );
+    #[test]
+    fn stray_quotes_are_not_doubled_or_escaped() {
+        for (text, expected) in [
+            (r#""a"b""#, true),
+            (r#""a\"b""#, false),
+            (r#""a""b""#, false),
+            (r#""a\\"b""#, true),
+            (r#"a"b"#, false),
+            ("\"\"\"\"", false),
+        ] {
+            let dialect = sph(Some(b'\\'), "NULL");
+            let mut fields = Fields::new();
+            let mut records = Records::new(&dialect, text.as_bytes());
+            records.next(&mut fields).unwrap();
+            let field = fields.get(0, text.as_bytes()).unwrap();
+            assert_eq!(dialect.has_stray_quote(field), expected, "{text}");
+        }
+    }
+
+    means!(
+        sph_null_in_quotes,
+        sph(None, "\"\""),
+        ",\"\",\"\"\"\"",
+        [Some(b""), None, Some(b"\"")]
     );
     means!(
         rfc4180,

@@ -6,8 +6,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::encode::Encoder;
-use super::faults::DialectFault;
+use super::faults::{DialectFault, RecordFaultKind};
+use super::fields::Fields;
 use super::options::DialectOptions;
+use super::records::Records;
 
 /// Letters and digits with a meaning after the escape, here or in sph-partition.
 const ESCAPE_LETTERS: &[u8] = b"0bfnrtvNZ";
@@ -32,6 +34,30 @@ pub struct Dialect {
     null: Vec<u8>,
     line_terminator: LineTerminator,
     has_header: bool,
+    rules: FieldRules,
+}
+
+/// Whose rules fields follow where there is more than one way.
+///
+/// | | `MariaDb` | `Sph` |
+/// |---|---|---|
+/// | NULL | see [`crate::dialect`] | raw bytes equal the null string, nothing else |
+/// | escape and `f`, `v` | the letter | 0C, 0B |
+/// | other quote in a quoted field, without an escape | closes | data; the field goes on |
+/// | empty line, without an escape | passed over if there are more columns | a record |
+/// | byte order mark | left out | data of the first field |
+/// | written with an escape | TAB, NUL, 1A as letters | as they are; the delimiter behind an escape |
+/// | CR, LF with only a quote | quoted | can't be written |
+/// | NUL with only a quote; with neither | as it is | quoted; can't be written |
+/// | the word `NULL` | quoted | as it is, unless it is the null string |
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FieldRules {
+    /// What MariaDB reads, or RFC 4180 without an escape.
+    #[default]
+    MariaDb,
+    /// What Qserv's sph-partition and its kin read and write.
+    Sph,
 }
 
 /// How lines end in outputs; inputs may end them in any way.
@@ -64,6 +90,7 @@ impl Dialect {
             null: br"\N".to_vec(),
             line_terminator: LineTerminator::Lf,
             has_header: false,
+            rules: FieldRules::MariaDb,
         }
     }
 
@@ -109,6 +136,75 @@ impl Dialect {
             null,
             line_terminator,
             has_header: false,
+            rules: FieldRules::MariaDb,
+        })
+    }
+
+    /// Makes a dialect of Qserv's sph-partition and its kin.
+    ///
+    /// Without a null string it is `NULL` where there is a quote, else escape and `N` where there
+    /// is an escape, else nothing at all.
+    ///
+    /// # Errors
+    /// When characters clash, can't play their part, or leave the null string ambiguous.
+    ///
+    /// # Examples
+    /// ```
+    /// use skyprep::dialect::Dialect;
+    ///
+    /// let dialect = Dialect::sph(b',', Some(b'"'), Some(b'\\'), None)?;
+    /// assert_eq!(dialect.null(), b"NULL");
+    /// let dialect = Dialect::sph(b',', None, None, None)?;
+    /// assert_eq!(dialect.null(), b"");
+    /// # Ok::<(), skyprep::dialect::DialectFault>(())
+    /// ```
+    pub fn sph(
+        delimiter: u8,
+        quote: Option<u8>,
+        escape: Option<u8>,
+        null: Option<&str>,
+    ) -> Result<Self, DialectFault> {
+        check_characters(delimiter, quote, escape)?;
+        let null = match (null, quote, escape) {
+            (Some(null), _, _) => null.as_bytes().to_vec(),
+            (None, Some(_), _) => b"NULL".to_vec(),
+            (None, None, Some(escape)) => vec![escape, b'N'],
+            (None, None, None) => Vec::new(),
+        };
+        let dialect = Self {
+            delimiter,
+            quote,
+            escape,
+            null,
+            line_terminator: LineTerminator::Lf,
+            has_header: false,
+            rules: FieldRules::Sph,
+        };
+        dialect.check_sph_null()?;
+        Ok(dialect)
+    }
+
+    /// Makes sure that the null string, written raw, is read back as one field.
+    fn check_sph_null(&self) -> Result<(), DialectFault> {
+        let null = &self.null;
+        let is_border = |byte: &u8| [b'\r', b'\n', self.delimiter].contains(byte);
+        let reason = if null.iter().any(is_border) {
+            "must not hold CR, LF or the delimiter"
+        } else if null.is_empty() {
+            return Ok(());
+        } else {
+            let mut fields = Fields::new();
+            match Records::new(self, null).next(&mut fields) {
+                Ok(_) => return Ok(()),
+                Err(fault) if fault.kind == RecordFaultKind::UnterminatedQuote => {
+                    "must not begin with a quote that does not close"
+                }
+                Err(_) => "must not end in the middle of an escape sequence",
+            }
+        };
+        Err(DialectFault::BadNull {
+            null: String::from_utf8_lossy(null).into_owned(),
+            reason,
         })
     }
 
@@ -160,6 +256,28 @@ impl Dialect {
         self.has_header
     }
 
+    /// Returns whose rules fields follow.
+    pub fn rules(&self) -> FieldRules {
+        self.rules
+    }
+
+    /// Says whether the rules are those of sph-partition.
+    pub(super) fn is_sph(&self) -> bool {
+        self.rules == FieldRules::Sph
+    }
+
+    /// Says whether a quote that neither doubles nor closes is data of its quoted field.
+    pub(super) fn keeps_stray_quotes(&self) -> bool {
+        self.escape.is_some() || self.is_sph()
+    }
+
+    /// Says whether empty lines mean nothing where more than one column is expected.
+    ///
+    /// Programs that write RFC 4180 like to end a file with an empty line.
+    pub fn passes_over_blank_lines(&self) -> bool {
+        self.escape.is_none() && !self.is_sph()
+    }
+
     /// Returns a writer of values in this dialect.
     pub fn encoder(&self) -> Encoder {
         Encoder::new(self)
@@ -170,8 +288,19 @@ impl Dialect {
     /// Line terminator and header don't matter to a field. Whether a field holds a raw line end,
     /// which no output for Qserv may, [`super::Record::has_inner_line_ends`] says.
     pub fn copies_fields_of(&self, input: &Self) -> bool {
-        (self.delimiter, self.quote, self.escape, &self.null)
-            == (input.delimiter, input.quote, input.escape, &input.null)
+        (
+            self.delimiter,
+            self.quote,
+            self.escape,
+            &self.null,
+            self.rules,
+        ) == (
+            input.delimiter,
+            input.quote,
+            input.escape,
+            &input.null,
+            input.rules,
+        )
     }
 
     /// Says whether Qserv's ingest service takes files in this dialect.

@@ -9,8 +9,12 @@
 //!
 //! What equals the null string where there is an escape but no quote gets an escape that it
 //! doesn't need; it can't happen with `\N`, whose escape is always doubled in a value.
+//!
+//! By the rules of sph-partition ([`FieldRules::Sph`]) escapes go before CR and LF (as letters),
+//! delimiter, quote and escape; without an escape, a value with CR or LF is a fault. What equals
+//! the null string is quoted if there is a quote, else a fault.
 
-use super::definition::{Dialect, LineTerminator};
+use super::definition::{Dialect, FieldRules, LineTerminator};
 use super::faults::EncodeFault;
 use crate::values::TextBuffer;
 
@@ -39,6 +43,7 @@ pub struct Encoder {
     escape: Option<u8>,
     null: Vec<u8>,
     line_terminator: LineTerminator,
+    rules: FieldRules,
     form: Form,
 }
 
@@ -139,11 +144,17 @@ impl Encoder {
         }
         if let Some(escape) = dialect.escape() {
             set(escape, escape);
-            set(0, b'0');
-            set(0x1a, b'Z');
-            if dialect.delimiter() == b'\t' {
-                set(b'\t', b't');
+        }
+        match (dialect.rules(), dialect.escape()) {
+            (FieldRules::Sph, None) => set(0, 1),
+            (FieldRules::MariaDb, Some(_)) => {
+                set(0, b'0');
+                set(0x1a, b'Z');
+                if dialect.delimiter() == b'\t' {
+                    set(b'\t', b't');
+                }
             }
+            _ => {}
         }
         Self {
             codes,
@@ -152,6 +163,7 @@ impl Encoder {
             escape: dialect.escape(),
             null: dialect.null().to_vec(),
             line_terminator: dialect.line_terminator(),
+            rules: dialect.rules(),
             form: Form::Dialect,
         }
     }
@@ -176,6 +188,12 @@ impl Encoder {
         match (self.escape, self.quote) {
             (Some(escape), quote) => self.encode_escaped(value, escape, quote, out),
             (None, Some(quote)) => {
+                if self.rules == FieldRules::Sph
+                    && let Some(at) = memchr::memchr2(b'\r', b'\n', value)
+                {
+                    let byte = value.get(at).copied().unwrap_or(b'\n');
+                    return Err(EncodeFault::LineEnd(byte));
+                }
                 if self.first_coded(value).is_some() || value == self.null {
                     push_with_doubled_quotes(value, quote, out);
                 } else {
@@ -242,6 +260,9 @@ impl Encoder {
     /// Returns what the user can do about a value that can't be written.
     pub fn hint(&self) -> &'static str {
         match (self.form, self.escape, self.quote) {
+            _ if self.rules == FieldRules::Sph => {
+                "choose an output dialect with an escape character (out.csv.escape)"
+            }
             (Form::Dialect, None, None) => {
                 "choose a dialect with an escape character or a quote (sph-parq2csv: --fix, or \
                  --csv-quote-fields)"
@@ -276,6 +297,17 @@ impl Encoder {
         self.push_escaped(value, escape, out);
         let is_null_text = out.get(start..) == Some(self.null.as_slice());
         match quote {
+            Some(quote) if self.rules == FieldRules::Sph => {
+                if is_null_text {
+                    out.insert(start, quote);
+                    out.push(quote);
+                }
+                Ok(())
+            }
+            None if is_null_text && self.rules == FieldRules::Sph => {
+                out.truncate(start);
+                Err(EncodeFault::LooksLikeNull)
+            }
             // MariaDB knows the word in capitals only; other readers are less strict.
             Some(quote) if is_null_text || value.eq_ignore_ascii_case(b"NULL") => {
                 out.insert(start, quote);
@@ -461,6 +493,60 @@ mod tests {
         bare_null,
         custom(None, None, "NULL"),
         b"NULL",
+        Err(EncodeFault::LooksLikeNull)
+    );
+
+    fn sph(quote: Option<u8>, escape: Option<u8>, null: &str) -> Dialect {
+        Dialect::sph(b'\t', quote, escape, Some(null)).unwrap()
+    }
+
+    writes!(
+        sph_escaped,
+        sph(QUOTE, ESCAPE, "NULL"),
+        b"\t\n\r\0\x1a\\\"NULL",
+        Ok("\\\t\\n\\r\0\x1a\\\\\\\"NULL")
+    );
+    writes!(
+        sph_null_quoted,
+        sph(QUOTE, ESCAPE, "NULL"),
+        b"NULL",
+        Ok("\"NULL\"")
+    );
+    writes!(sph_word, sph(QUOTE, ESCAPE, "\\N"), b"NULL", Ok("NULL"));
+    writes!(
+        sph_null_stuck,
+        sph(None, ESCAPE, "nix"),
+        b"nix",
+        Err(EncodeFault::LooksLikeNull)
+    );
+    writes!(
+        sph_coded_null_quoted,
+        sph(QUOTE, ESCAPE, "\\n"),
+        b"\n",
+        Ok("\"\\n\"")
+    );
+    writes!(
+        sph_quoted,
+        sph(QUOTE, None, "-"),
+        b"a\"b\0",
+        Ok("\"a\"\"b\0\"")
+    );
+    writes!(
+        sph_line_end,
+        sph(QUOTE, None, "-"),
+        b"a\rb",
+        Err(EncodeFault::LineEnd(b'\r'))
+    );
+    writes!(
+        sph_bare_nul,
+        sph(None, None, "-"),
+        b"a\0",
+        Err(EncodeFault::Structural(0))
+    );
+    writes!(
+        sph_bare_null,
+        sph(None, None, ""),
+        b"",
         Err(EncodeFault::LooksLikeNull)
     );
 

@@ -144,6 +144,8 @@ impl From<RecordFault> for Error {
 pub enum EncodeFault {
     /// The value holds a structural byte, and the dialect has neither quote nor escape.
     Structural(u8),
+    /// The value holds CR or LF, and sph-partition writes them with an escape only.
+    LineEnd(u8),
     /// The value would be read back as NULL, and the dialect has no way to tell it apart.
     LooksLikeNull,
     /// The value is no UTF-8, which JSON strings are made of.
@@ -156,6 +158,11 @@ impl fmt::Display for EncodeFault {
             Self::Structural(byte) => write!(
                 f,
                 "the value holds {:?}, which a dialect without quote and escape can't write",
+                char::from(*byte)
+            ),
+            Self::LineEnd(byte) => write!(
+                f,
+                "the value holds {:?}, which this dialect can't write without an escape",
                 char::from(*byte)
             ),
             Self::NotUtf8 => write!(

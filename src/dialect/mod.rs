@@ -9,7 +9,8 @@
 //! # Reading
 //!
 //! The rules are those of MariaDB's `LOAD DATA` where there is an escape character, and those of
-//! RFC 4180 as the `csv` crate reads it where there is none.
+//! RFC 4180 as the `csv` crate reads it where there is none. Where the C++ tools do otherwise,
+//! [`FieldRules`] says how.
 //!
 //! | found | meaning |
 //! |---|---|
@@ -52,7 +53,7 @@ mod scan;
 
 pub use blocks::{BlockInfo, BlockReader, DEFAULT_BLOCK_BYTES};
 pub use cut::RecordCutter;
-pub use definition::{Dialect, LineTerminator};
+pub use definition::{Dialect, FieldRules, LineTerminator};
 pub use encode::Encoder;
 pub use faults::{DialectFault, EncodeFault, RecordFault, RecordFaultKind};
 pub use fields::{Field, Fields};

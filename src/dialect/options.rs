@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{Dialect, LineTerminator, default_null};
+use super::definition::{Dialect, FieldRules, LineTerminator, default_null};
 use super::faults::DialectFault;
 
 /// What the user said about a dialect; what is `None` comes from the base.
@@ -59,6 +59,9 @@ pub struct DialectOptions {
     /// Whether the first record holds the column names.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub header: Option<bool>,
+    /// Whose rules fields follow.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rules: Option<FieldRules>,
 }
 
 impl DialectOptions {
@@ -87,8 +90,11 @@ impl DialectOptions {
             Some(text) => parse_line_terminator(text)?,
             None => base.line_terminator(),
         };
-        let dialect = Dialect::custom(delimiter, quote, escape, Some(&null))?
-            .with_line_terminator(line_terminator);
+        let dialect = match self.rules.unwrap_or(base.rules()) {
+            FieldRules::MariaDb => Dialect::custom(delimiter, quote, escape, Some(&null)),
+            FieldRules::Sph => Dialect::sph(delimiter, quote, escape, Some(&null)),
+        };
+        let dialect = dialect?.with_line_terminator(line_terminator);
         let has_header = self.header.unwrap_or(base.has_header());
         Ok(if has_header {
             dialect.with_header()
@@ -117,6 +123,7 @@ impl From<Dialect> for DialectOptions {
                 .to_owned(),
             ),
             header: Some(dialect.has_header()),
+            rules: (dialect.rules() != FieldRules::default()).then_some(dialect.rules()),
         }
     }
 }
@@ -364,6 +371,12 @@ mod tests {
         }
     }
 
+    fn assert_is_kept(dialect: &Dialect) {
+        let text = serde_json::to_string(dialect).unwrap();
+        let kept: Dialect = serde_json::from_str(&text).unwrap();
+        assert_eq!(kept, *dialect, "{text}");
+    }
+
     #[test]
     fn a_record_keeps_a_dialect_as_text() {
         for words in [
@@ -372,13 +385,10 @@ mod tests {
             vec!["escape=%"],
         ] {
             let dialect = resolve(&words).unwrap();
-            let text = serde_json::to_string(&dialect).unwrap();
-            assert_eq!(
-                serde_json::from_str::<Dialect>(&text).unwrap(),
-                dialect,
-                "{text}"
-            );
+            assert_is_kept(&dialect);
         }
+        let sph = Dialect::sph(b'|', Some(b'\''), None, Some("''")).unwrap();
+        assert_is_kept(&sph.with_header());
         assert_eq!(
             serde_json::to_string(&Dialect::qserv()).unwrap(),
             r#"{"delimiter":"\t","quote":"none","escape":"\\","null":"\\N","line_terminator":"lf","header":false}"#

@@ -116,7 +116,7 @@ impl Records<'_> {
                 from = at + 2;
             } else if following.is_none_or(|byte| self.ends_field(byte)) {
                 return Ok((at + 1, marks));
-            } else if self.escape.is_some() {
+            } else if self.keeps_stray_quotes {
                 from = at + 1;
             } else {
                 let marks = Marks {

@@ -263,6 +263,7 @@ impl PipelineFile {
             null: product.null.clone(),
             line_terminator: None,
             header: product.header,
+            rules: None,
         };
         Ok(options.resolve(&Dialect::qserv())?)
     }
@@ -371,6 +372,7 @@ impl TableSection {
             null: self.null.clone(),
             line_terminator: None,
             header: None,
+            rules: None,
         };
         let dialect = options.resolve(&Dialect::qserv())?;
         if let Some(reason) = dialect.refusal_by_numbers() {

@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 
 use super::text_plan::{KeyField, PlannedRouting};
-use crate::dialect::{Dialect, Encoder, Field, Fields};
+use crate::dialect::{Dialect, Encoder, Field, FieldRules, Fields};
 use crate::error::quote_value;
 use crate::partition::key_index::Key;
 use crate::partition::{Coordinate, PieceOrigin, RowAddress};
-use crate::values::{CellFault, Charset, Recoded, TextBuffer};
+use crate::values::{CellFault, Charset, Recoded, TextBuffer, position_of};
 
 /// How positions and keys are read.
 pub(super) struct AddressReader {
@@ -104,8 +104,14 @@ impl RowAddress for TextAddress<'_> {
             return Ok(None);
         }
         let value = input.value(field, self.scratch);
-        let text = std::str::from_utf8(value.trim_ascii()).ok();
-        match text.and_then(|text| text.parse().ok()) {
+        let number = match input.rules() {
+            FieldRules::Sph => position_of(value),
+            // What MariaDB would read otherwise is no position.
+            FieldRules::MariaDb => std::str::from_utf8(value.trim_ascii())
+                .ok()
+                .and_then(|text| text.parse().ok()),
+        };
+        match number {
             Some(degrees) => Ok(Some(degrees)),
             None => Err(CellFault::found(
                 quote_value(value),

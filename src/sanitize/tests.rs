@@ -149,6 +149,9 @@ fn any_dialect() -> impl Strategy<Value = Dialect> {
         custom(b',', None, Some(b'%'), "n/a"),
         custom(b'.', Some(b'-'), None, "NULL"),
         custom(b',', Some(b'5'), None, ""),
+        Dialect::sph(b',', Some(b'"'), Some(b'\\'), None).unwrap(),
+        Dialect::sph(b',', Some(b'"'), None, Some("-9999")).unwrap(),
+        Dialect::sph(b'\t', None, None, None).unwrap(),
     ])
 }
 

@@ -11,7 +11,7 @@ use super::look::Verdict;
 use super::text_fault::TextFault;
 use super::text_plan::{PlannedField, PlannedRouting, TextPlan, Treatment};
 use crate::convert::{RowFault, check_row_length};
-use crate::dialect::{Fields, Record, Records};
+use crate::dialect::{FieldRules, Fields, Record, Records};
 use crate::error::quote_value;
 use crate::exchange::Packet;
 use crate::partition::PieceOrigin;
@@ -86,6 +86,28 @@ impl TextPlan {
             }
         }
         stretch.end(packet.text_mut());
+        Ok(())
+    }
+
+    /// Refuses a record over several lines that has a stray quote within quotes.
+    ///
+    /// The C++ tools refuse all records over several lines. Those that are well quoted can be read,
+    /// but here a quote too many may have run through the rows that follow.
+    #[cold]
+    fn check_lines(&self, record: &[u8]) -> Result<(), RowFault> {
+        let mut fields = Fields::new();
+        let _ = Records::new(&self.input, record).next(&mut fields);
+        for (field, name) in fields.iter(record).zip(&self.field_names) {
+            if self.input.has_stray_quote(field) {
+                let expected = ", expected quotes in a record of several lines to be doubled";
+                let cell = CellFault::found(quote_value(field.raw()), expected)
+                    .with_hint("is the quote character right, or is it data?");
+                return Err(RowFault {
+                    column: name.clone(),
+                    cell,
+                });
+            }
+        }
         Ok(())
     }
 
@@ -265,8 +287,8 @@ impl TextRows<'_> {
                 .next(&mut self.fields)
                 .map_err(TextFault::Record)?;
             let Some(record) = next else { return Ok(false) };
-            // Programs that write RFC 4180 like to end a file with an empty line.
-            if !(record.is_blank() && expected > 1 && self.plan.input.escape().is_none()) {
+            let is_skipped = record.is_blank() && self.plan.input.passes_over_blank_lines();
+            if !(is_skipped && expected > 1) {
                 break record;
             }
         };
@@ -305,6 +327,9 @@ impl TextRows<'_> {
         let plan = self.plan;
         let bytes = self.block.get(record.range()).unwrap_or_default();
         let is_valid = self.is_valid || is_utf8(bytes);
+        if record.has_inner_line_ends() && plan.input.rules() == FieldRules::Sph {
+            plan.check_lines(bytes)?;
+        }
         // Qserv's server cuts rows at every raw LF, quoted or not, so such a field is rewritten.
         let may_copy = is_valid && !record.has_inner_line_ends();
         if plan.copies_records.is_none() {

@@ -14,6 +14,7 @@ mod geometry;
 mod json;
 mod number;
 mod policy;
+mod position;
 mod rule;
 mod spellings;
 mod temporal;
@@ -32,6 +33,7 @@ pub use policy::{
     BinaryForm, BoolPolicy, FractionPolicy, InfPolicy, InvalidTextPolicy, NanPolicy, NestedPolicy,
     OverflowPolicy, TruncatePolicy, ValuePolicy,
 };
+pub use position::position_of;
 pub use rule::{ColumnRule, FloatWidth};
 pub use spellings::Spellings;
 pub use text_buffer::TextBuffer;

@@ -12,8 +12,8 @@ use std::io::Read;
 
 use proptest::prelude::*;
 use skyprep::dialect::{
-    BlockReader, Dialect, EncodeFault, Fields, LineTerminator, RecordCutter, RecordFaultKind,
-    Records,
+    BlockReader, Dialect, EncodeFault, FieldRules, Fields, LineTerminator, RecordCutter,
+    RecordFaultKind, Records,
 };
 
 use crate::naive_tokenizer::{self, NaiveFault, NaiveField, NaiveRecord};
@@ -122,23 +122,38 @@ fn any_dialect() -> impl Strategy<Value = Dialect> {
     let quote = prop::sample::select(vec![None, Some(b'"'), Some(b'\'')]);
     let escape = prop::sample::select(vec![None, Some(b'\\'), Some(b'%')]);
     let null = prop::sample::select(vec![None, Some("NULL"), Some(""), Some("-"), Some("nix")]);
-    let custom = (delimiter, quote, escape, null).prop_map(|(delimiter, quote, escape, null)| {
+    let parts = (delimiter, quote, escape, null);
+    let custom = parts.clone().prop_map(|(delimiter, quote, escape, null)| {
         Dialect::custom(delimiter, quote, escape, null).unwrap()
+    });
+    let sph = parts.prop_map(|(delimiter, quote, escape, null)| {
+        Dialect::sph(delimiter, quote, escape, null).unwrap()
     });
     prop_oneof![
         Just(Dialect::qserv()),
         Just(Dialect::qserv_csv()),
         Just(Dialect::rfc4180()),
         custom,
+        sph,
     ]
 }
 
 /// Pieces of text that matter in a dialect, and few others.
 fn special_pieces(dialect: &Dialect) -> Vec<Vec<u8>> {
-    let mut pieces: Vec<Vec<u8>> = [&b"\n"[..], b"\r", b"\r\n", b"a", b"N", b"NULL", b"n", b"\0"]
-        .iter()
-        .map(|piece| piece.to_vec())
-        .collect();
+    let mut pieces: Vec<Vec<u8>> = [
+        &b"\n"[..],
+        b"\r",
+        b"\r\n",
+        b"a",
+        b"N",
+        b"NULL",
+        b"n",
+        b"v",
+        b"\0",
+    ]
+    .iter()
+    .map(|piece| piece.to_vec())
+    .collect();
     let structure = [Some(dialect.delimiter()), dialect.quote(), dialect.escape()];
     for byte in structure.into_iter().flatten() {
         pieces.extend([vec![byte], vec![byte]]);
@@ -267,6 +282,11 @@ proptest! {
                 match value.as_ref().map(|value| encoder.encode_into(value, &mut text)) {
                     None => encoder.encode_null(&mut text),
                     Some(Ok(())) => {}
+                    Some(Err(EncodeFault::LineEnd(_))) if dialect.rules() == FieldRules::Sph => {
+                        prop_assert_eq!(dialect.escape(), None);
+                        text.truncate(field_start);
+                        continue;
+                    }
                     Some(Err(fault)) => {
                         prop_assert_eq!(dialect.quote(), None);
                         let is_structural = matches!(fault, EncodeFault::Structural(_));

@@ -44,6 +44,7 @@ mod routing;
 mod row_splitter;
 mod sanitize;
 mod schema;
+mod sph;
 mod stage;
 mod star_file;
 mod stars;

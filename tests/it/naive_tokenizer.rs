@@ -8,7 +8,7 @@
     reason = "a test may stop at the first surprise"
 )]
 
-use skyprep::dialect::Dialect;
+use skyprep::dialect::{Dialect, FieldRules};
 
 /// A field as it stands and what it means.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,7 +83,7 @@ impl Reader<'_> {
                     });
                 };
                 self.raw.extend([byte, *taken]);
-                self.value.push(meaning(*taken));
+                self.value.push(meaning(*taken, self.dialect.rules()));
                 if self.state == State::FieldStart {
                     self.state = State::Unquoted;
                 }
@@ -119,7 +119,7 @@ impl Reader<'_> {
                 self.state = State::Quoted;
             }
             State::Closing if !is_border => {
-                if self.dialect.escape().is_some() {
+                if self.dialect.escape().is_some() || self.is_sph() {
                     self.value.extend(self.dialect.quote());
                     self.state = State::Quoted;
                 } else {
@@ -148,6 +148,10 @@ impl Reader<'_> {
         1
     }
 
+    fn is_sph(&self) -> bool {
+        self.dialect.rules() == FieldRules::Sph
+    }
+
     fn end_field(&mut self) {
         let raw = std::mem::take(&mut self.raw);
         let value = std::mem::take(&mut self.value);
@@ -161,9 +165,13 @@ impl Reader<'_> {
             content == [escape, b'N']
         });
         let knows_word = self.dialect.escape().is_some() && self.dialect.quote().is_some();
-        let is_null = has_escape_null
-            || !is_quoted && raw == self.dialect.null()
-            || !is_quoted && knows_word && value == b"NULL";
+        let is_null = if self.is_sph() {
+            raw == self.dialect.null()
+        } else {
+            has_escape_null
+                || !is_quoted && raw == self.dialect.null()
+                || !is_quoted && knows_word && value == b"NULL"
+        };
         self.fields.push(NaiveField {
             raw,
             value: (!is_null).then_some(value),
@@ -187,10 +195,11 @@ impl Reader<'_> {
     }
 }
 
-fn meaning(letter: u8) -> u8 {
-    let letters = b"0bnrtZ";
-    let meanings = b"\0\x08\n\r\t\x1a";
-    letters
+fn meaning(letter: u8, rules: FieldRules) -> u8 {
+    let letters = b"0bnrtZfv";
+    let meanings = b"\0\x08\n\r\t\x1a\x0c\x0b";
+    let known = if rules == FieldRules::Sph { 8 } else { 6 };
+    letters[..known]
         .iter()
         .position(|known| *known == letter)
         .map_or(letter, |index| meanings[index])

@@ -115,6 +115,7 @@ pub fn text_input(
         null: args.in_null.clone(),
         line_terminator: None,
         header: args.in_header.then_some(true),
+        rules: None,
     };
     let dialect = options
         .resolve(&Dialect::qserv())
@@ -152,6 +153,7 @@ pub fn output_dialect(args: &TextOutArgs, stream: Option<&StreamOutArgs>) -> Res
         null: args.null.clone(),
         line_terminator: stream.and_then(|stream| stream.line_terminator.clone()),
         header: stream.and_then(|stream| stream.header.then_some(true)),
+        rules: None,
     };
     let dialect = options
         .resolve(&Dialect::qserv())

@@ -2,7 +2,22 @@
 //! options and gives its results.
 
 mod boost;
+mod chunking;
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests lay out files to read")]
+mod golden_calls;
+mod layout;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "sph-partition-matches can't be called yet")
+)]
+mod matches;
 mod parq2csv;
+#[cfg_attr(
+    not(test),
+    expect(dead_code, reason = "sph-partition can't be called yet")
+)]
+mod partition;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -12,7 +27,7 @@ use std::process::ExitCode;
 use crate::logging;
 
 /// The C++ tools whose place the program takes.
-const TOOLS: [&str; 1] = [parq2csv::NAME];
+const TOOLS: [&str; 2] = [layout::NAME, parq2csv::NAME];
 
 /// What the arguments ask for.
 pub enum Call {
@@ -35,24 +50,40 @@ pub fn call(arguments: Vec<OsString>) -> Call {
     let by_name = arguments
         .get(1)
         .and_then(|argument| TOOLS.into_iter().find(|tool| argument == tool));
-    let own = match (by_link, by_name) {
-        (Some(_), _) => arguments.get(1..),
-        (None, Some(_)) => arguments.get(2..),
+    let (tool, own) = match (by_link, by_name) {
+        (Some(tool), _) => (tool, arguments.get(1..)),
+        (None, Some(tool)) => (tool, arguments.get(2..)),
         (None, None) => return Call::Own(arguments),
     };
-    match parq2csv::translate(own.unwrap_or_default()) {
-        Ok(Some(translated)) => Call::DropIn(translated),
-        Ok(None) => {
-            // A closed stdout can't be told anything more.
-            let _ = writeln!(std::io::stdout(), "{}", parq2csv::HELP);
-            // As the C++ tool does.
-            Call::Done(ExitCode::FAILURE)
+    let own = own.unwrap_or_default();
+    match tool {
+        layout::NAME => {
+            layout::text(own).map_or_else(|message| refuse(&message), |text| print(&text))
         }
-        Err(message) => {
-            logging::line_to_stderr(&format!("error: {message}"));
-            Call::Done(ExitCode::FAILURE)
-        }
+        _ => match parq2csv::translate(own) {
+            Ok(Some(translated)) => Call::DropIn(translated),
+            Ok(None) => {
+                print(&format!("{}\n", parq2csv::HELP));
+                // As the C++ tool does.
+                Call::Done(ExitCode::FAILURE)
+            }
+            Err(message) => refuse(&message),
+        },
     }
+}
+
+/// Prints what was asked for.
+fn print(text: &str) -> Call {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Call::Done(ExitCode::SUCCESS),
+        Err(error) => refuse(&format!("can't write to stdout: {error}")),
+    }
+}
+
+fn refuse(message: &str) -> Call {
+    logging::line_to_stderr(&format!("error: {message}"));
+    Call::Done(ExitCode::FAILURE)
 }
 
 /// Returns the exit code that the C++ tools have for an exit code of skyprep's.

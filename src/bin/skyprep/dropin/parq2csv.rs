@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::boost::{Known, parse};
+use super::boost::{Known, Takes, Words, option, parse, short};
 
 pub const NAME: &str = "sph-parq2csv";
 
@@ -25,37 +25,21 @@ skyprep in place of Qserv's sph-parq2csv.
 /// Less memory than this is not asked for: sph-parq2csv took no notice of the option.
 const LEAST_MEMORY_MB: u64 = 512;
 
-const fn valued(name: &'static str) -> Known {
-    Known {
-        name,
-        short: None,
-        takes_value: true,
-    }
-}
-
-const fn switch(name: &'static str, short: Option<char>) -> Known {
-    Known {
-        name,
-        short,
-        takes_value: false,
-    }
-}
-
 const KNOWN: [Known; 9] = [
-    valued("parq"),
-    valued("config"),
-    valued("csv"),
-    switch("csv-quote-fields", None),
-    switch("fix", None),
-    valued("max-proc-mem-mb"),
-    valued("buf-size-mb"),
-    switch("verbose", Some('v')),
-    switch("help", Some('h')),
+    option("parq", Takes::Text),
+    option("config", Takes::Text),
+    option("csv", Takes::Text),
+    option("csv-quote-fields", Takes::Nothing),
+    option("fix", Takes::Nothing),
+    option("max-proc-mem-mb", Takes::Whole),
+    option("buf-size-mb", Takes::Whole),
+    short("verbose", 'v', Takes::Nothing),
+    short("help", 'h', Takes::Nothing),
 ];
 
 /// Returns the arguments of `skyprep convert` that do the same; nothing if help is asked for.
 pub fn translate(arguments: &[OsString]) -> Result<Option<Vec<OsString>>, String> {
-    let said = parse(&KNOWN, &["parq", "config", "csv"], arguments)?;
+    let said = parse(&KNOWN, Words::Of(&["parq", "config", "csv"]), arguments)?;
     if said.has("help") {
         return Ok(None);
     }
@@ -67,14 +51,7 @@ pub fn translate(arguments: &[OsString]) -> Result<Option<Vec<OsString>>, String
     if Path::new(csv).is_dir() {
         return Err(format!("{} is a folder", csv.display()));
     }
-    let number = |name: &str| match said.value(name) {
-        None => Ok(None),
-        Some(value) => {
-            let number = value.to_str().and_then(|text| text.parse::<u64>().ok());
-            let wrong = || format!("the argument for option '--{name}' is invalid");
-            number.map(Some).ok_or_else(wrong)
-        }
-    };
+    let number = |name: &str| said.parsed::<u64>(name);
     if number("buf-size-mb")?.is_some_and(|size| !(1..=1024).contains(&size)) {
         return Err("the value of --buf-size-mb must be between 1 and 1024".to_owned());
     }
