@@ -352,6 +352,7 @@ mod tests {
     use arrow::array::AsArray;
     use arrow::datatypes::{Int32Type, Int64Type};
     use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+    use parquet::file::metadata::RowGroupMetaData;
 
     use super::super::tests::{Bench, place};
     use super::super::{IndexOptions, Key, KeyIndex, KeyPlace};
@@ -452,7 +453,7 @@ mod tests {
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes::Bytes::from(bytes)).unwrap();
         let groups = reader.metadata().row_groups();
         assert_eq!(groups.len(), 3);
-        let groups: Vec<i64> = groups.iter().map(|group| group.num_rows()).collect();
+        let groups: Vec<i64> = groups.iter().map(RowGroupMetaData::num_rows).collect();
         assert!(
             groups[0] == groups[1] && groups[0] > groups[2],
             "{groups:?}"
