@@ -24,6 +24,8 @@ mod view;
 mod writer;
 
 #[cfg(test)]
+mod speed;
+#[cfg(test)]
 mod tests;
 
 pub use build::DuplicateRule;
