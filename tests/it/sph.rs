@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use serde_json::{Value, json};
-use skyprep::convert::{Routing, RowTarget};
+use skyprep::convert::RowTarget;
 use skyprep::dialect::{BlockReader, Dialect};
 use skyprep::error::Place;
 use skyprep::exchange::{Packet, PacketShape};
-use skyprep::partition::{OverlapRule, Partitioning, RaRule, Router};
+use skyprep::partition::{
+    OverlapRule, Partitioning, PieceOrigin, RaRule, Routing, RoutingOptions, RowUnit,
+    UnknownKeyRule,
+};
 use skyprep::resources::MemoryGate;
 use skyprep::sanitize::TextPlan;
+use skyprep::schema::{ChunkColumns, TableKind};
 use skyprep::sph::{SphConfig, SphTree, SubChunkRows, statistics_json};
 use skyprep::values::{BoolPolicy, Charset, InfPolicy, NanPolicy, RuleCounts, ValuePolicy};
 
@@ -41,13 +44,20 @@ fn written(plan: &TextPlan, text: &[u8]) -> Result<Vec<u8>, String> {
         rows: 10,
         slots: 2,
         is_routed: true,
+        has_sides: false,
         has_keys: false,
     };
     let lease = MemoryGate::new(1 << 20)
         .try_lease(shape.bytes(), 0)
         .unwrap();
     let (mut packet, mut counts) = (Packet::new(shape, lease), RuleCounts::default());
-    let mut rows = plan.rows(text, 1);
+    let origin = PieceOrigin {
+        piece: 0,
+        file: "text",
+        before: 0,
+        unit: RowUnit::Line,
+    };
+    let mut rows = plan.rows(text, 1, origin);
     loop {
         match rows.write_next(&mut packet, &mut counts) {
             Ok(true) => {}
@@ -255,14 +265,21 @@ fn positions_are_hexadecimal_only_where_the_tools_read_them() {
     let chunker = partitioning.chunker().unwrap();
     let dialect = Dialect::sph(b',', None, Some(b'\\'), None).unwrap();
     let mut target = RowTarget::new("t", dialect.clone());
-    target.routing = Some(Routing {
-        router: Arc::new(Router::new(chunker, OverlapRule::Write, RaRule::Checked)),
-        ra: "ra".to_owned(),
-        dec: "dec".to_owned(),
-        key: None,
-        chunk_column: "chunkId".to_owned(),
-        sub_chunk_column: "subChunkId".to_owned(),
+    let routing = Routing::resolve(RoutingOptions {
+        chunker,
+        kind: TableKind::Director,
+        position: (Some("ra".to_owned()), Some("dec".to_owned())),
+        position2: (None, None),
+        id: None,
+        id2: None,
+        indexes: Vec::new(),
+        unknown: UnknownKeyRule::Error,
+        schema: None,
+        overlap: OverlapRule::Write,
+        ra_rule: RaRule::Checked,
+        columns: ChunkColumns::default(),
     });
+    target.routing = Some(routing.unwrap());
     let names = ["ra", "dec"].map(str::to_owned);
     let columns = target.output_columns(&names).unwrap();
     let plan = TextPlan::compile(&target, &columns, &dialect, None, &names).unwrap();
