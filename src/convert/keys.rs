@@ -9,11 +9,12 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Int64Type, UInt64Type};
 
 use crate::error::{Error, Place, Result};
-use crate::partition::key_index::Key;
+use crate::partition::DirectorIndex;
+use crate::partition::key_index::{Key, KeyPlace};
 use crate::values::{CellFault, Charset};
 
 /// The key of every row of a batch.
-pub(super) struct KeyValues {
+pub(crate) struct KeyValues {
     values: Values,
     nulls: Option<NullBuffer>,
     charset: Charset,
@@ -59,7 +60,7 @@ impl KeyValues {
     ///
     /// # Errors
     /// The column can't be read as keys.
-    pub(super) fn bind(array: &ArrayRef, charset: Charset) -> Result<Self> {
+    pub(crate) fn bind(array: &ArrayRef, charset: Charset) -> Result<Self> {
         let unreadable = |error: arrow::error::ArrowError| Error::usage(error.to_string());
         let nulls = array.logical_nulls().filter(|nulls| nulls.null_count() > 0);
         let plain = match array.data_type() {
@@ -92,12 +93,48 @@ impl KeyValues {
         })
     }
 
+    /// Returns the number of rows.
+    pub(crate) fn rows(&self) -> usize {
+        match &self.values {
+            Values::Signed(values) => values.len(),
+            Values::Unsigned(values) => values.len(),
+            Values::Bytes(values) => values.len(),
+            Values::Text(values) => values.len(),
+        }
+    }
+
+    /// Looks all keys up at once; nothing if some must be recoded for that.
+    pub(super) fn find_all(&self, index: &DirectorIndex) -> Option<Vec<Option<KeyPlace>>> {
+        if let Values::Text(values) = &self.values
+            && self.charset == Charset::Latin1
+            && !values.is_ascii()
+        {
+            return None;
+        }
+        let rows = self.rows();
+        let key = |row: usize| {
+            if self.nulls.as_ref().is_some_and(|nulls| nulls.is_null(row)) {
+                return None;
+            }
+            match &self.values {
+                Values::Signed(values) => values.get(row).copied().map(Key::Signed),
+                Values::Unsigned(values) => values.get(row).copied().map(Key::Unsigned),
+                Values::Bytes(values) => Some(Key::Text(values.value(row))),
+                Values::Text(values) => Some(Key::Text(values.value(row).as_bytes())),
+            }
+        };
+        let keys: Vec<_> = (0..rows).map(key).collect();
+        let mut places = Vec::with_capacity(rows);
+        index.find_many(&keys, &mut places);
+        Some(places)
+    }
+
     /// Gives the key of row `row` to `look_up`; nothing where it is NULL.
     ///
     /// # Errors
     /// The character set lacks a character of it.
     #[inline]
-    pub(super) fn with_key<T>(
+    pub(crate) fn with_key<T>(
         &self,
         row: usize,
         look_up: impl FnOnce(Option<Key<'_>>) -> T,

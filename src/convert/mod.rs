@@ -17,6 +17,7 @@ mod target;
 
 pub use bad_row::BadRow;
 pub use cells::BoundColumn;
+pub(crate) use keys::KeyValues;
 pub use positions::PositionColumn;
 pub(crate) use route_columns::{Named, RouteColumns};
 pub use row_plan::{BoundRows, RowPlan, mysql_type_of};

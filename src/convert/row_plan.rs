@@ -16,7 +16,7 @@ use super::target::{RowFault, RowLayout, RowTarget, check_row_length};
 use crate::dialect::Encoder;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::Packet;
-use crate::partition::key_index::Key;
+use crate::partition::key_index::{Key, KeyPlace};
 use crate::partition::{Coordinate, KeyWatch, PieceOrigin, Router, Routing, RowAddress};
 use crate::schema::{ColumnContent, MysqlType, OutputColumn, RowStep, row_steps};
 use crate::values::{CellFault, Charset, ColumnRule, RuleCounts, RuleName, TextBuffer};
@@ -103,6 +103,13 @@ impl RowPlan {
         })
     }
 
+    /// Returns the root column of key number `number`, and the character set that it is looked up
+    /// in.
+    pub(crate) fn key_root(&self, number: usize) -> Option<(usize, Charset)> {
+        let routing = self.routing.as_ref()?;
+        Some((routing.columns.keys.get(number)?.column, routing.charset))
+    }
+
     /// Returns the root columns of the file that are needed, ascending.
     pub fn roots(&self) -> Vec<usize> {
         let keyed = self
@@ -172,9 +179,18 @@ impl RowPlan {
                 let keys: Result<Vec<_>> = keys
                     .map(|named| KeyValues::bind(array(named.column)?, plan.charset))
                     .collect();
+                let keys = keys?;
+                let rows = batch.num_rows() as u64;
+                let mut places = plan.router.known_places(origin, rows)?;
+                for (number, places) in places.iter_mut().enumerate() {
+                    if let (None, Some(index)) = (&places, plan.router.index(number)) {
+                        *places = keys[number].find_all(index);
+                    }
+                }
                 Some(BoundRouting {
                     positions: positions?,
-                    keys: keys?,
+                    keys,
+                    places,
                     // What the key's rules change is counted with its cell already.
                     director_key: match &plan.director_key {
                         Some(key) => bind(key, &mut RuleCounts::default())?,
@@ -323,6 +339,8 @@ struct BoundRouting<'p> {
     plan: &'p PlannedRouting,
     positions: Vec<(PositionColumn, PositionColumn)>,
     keys: Vec<KeyValues>,
+    /// Where the keys lead, for each that was looked up for all rows.
+    places: Vec<Option<Vec<Option<KeyPlace>>>>,
     director_key: Option<BoundColumn<'p>>,
     /// The director's own keys, and who watches out for those that occur twice.
     watched: Option<(&'p KeyWatch, KeyValues)>,
@@ -504,6 +522,12 @@ impl RowAddress for ArrowAddress<'_, '_> {
         look_up: impl FnOnce(Option<Key<'_>>) -> T,
     ) -> Result<T, CellFault> {
         self.routing.keys[number].with_key(self.row, look_up)
+    }
+
+    #[inline]
+    fn known_place(&self, number: usize) -> Option<Option<KeyPlace>> {
+        let places = self.routing.places.get(number)?.as_ref()?;
+        places.get(self.row).copied()
     }
 }
 

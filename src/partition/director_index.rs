@@ -46,6 +46,11 @@ impl DirectorIndex {
         }
     }
 
+    /// Returns where the index is, as it was named.
+    pub fn source(&self) -> &IndexSource {
+        &self.source
+    }
+
     /// Returns the file that the index is in.
     pub fn file(&self) -> PathBuf {
         let path = &self.source.path;
@@ -114,6 +119,22 @@ impl DirectorIndex {
     #[inline]
     pub fn find(&self, key: Key<'_>) -> Option<KeyPlace> {
         self.opened()?.find(key)
+    }
+
+    /// Looks many keys up at once, which is quicker than one by one.
+    pub fn find_many(&self, keys: &[Option<Key<'_>>], places: &mut Vec<Option<KeyPlace>>) {
+        match self.opened() {
+            Some(index) => index.find_many(keys, places),
+            None => {
+                places.clear();
+                places.resize(keys.len(), None);
+            }
+        }
+    }
+
+    /// Returns the opened index; nothing where there is none because there are no keys.
+    pub fn index(&self) -> Option<&KeyIndex> {
+        self.opened()
     }
 
     #[inline]

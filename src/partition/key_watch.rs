@@ -16,6 +16,10 @@ use crate::values::CellFault;
 pub struct PieceOrigin<'a> {
     /// Number of the piece.
     pub piece: u64,
+    /// Number of the input.
+    pub input: usize,
+    /// First byte of a block in its unpacked text; means nothing for table files.
+    pub offset: u64,
     /// Name of the file.
     pub file: &'a str,
     /// Rows or lines of the file before the piece.

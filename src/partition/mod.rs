@@ -3,6 +3,7 @@
 mod chunk_index;
 mod director_index;
 pub mod geometry;
+mod joined;
 pub mod key_index;
 mod key_watch;
 mod partitioning;
@@ -11,6 +12,7 @@ mod routing;
 
 pub use chunk_index::{CHUNK_INDEX_RECORD, chunk_index_record};
 pub use director_index::{DirectorIndex, KEY_INDEX_BINARY, KEY_INDEX_PARQUET, KEY_INDEX_TEXT};
+pub use joined::{JoinedKeys, RowStarts};
 pub use key_watch::{KeyWatch, PieceOrigin, RowUnit};
 pub use partitioning::Partitioning;
 pub use router::{

@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::director_index::DirectorIndex;
 use super::geometry::{ChunkId, Chunker, PositionFault, angular_separation_deg, check_position};
+use super::joined::JoinedKeys;
 use super::key_index::{Key, KeyPlace};
+use super::key_watch::PieceOrigin;
+use crate::error::Error;
 use crate::exchange::{MatchSides, Packet};
 use crate::values::CellFault;
 
@@ -67,6 +70,10 @@ pub trait RowAddress {
         number: usize,
         look_up: impl FnOnce(Option<Key<'_>>) -> T,
     ) -> Result<T, CellFault>;
+
+    /// Returns where key number `number` leads, if that was looked up for many rows at once:
+    /// nowhere for a key that is NULL or unknown.
+    fn known_place(&self, number: usize) -> Option<Option<KeyPlace>>;
 }
 
 /// One of the two coordinates.
@@ -101,14 +108,21 @@ pub struct RouteFault {
 pub(super) enum Way {
     Position(OverlapRule),
     Key {
-        index: Arc<DirectorIndex>,
+        lookup: KeyLookup,
         has_fallback: bool,
     },
     MatchPositions,
     MatchKeys {
-        indexes: [Arc<DirectorIndex>; 2],
+        lookups: [KeyLookup; 2],
         unknown: UnknownKeyRule,
     },
+}
+
+/// Where keys are looked up: in an index, or in what was looked up before the pass.
+#[derive(Debug)]
+pub(super) struct KeyLookup {
+    pub(super) index: Arc<DirectorIndex>,
+    pub(super) joined: Option<Arc<JoinedKeys>>,
 }
 
 /// Routes rows of one table.
@@ -148,17 +162,17 @@ impl Router {
                 packet.route(cell.dense_chunk(), cell.location().sub_chunk.0);
             }
             Way::Key {
-                index,
+                lookup,
                 has_fallback,
             } => {
-                let found = self.look_up(row, 0, index)?;
+                let found = self.look_up(row, 0, lookup)?;
                 let (chunk, sub_chunk) = match (found, has_fallback) {
                     (Some(place), _) => place,
                     (None, true) => {
                         let (ra, dec) = self.needed_position(row, 0)?;
                         self.place_of(ra, dec)
                     }
-                    (None, false) => return Err(no_director(row, index)),
+                    (None, false) => return Err(no_director(row, &lookup.index)),
                 };
                 packet.route(chunk, sub_chunk);
             }
@@ -166,8 +180,8 @@ impl Router {
                 let cell = CellFault::new("both positions are NULL, expected at least one");
                 RouteFault::position(0, Coordinate::Ra, cell)
             })?,
-            Way::MatchKeys { indexes, unknown } => {
-                let sides = self.sides_by_key(row, indexes, *unknown)?;
+            Way::MatchKeys { lookups, unknown } => {
+                let sides = self.sides_by_key(row, lookups, *unknown)?;
                 self.route_pair(sides, packet, || {
                     let reason = "neither key has a place, expected at least one";
                     RouteFault::key(0, CellFault::new(reason))
@@ -175,6 +189,40 @@ impl Router {
             }
         }
         Ok(())
+    }
+
+    /// Returns the places of a piece's rows by each key, where they were looked up before the pass:
+    /// what [`RowAddress::known_place`] is to answer with. `rows` is their number, for pieces of
+    /// Parquet.
+    ///
+    /// # Errors
+    /// What was found can't be read.
+    pub fn known_places(
+        &self,
+        origin: PieceOrigin<'_>,
+        rows: u64,
+    ) -> Result<Vec<Option<Vec<Option<KeyPlace>>>>, Error> {
+        let lookups = match &self.way {
+            Way::Position(_) | Way::MatchPositions => return Ok(Vec::new()),
+            Way::Key { lookup, .. } => std::slice::from_ref(lookup),
+            Way::MatchKeys { lookups, .. } => lookups.as_slice(),
+        };
+        let known = |lookup: &KeyLookup| match &lookup.joined {
+            None => Ok(None),
+            Some(joined) => joined.of_piece(origin, rows).map(Some),
+        };
+        lookups.iter().map(known).collect()
+    }
+
+    /// Returns the index that key number `number` is looked up in, unless that was done before.
+    pub fn index(&self, number: usize) -> Option<&DirectorIndex> {
+        let lookup = match &self.way {
+            Way::Position(_) | Way::MatchPositions => None,
+            Way::Key { lookup, .. } => Some(lookup).filter(|_| number == 0),
+            Way::MatchKeys { lookups, .. } => lookups.get(number),
+        };
+        let lookup = lookup.filter(|lookup| lookup.joined.is_none());
+        lookup.map(|lookup| lookup.index.as_ref())
     }
 
     /// Returns a position that must be there, on the sphere.
@@ -226,11 +274,14 @@ impl Router {
         &self,
         row: &mut R,
         number: usize,
-        index: &DirectorIndex,
+        lookup: &KeyLookup,
     ) -> Result<Option<Place>, RouteFault> {
-        let found = row
-            .with_key(number, |key| index.find(key?))
-            .map_err(|cell| RouteFault::key(number, cell))?;
+        let found = match row.known_place(number) {
+            Some(place) => place,
+            None => row
+                .with_key(number, |key| lookup.index.find(key?))
+                .map_err(|cell| RouteFault::key(number, cell))?,
+        };
         match found {
             None => Ok(None),
             Some(place) => match self.chunker.dense_index(ChunkId(place.chunk)) {
@@ -260,18 +311,18 @@ impl Router {
     fn sides_by_key<R: RowAddress>(
         &self,
         row: &mut R,
-        indexes: &[Arc<DirectorIndex>; 2],
+        lookups: &[KeyLookup; 2],
         unknown: UnknownKeyRule,
     ) -> Result<[Option<Place>; 2], RouteFault> {
         let mut sides = [None; 2];
-        for (number, index) in indexes.iter().enumerate() {
-            sides[number] = self.look_up(row, number, index)?;
+        for (number, lookup) in lookups.iter().enumerate() {
+            sides[number] = self.look_up(row, number, lookup)?;
             if sides[number].is_none() && unknown == UnknownKeyRule::Error {
                 let is_null = row
                     .with_key(number, |key| key.is_none())
                     .map_err(|cell| RouteFault::key(number, cell))?;
                 if !is_null {
-                    return Err(unknown_key(row, number, index, SIDES));
+                    return Err(unknown_key(row, number, &lookup.index, SIDES));
                 }
             }
         }

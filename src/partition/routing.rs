@@ -1,13 +1,14 @@
 //! Where the rows of a table go, as user and schema say it: by which columns, to which chunks.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::Serialize;
 
 use super::director_index::DirectorIndex;
 use super::geometry::Chunker;
+use super::joined::JoinedKeys;
 use super::key_watch::KeyWatch;
-use super::router::{OverlapRule, RaRule, Router, UnknownKeyRule, Way};
+use super::router::{KeyLookup, OverlapRule, RaRule, Router, UnknownKeyRule, Way};
 use crate::error::{Error, Result};
 use crate::schema::{ChunkColumns, TableKind, TableSchema};
 
@@ -28,6 +29,33 @@ pub struct KeyColumn {
     /// The index of its director.
     #[serde(skip)]
     pub index: Arc<DirectorIndex>,
+    /// Places that were looked up before the pass, where memory does not hold the index.
+    #[serde(skip)]
+    joined: Arc<Mutex<Option<Arc<JoinedKeys>>>>,
+}
+
+impl KeyColumn {
+    fn new(id: String, index: Arc<DirectorIndex>) -> Self {
+        Self {
+            id,
+            index,
+            joined: Arc::default(),
+        }
+    }
+
+    /// Takes these places from now on, in place of looking keys up.
+    pub fn join(&self, joined: JoinedKeys) {
+        let mut known = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        *known = Some(Arc::new(joined));
+    }
+
+    fn lookup(&self) -> KeyLookup {
+        let joined = self.joined.lock().unwrap_or_else(PoisonError::into_inner);
+        KeyLookup {
+            index: Arc::clone(&self.index),
+            joined: joined.clone(),
+        }
+    }
 }
 
 /// What of a row decides where it goes.
@@ -133,12 +161,8 @@ impl Routing {
                             .hint("name it: --id"),
                     );
                 };
-                let key = KeyColumn {
-                    id: id.clone(),
-                    index,
-                };
                 RouteBy::Key {
-                    key,
+                    key: KeyColumn::new(id.clone(), index),
                     // The schema's position columns are no fall-back: nobody asked for one.
                     fallback: pair(options.position, "")?,
                 }
@@ -217,12 +241,12 @@ impl Routing {
         let way = match &self.by {
             RouteBy::Position { overlap, .. } => Way::Position(*overlap),
             RouteBy::Key { key, fallback } => Way::Key {
-                index: Arc::clone(&key.index),
+                lookup: key.lookup(),
                 has_fallback: fallback.is_some(),
             },
             RouteBy::MatchPositions(_) => Way::MatchPositions,
             RouteBy::MatchKeys { keys, unknown } => Way::MatchKeys {
-                indexes: keys.each_ref().map(|key| Arc::clone(&key.index)),
+                lookups: keys.each_ref().map(KeyColumn::lookup),
                 unknown: *unknown,
             },
         };
@@ -249,13 +273,7 @@ fn match_by(
         }
         ((None, None), (Some(id), Some(id2)), (Some(index), Some(index2))) => {
             Ok(RouteBy::MatchKeys {
-                keys: [
-                    KeyColumn { id, index },
-                    KeyColumn {
-                        id: id2,
-                        index: index2,
-                    },
-                ],
+                keys: [KeyColumn::new(id, index), KeyColumn::new(id2, index2)],
                 unknown: options.unknown,
             })
         }

@@ -107,6 +107,8 @@ pub(super) fn first_in_index(job: &TableJob, keys: DuplicatedKeys, index: &Path)
     let (mut fields, mut scratch) = (Fields::new(), Vec::new());
     let origin = PieceOrigin {
         piece: 0,
+        input: 0,
+        offset: 0,
         file: "stdin",
         before: 0,
         unit: RowUnit::Row,

@@ -212,30 +212,6 @@ impl PassJob {
         check_room(&limits.gate, &shapes, bytes)
     }
 
-    /// Opens the indexes in which keys are looked up, and returns the limits beside them.
-    ///
-    /// # Errors
-    /// One can't be opened, or leaves too little memory.
-    fn with_indexes(
-        &self,
-        folder: &OutputFolder,
-        limits: &PassLimits,
-        inputs: &PreparedInputs,
-    ) -> Result<PassLimits> {
-        let mut bytes = 0;
-        for table in &self.tables {
-            bytes += table.open_indexes(folder, limits)?;
-        }
-        if bytes == 0 {
-            return Ok(limits.clone());
-        }
-        let limits = limits.beside(bytes);
-        let targets: Vec<&RowTarget> = self.tables.iter().map(|job| &job.target).collect();
-        let shapes = shapes(inputs, &targets, limits.gate.room());
-        check_room(&limits.gate, &shapes, inputs.least_memory(&targets)?)?;
-        Ok(limits)
-    }
-
     /// Returns a digest of all that decides the bytes of the tables; nothing if an input can't be
     /// read a second time.
     fn identity(&self) -> Option<String> {
@@ -300,7 +276,7 @@ impl PassJob {
         if identity.is_none() {
             folder.clear_staging()?;
         }
-        let limits = &self.with_indexes(folder, limits, &inputs)?;
+        let limits = &self.with_indexes(folder, limits, &inputs, &targets)?;
         let (mut sinks, mut starts) = self.sinks(&inputs, folder, limits, identity.as_deref())?;
         if starts.iter().flatten().any(|mark| mark.counts.rejected > 0) {
             // What was set aside is not in the journal, so it has to be found again.

@@ -9,6 +9,7 @@ mod components;
 mod duplicates;
 mod file;
 mod folder_run;
+mod joining;
 mod measure;
 mod outlook;
 mod pass;

@@ -14,6 +14,8 @@ use crate::source::{BLOCK_MEMORY, DecodeBudget, TextBlock};
 pub(super) struct Piece {
     /// Number in input order over all inputs: the order key.
     pub(super) number: u64,
+    /// Number of its input.
+    pub(super) input: usize,
     pub(super) work: Work,
 }
 
@@ -175,7 +177,12 @@ impl<'a> Pieces<'a> {
                 None => self.current = None,
                 Some(work) => {
                     self.next_number += 1;
-                    return Ok(Some(Piece { number, work }));
+                    let input = self.next_input - 1;
+                    return Ok(Some(Piece {
+                        number,
+                        input,
+                        work,
+                    }));
                 }
             }
         }

@@ -161,6 +161,11 @@ impl PreparedInputs {
         self.inputs.len()
     }
 
+    /// Says whether all inputs can be read a second time: a pipe gives its bytes only once.
+    pub(super) fn can_be_read_again(&self) -> bool {
+        self.inputs.iter().all(|fed| fed.input.stamp.is_some())
+    }
+
     /// Returns the bytes that `threads` threads may be ahead of the oldest piece where waiting for
     /// it costs nothing else.
     pub(super) fn bytes_ahead(&self, threads: usize) -> u64 {

@@ -240,19 +240,12 @@ impl TableJob {
         spill.join(format!("skyprep-{id:016x}{}", self.hidden_name(EXCHANGE)))
     }
 
-    /// Opens the indexes in which the table's keys are looked up, and returns the bytes of memory
-    /// that they take.
-    pub(super) fn open_indexes(&self, folder: &OutputFolder, limits: &PassLimits) -> Result<u64> {
-        let mut bytes = 0;
-        for (number, index) in self.indexes().enumerate() {
-            let scratch = folder.staged(&self.hidden_name(&format!("index{number}")))?;
-            index.open(scratch, &limits.gate, &limits.cancel)?;
-            bytes += index.bytes();
-        }
-        Ok(bytes)
+    /// Returns where a hidden file of this table may be made for a while.
+    pub(super) fn scratch(&self, folder: &OutputFolder, what: &str) -> Result<PathBuf> {
+        folder.staged(&self.hidden_name(what))
     }
 
-    /// Returns the stamps of these indexes.
+    /// Returns the stamps of the indexes in which the table's keys are looked up.
     pub(super) fn index_stamps(&self) -> Result<Vec<InputStamp>> {
         self.indexes().map(DirectorIndex::stamp).collect()
     }
@@ -344,8 +337,7 @@ impl TableJob {
         let Some(file) = files.iter_mut().find(|file| file.path() == path) else {
             return Ok(None);
         };
-        let (text, scratch) = (folder.staged(&path)?, self.hidden_name("keys"));
-        let scratch = folder.staged(&scratch)?;
+        let (text, scratch) = (folder.staged(&path)?, self.scratch(folder, "keys")?);
         if self.duplicates == DuplicateRule::Refuse {
             let found = duplicates_of(self, &text, &scratch, limits)?;
             if found.is_some() {

@@ -119,23 +119,28 @@ impl Directors<'_> {
             (&section.director1, &section.index1, 1),
             (&section.director2, &section.index2, 2),
         ];
-        let sides = of_section.into_iter().zip(of_schema);
-        sides
-            .map(|((director, index, side), of_schema)| {
-                if let Some(path) = index {
-                    return self.foreign(path);
-                }
-                match director.as_ref().or(of_schema) {
-                    Some(director) => self.sibling(director),
-                    None => Err(Error::usage(
+        let mut indexes: Vec<Arc<DirectorIndex>> = Vec::with_capacity(2);
+        for ((director, index, side), of_schema) in of_section.into_iter().zip(of_schema) {
+            let index = match (index, director.as_ref().or(of_schema)) {
+                (Some(path), _) => self.foreign(path)?,
+                (None, Some(director)) => self.sibling(director)?,
+                (None, None) => {
+                    return Err(Error::usage(
                         "a match table needs the positions of both sides, or their directors",
                     )
                     .hint(format!(
                         "name ra1, dec1, ra2 and dec2, or director{side} or index{side}"
-                    ))),
+                    )));
                 }
-            })
-            .collect()
+            };
+            // Both sides may have the same director.
+            let same = indexes
+                .iter()
+                .find(|known| known.source().path == index.source().path);
+            let index = same.map(Arc::clone).unwrap_or(index);
+            indexes.push(index);
+        }
+        Ok(indexes)
     }
 
     /// Returns the index of a director that this pipeline makes.

@@ -72,7 +72,7 @@ impl Worker<'_> {
     fn work_on(&mut self, piece: Piece) -> Result<(), Stop> {
         let outputs = self.counts.len() + usize::from(self.rejects.is_some());
         let mut emitter = Emitter::new(self.collector, piece.number, outputs);
-        let worked = self.convert(piece.work, &mut emitter);
+        let worked = self.convert(piece.work, piece.input, &mut emitter);
         if worked.is_err() {
             // Bad rows before the failure count, wherever packets end.
             emitter.submit(self.counts.len());
@@ -85,10 +85,15 @@ impl Worker<'_> {
         Ok(())
     }
 
-    fn convert(&mut self, work: Work, emitter: &mut Emitter<'_>) -> Result<(), Stop> {
+    fn convert(
+        &mut self,
+        work: Work,
+        input_number: usize,
+        emitter: &mut Emitter<'_>,
+    ) -> Result<(), Stop> {
         match work {
             Work::Rows { file, span } => {
-                self.convert_rows(&file, &span, emitter)?;
+                self.convert_rows((input_number, &file), &span, emitter)?;
                 let rows = span.rows.end - span.rows.start;
                 self.events.advance(file.bytes_of(&span), rows);
             }
@@ -97,7 +102,7 @@ impl Worker<'_> {
                 block,
                 _memory,
             } => {
-                let rows = self.convert_block(&input, &block, emitter)?;
+                let rows = self.convert_block((input_number, &input), &block, emitter)?;
                 self.events.advance(block.records().len() as u64, rows);
                 if let Some(buffer) = block.into_buffer() {
                     let mut idle = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +115,7 @@ impl Worker<'_> {
 
     fn convert_rows(
         &mut self,
-        input: &ParquetPlans,
+        (number_of_input, input): (usize, &ParquetPlans),
         span: &Span,
         emitter: &mut Emitter<'_>,
     ) -> Result<(), Stop> {
@@ -124,6 +129,8 @@ impl Worker<'_> {
         let file = input.file.name();
         let origin = PieceOrigin {
             piece: emitter.piece,
+            input: number_of_input,
+            offset: 0,
             file: &file,
             before: rows_before,
             unit: RowUnit::Row,
@@ -162,26 +169,27 @@ impl Worker<'_> {
 
     fn convert_block(
         &mut self,
-        input: &TextPlans,
+        (number_of_input, input): (usize, &TextPlans),
         block: &TextBlock,
         emitter: &mut Emitter<'_>,
     ) -> Result<u64, Stop> {
         let origin = PieceOrigin {
             piece: emitter.piece,
+            input: number_of_input,
+            offset: block.offset(),
             file: &input.name,
             before: block.first_line - 1,
             unit: RowUnit::Line,
         };
         let plans = input.plans.iter();
-        let mut all: Vec<_> = plans
+        let all: Result<Vec<_>> = plans
             .filter(|(target, _)| emitter.wants(*target))
             .map(|(target, plan)| {
-                (
-                    *target,
-                    plan.rows(block.records(), block.first_line, origin),
-                )
+                let rows = plan.rows(block.records(), block.first_line, origin)?;
+                Ok((*target, rows))
             })
             .collect();
+        let mut all = all?;
         let mut count = 0u64;
         // Row by row for all targets, so that bad rows come in the order of the input. They read
         // the same records, so they end together.

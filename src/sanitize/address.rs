@@ -1,12 +1,14 @@
 //! What of a record decides where it goes: positions and keys out of its fields.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
-use super::text_plan::{KeyField, PlannedRouting};
-use crate::dialect::{Dialect, Encoder, Field, FieldRules, Fields};
+use super::text_plan::{KeyField, PlannedRouting, TextPlan};
+use crate::dialect::{Dialect, Encoder, Field, FieldRules, Fields, Records};
+use crate::error::Result;
 use crate::error::quote_value;
-use crate::partition::key_index::Key;
-use crate::partition::{Coordinate, PieceOrigin, RowAddress};
+use crate::partition::key_index::{Key, KeyPlace};
+use crate::partition::{Coordinate, DirectorIndex, PieceOrigin, RowAddress};
 use crate::values::{CellFault, Charset, Recoded, TextBuffer, position_of};
 
 /// How positions and keys are read.
@@ -42,6 +44,10 @@ pub(super) struct TextAddress<'r> {
     pub(super) fields: &'r Fields,
     pub(super) block: &'r [u8],
     pub(super) scratch: &'r mut Vec<u8>,
+    /// Where the keys of this record lead, for each that was looked up for all records.
+    pub(super) places: &'r [Option<Vec<Option<KeyPlace>>>],
+    /// Number of the record in its block.
+    pub(super) row: usize,
 }
 
 impl<'r> TextAddress<'r> {
@@ -140,6 +146,113 @@ impl RowAddress for TextAddress<'_> {
         }
         let written = reader.written(value)?;
         Ok(look_up(Some(Key::Text(&written))))
+    }
+
+    #[inline]
+    fn known_place(&self, number: usize) -> Option<Option<KeyPlace>> {
+        let places = self.places.get(number)?.as_ref()?;
+        places.get(self.row).copied()
+    }
+}
+
+/// Keys that are looked up together.
+const KEYS_AT_ONCE: usize = 1024;
+
+/// A key that is kept for a while.
+enum Kept {
+    Nothing,
+    Signed(i64),
+    Unsigned(u64),
+    Text(Range<usize>),
+}
+
+impl TextPlan {
+    /// Gives key number `number` of each record of a block to `take`, up to a broken one.
+    ///
+    /// # Errors
+    /// What `take` says.
+    pub(crate) fn for_each_key(
+        &self,
+        block: &[u8],
+        number: usize,
+        mut take: impl FnMut(Option<Key<'_>>) -> Result<()>,
+    ) -> Result<()> {
+        let Some(routing) = &self.routing else {
+            return Ok(());
+        };
+        let Some(column) = routing.columns.keys.get(number).map(|named| named.column) else {
+            return Ok(());
+        };
+        let mut records = Records::new(&self.input, block).locating(column.field + 1);
+        let (mut fields, mut scratch) = (Fields::new(), Vec::new());
+        // Who reads the rows meets what is broken there.
+        while let Ok(Some(record)) = records.next(&mut fields) {
+            if self.passes_over(&record) {
+                continue;
+            }
+            let mut address = TextAddress {
+                routing,
+                fields: &fields,
+                block,
+                scratch: &mut scratch,
+                places: &[],
+                row: 0,
+            };
+            let mut outcome = Ok(());
+            let seen = address.with_key(number, |key| outcome = take(key));
+            match seen {
+                Ok(()) => outcome?,
+                // That row is refused when it is read.
+                Err(_) => take(None)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks key number `number` of all records of a block up.
+    pub(super) fn find_all(
+        &self,
+        block: &[u8],
+        number: usize,
+        index: &DirectorIndex,
+    ) -> Result<Vec<Option<KeyPlace>>> {
+        let mut all = Vec::new();
+        let (mut kept, mut texts) = (Vec::with_capacity(KEYS_AT_ONCE), Vec::new());
+        let mut places = Vec::with_capacity(KEYS_AT_ONCE);
+        let mut look_up = |kept: &mut Vec<Kept>, texts: &mut Vec<u8>| {
+            let keys: Vec<Option<Key<'_>>> = kept
+                .iter()
+                .map(|key| match key {
+                    Kept::Nothing => None,
+                    Kept::Signed(number) => Some(Key::Signed(*number)),
+                    Kept::Unsigned(number) => Some(Key::Unsigned(*number)),
+                    Kept::Text(range) => texts.get(range.clone()).map(Key::Text),
+                })
+                .collect();
+            index.find_many(&keys, &mut places);
+            all.extend_from_slice(&places);
+            drop(keys);
+            kept.clear();
+            texts.clear();
+        };
+        self.for_each_key(block, number, |key| {
+            kept.push(match key {
+                None => Kept::Nothing,
+                Some(Key::Signed(number)) => Kept::Signed(number),
+                Some(Key::Unsigned(number)) => Kept::Unsigned(number),
+                Some(Key::Text(text)) => {
+                    let start = texts.len();
+                    texts.extend_from_slice(text);
+                    Kept::Text(start..texts.len())
+                }
+            });
+            if kept.len() == KEYS_AT_ONCE {
+                look_up(&mut kept, &mut texts);
+            }
+            Ok(())
+        })?;
+        look_up(&mut kept, &mut texts);
+        Ok(all)
     }
 }
 

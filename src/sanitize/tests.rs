@@ -279,11 +279,13 @@ fn written(plan: &TextPlan, block: &[u8]) -> (Vec<u8>, RuleCounts, Vec<String>) 
     let (mut packet, mut counts) = (Packet::new(shape, lease), RuleCounts::default());
     let origin = PieceOrigin {
         piece: 0,
+        input: 0,
+        offset: 0,
         file: "text",
         before: 0,
         unit: RowUnit::Line,
     };
-    let mut rows = plan.rows(block, 1, origin);
+    let mut rows = plan.rows(block, 1, origin).unwrap();
     let mut refused = Vec::new();
     loop {
         match rows.write_next(&mut packet, &mut counts) {

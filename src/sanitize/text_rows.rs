@@ -12,23 +12,36 @@ use super::text_fault::TextFault;
 use super::text_plan::{PlannedField, PlannedRouting, TextPlan, Treatment};
 use crate::convert::{RowFault, check_row_length};
 use crate::dialect::{FieldRules, Fields, Record, Records};
-use crate::error::quote_value;
+use crate::error::{Error, quote_value};
 use crate::exchange::Packet;
 use crate::partition::PieceOrigin;
+use crate::partition::key_index::KeyPlace;
 use crate::schema::RowStep;
 use crate::values::{CellFault, RuleCounts, RuleName, TextBuffer, is_utf8};
 
 impl TextPlan {
     /// Starts on a block of whole records whose first is on line `first_line` (from 1), and which
     /// comes from `origin`.
+    ///
+    /// # Errors
+    /// Where its rows go was found out before, and can't be read.
     pub fn rows<'p>(
         &'p self,
         block: &'p [u8],
         first_line: u64,
         origin: PieceOrigin<'p>,
-    ) -> TextRows<'p> {
+    ) -> Result<TextRows<'p>, Error> {
+        let mut places = Vec::new();
+        if let Some(routing) = &self.routing {
+            places = routing.router.known_places(origin, 0)?;
+            for (number, places) in places.iter_mut().enumerate() {
+                if let (None, Some(index)) = (&places, routing.router.index(number)) {
+                    *places = Some(self.find_all(block, number, index)?);
+                }
+            }
+        }
         let records = Records::new(&self.input, block).at_line(first_line);
-        TextRows {
+        Ok(TextRows {
             plan: self,
             block,
             records: match self.copies_records {
@@ -40,7 +53,8 @@ impl TextPlan {
             is_valid: !self.checks_charset || is_utf8(block),
             origin,
             row: 0,
-        }
+            places,
+        })
     }
 
     fn write_fields(
@@ -91,6 +105,11 @@ impl TextPlan {
 
     /// Refuses a record over several lines that has a stray quote within quotes.
     ///
+    /// Says whether a record is a blank line that stands for no row.
+    pub(super) fn passes_over(&self, record: &Record) -> bool {
+        record.is_blank() && self.input.passes_over_blank_lines() && self.field_names.len() > 1
+    }
+
     /// The C++ tools refuse all records over several lines. Those that are well quoted can be read,
     /// but here a quote too many may have run through the rows that follow.
     #[cold]
@@ -268,6 +287,8 @@ pub struct TextRows<'p> {
     origin: PieceOrigin<'p>,
     /// Records that were read.
     row: u64,
+    /// Where their keys lead, for each that was looked up for all records.
+    places: Vec<Option<Vec<Option<KeyPlace>>>>,
 }
 
 impl TextRows<'_> {
@@ -287,8 +308,7 @@ impl TextRows<'_> {
                 .next(&mut self.fields)
                 .map_err(TextFault::Record)?;
             let Some(record) = next else { return Ok(false) };
-            let is_skipped = record.is_blank() && self.plan.input.passes_over_blank_lines();
-            if !(is_skipped && expected > 1) {
+            if !self.plan.passes_over(&record) {
                 break record;
             }
         };
@@ -379,6 +399,8 @@ impl TextRows<'_> {
             fields: &self.fields,
             block: self.block,
             scratch: &mut self.scratch,
+            places: &self.places,
+            row: (self.row - 1) as usize,
         };
         if let Some(key) = &routing.director_key {
             let encoder = &self.plan.encoder;

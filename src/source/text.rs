@@ -47,6 +47,11 @@ impl TextBlock {
         self.bytes.get(self.start..).unwrap_or_default()
     }
 
+    /// Returns the first byte of the block in the unpacked text.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Returns the bytes of memory held.
     pub fn memory(&self) -> u64 {
         self.bytes.capacity() as u64

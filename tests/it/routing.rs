@@ -474,3 +474,69 @@ fn an_index_may_be_parquet_or_compact() {
         300
     );
 }
+
+#[test]
+fn keys_are_sorted_where_memory_does_not_hold_their_index() {
+    let bench = Bench::in_memory();
+    let mut random = Random(4);
+    let mut index = String::new();
+    for key in 0..1_500_000_u64 {
+        let chunk = 324 + key % 10;
+        let _ = writeln!(
+            index,
+            "{}\t{chunk}\t{}",
+            key.wrapping_mul(7_919) % 15_000_017,
+            key % 9
+        );
+    }
+    bench.write("index.txt", index);
+    let mut rows = String::new();
+    for number in 0..60_000 {
+        let key = match random.below(50) {
+            0 => "\\N".to_owned(),
+            1 => format!("{}", 15_000_018 + number),
+            _ => (random.below(1_500_000) * 7_919 % 15_000_017).to_string(),
+        };
+        let text = match random.below(100) {
+            0 => "a\\\nb",
+            _ => "plain",
+        };
+        let _ = writeln!(rows, "{number}\t{text}\t{key}\t{}\t0.5", random.below(360));
+    }
+    bench.write("rows.txt", rows);
+    let head = "partition rows.txt --kind child --id k --index index.txt --ra r --dec d \
+                --fields n,t,k,r,d --stripes 18 --sub-stripes 10 --overlap 0.1 --threads 2";
+    bench.run(words(&format!("{head} -o ample"))).ok();
+    let line = format!("{head} -o scarce --memory-limit 28MiB");
+    bench.run(words(&line)).ok();
+    let (ample, scarce) = (files(&bench.path("ample")), files(&bench.path("scarce")));
+    assert_eq!(
+        ample.keys().collect::<Vec<_>>(),
+        scarce.keys().collect::<Vec<_>>()
+    );
+    assert!(ample == scarce, "the bytes depend on the memory limit");
+    let rows = |files: &Files| -> usize {
+        let lines = |text: &Vec<u8>| text.iter().filter(|byte| **byte == b'\n').count();
+        files.values().map(lines).sum()
+    };
+    assert!(rows(&scarce) >= 60_000);
+
+    // Without a fall-back the same row is refused.
+    let head = head.replace("--ra r --dec d", "");
+    let refused = |options: &str| {
+        let outcome = bench.run(words(&format!("{head} -o refused {options}")));
+        assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+        let said = outcome
+            .stderr
+            .lines()
+            .find(|line| line.starts_with("error"));
+        said.unwrap().to_owned()
+    };
+    assert_eq!(refused("--memory-limit 28MiB"), refused(""));
+
+    // A pipe can't be read twice.
+    let line = line.replace("rows.txt", "-").replace("scarce", "piped");
+    bench
+        .run_with_input(words(&line), b"1\tx\t5\t1\t1\n")
+        .failed(2, &["index.txt", "not a pipe"]);
+}

@@ -53,11 +53,13 @@ fn written(plan: &TextPlan, text: &[u8]) -> Result<Vec<u8>, String> {
     let (mut packet, mut counts) = (Packet::new(shape, lease), RuleCounts::default());
     let origin = PieceOrigin {
         piece: 0,
+        input: 0,
+        offset: 0,
         file: "text",
         before: 0,
         unit: RowUnit::Line,
     };
-    let mut rows = plan.rows(text, 1, origin);
+    let mut rows = plan.rows(text, 1, origin).unwrap();
     loop {
         match rows.write_next(&mut packet, &mut counts) {
             Ok(true) => {}
