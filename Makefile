@@ -30,11 +30,12 @@ lint:
 		echo 'SKIPPED: cargo clippy is not installed (rustup component add clippy)'; \
 	fi
 
-# Ratios, not times: see benches/exchange.py --help and benches/values.py --help.
+# Ratios, not times: each of these has a --help.
 bench:
 	cargo build --release --locked
 	benches/exchange.py
 	benches/values.py
+	benches/partition.py
 
 # Prepares the stars below testdata/stars/out.
 demo:

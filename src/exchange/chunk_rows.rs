@@ -1,6 +1,7 @@
 //! The rows of a chunk as text: packets' rows with chunk and sub-chunk filled in.
 
 use super::chunk_names::ChunkNames;
+use super::digest::Digests;
 use super::grouping::{Entry, Source};
 use super::packet::{MatchSides, Packet, SlotPart, SlotText};
 use crate::error::Result;
@@ -18,6 +19,8 @@ pub struct ChunkRows {
     pub delimiter: u8,
     /// What ends a row.
     pub line_end: &'static [u8],
+    /// Which digests of the files are made.
+    pub digests: Digests,
     /// Whether rows per sub-chunk are counted, for `chunk_index.bin`.
     pub counts_sub_chunks: bool,
 }

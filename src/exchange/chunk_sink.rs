@@ -8,13 +8,14 @@
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
 
 use super::chunk_journal::{Earlier, RunRecord, Unrecorded};
 use super::chunk_rows::{Buffers, ChunkCounts, ChunkRows, SubChunkCount};
-use super::digest::{FileDigest, FileSummary};
+use super::digest::{Digests, FileDigest, FileSummary};
 use super::exchange_file::ExchangeFile;
 use super::grouping::{Entry, Groups};
 use super::journal::{Journal, JournalPlace};
@@ -33,6 +34,16 @@ const LEAST_BLOCK: u64 = 16 << 10;
 
 /// Memory that a merge takes at least.
 const LEAST_MERGE: u64 = 1 << 20;
+
+/// Bytes of packets that are looked at first whether they make a run: such a run is still in the
+/// processor's cache when it is written.
+const EARLY_RUN: u64 = 12 << 20;
+/// Mean bytes of a segment from which on a run is worth writing early, where its file may stay open.
+const SEGMENT_OF_OPEN_FILE: usize = 16 << 10;
+/// The same where files must be opened and closed for each run.
+const SEGMENT_OF_CLOSED_FILE: usize = 256 << 10;
+/// Text after which the journal is written at the latest.
+const MOST_UNRECORDED: u64 = 64 << 20;
 
 /// Files that a thread takes at a time: few, for chunks differ in size.
 const PARALLEL_SEGMENTS: usize = 8;
@@ -89,6 +100,8 @@ pub struct ChunkSink {
     open_files: OpenFiles,
     /// Where the journal is, if one is kept.
     place: Option<JournalPlace>,
+    /// Bytes of packets from which on a run may be written early.
+    early_run: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -102,6 +115,8 @@ struct State {
     key_index: FileDigest,
     journal: Option<Journal>,
     unrecorded: Unrecorded,
+    /// Text that the journal does not tell of yet.
+    unrecorded_bytes: u64,
     /// Pays for what is kept of each file.
     paid: Lease,
 }
@@ -125,6 +140,7 @@ impl ChunkSink {
             key_index: FileDigest::default(),
             journal: None,
             unrecorded: Unrecorded::default(),
+            unrecorded_bytes: 0,
             paid: options.gate.charge(0),
         };
         Self {
@@ -132,6 +148,7 @@ impl ChunkSink {
             open_files: OpenFiles::new(options.max_open_files),
             options,
             place: None,
+            early_run: AtomicU64::new(EARLY_RUN),
             state: Mutex::new(state),
         }
     }
@@ -194,7 +211,8 @@ impl ChunkSink {
                     return Ok(Some(None));
                 };
                 let path = options.staging.join(options.rows.file_name(file));
-                Ok(FileDigest::restore(&path, state)?.map(|digest| Some(Box::new(digest))))
+                let digest = FileDigest::restore(&path, state, options.rows.digests)?;
+                Ok(digest.map(|digest| Some(Box::new(digest))))
             })
             .collect();
         let growing: Option<Vec<_>> = growing?.into_iter().collect();
@@ -206,7 +224,9 @@ impl ChunkSink {
             }
         };
         let key_index = match (&options.key_index, earlier.key_index) {
-            (Some(name), Some(state)) => FileDigest::restore(&options.staging.join(name), &state)?,
+            (Some(name), Some(state)) => {
+                FileDigest::restore(&options.staging.join(name), &state, Digests::Both)?
+            }
             _ => Some(FileDigest::default()),
         };
         let (Some(growing), Some(exchange), Some(key_index)) = (growing, exchange, key_index)
@@ -233,6 +253,7 @@ impl ChunkSink {
             return Ok(());
         };
         crash_point("run-written");
+        state.unrecorded_bytes = 0;
         let new = std::mem::take(&mut state.unrecorded);
         let (files, lists) = new.lists(&state.growing);
         let journal = match &mut state.journal {
@@ -371,7 +392,7 @@ impl ChunkSink {
                 let files: Result<Vec<_>> = part
                     .iter()
                     .map(|(file, entries)| {
-                        let digest = Box::default();
+                        let digest = Box::new(FileDigest::new(self.options.rows.digests));
                         let mut segment = Segment {
                             file: *file,
                             entries,
@@ -407,7 +428,9 @@ impl ChunkSink {
             .map(|(file, entries)| Segment {
                 file,
                 entries,
-                digest: state.files[file].take().unwrap_or_default(),
+                digest: state.files[file]
+                    .take()
+                    .unwrap_or_else(|| Box::new(FileDigest::new(self.options.rows.digests))),
             })
             .collect();
         let counts: Result<Vec<_>> = segments
@@ -588,11 +611,50 @@ impl Sink for ChunkSink {
             || self.write_key_index(packets, key_index),
         );
         rows.and(keys)?;
-        // What is written at once is made again at once.
+        let text: usize = packets.iter().map(|packet| packet.text().len()).sum();
+        state.unrecorded_bytes += text as u64;
+        // Short runs would make a long journal.
+        let is_due = state.unrecorded_bytes >= MOST_UNRECORDED.min(self.options.gate.room() / 4);
         match way {
+            // What is written at once is made again at once.
             Finish::Memory => Ok(()),
-            _ => self.record(state, end.mark()),
+            _ if is_due || end.is_last() => self.record(state, end.mark()),
+            _ => Ok(()),
         }
+    }
+
+    fn early_run(&self) -> u64 {
+        self.early_run.load(Ordering::Relaxed)
+    }
+
+    fn is_worth_writing(&self, run: &[Packet]) -> bool {
+        if matches!(self.options.finish, Finish::Memory | Finish::Exchange) {
+            self.early_run.store(u64::MAX, Ordering::Relaxed);
+            return false;
+        }
+        let mut is_in = vec![0u64; self.options.rows.files().div_ceil(64)];
+        let mut segments = 0;
+        let mut text = 0;
+        for packet in run {
+            text += packet.text().len();
+            let own = packet.chunks().iter().map(|chunk| *chunk as usize * 2);
+            let further = packet.further().iter();
+            for file in own.chain(further.map(|place| place.chunk as usize * 2 + 1)) {
+                let (word, bit) = (&mut is_in[file / 64], 1 << (file % 64));
+                segments += usize::from(*word & bit == 0);
+                *word |= bit;
+            }
+        }
+        let least = match segments <= self.options.max_open_files {
+            true => SEGMENT_OF_OPEN_FILE,
+            false => SEGMENT_OF_CLOSED_FILE,
+        };
+        let is_worth_it = text / segments.max(1) >= least;
+        if !is_worth_it {
+            let next = self.early_run().saturating_mul(2);
+            self.early_run.store(next, Ordering::Relaxed);
+        }
+        is_worth_it
     }
 }
 

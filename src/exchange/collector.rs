@@ -277,6 +277,7 @@ impl<'a> Collector<'a> {
         drop(state);
         self.gate.wake_all();
         self.write_streams();
+        self.write_early();
     }
 
     /// Records a failure in piece number `piece`; of several the first in input order counts.
@@ -406,6 +407,26 @@ impl<'a> Collector<'a> {
                 if !self.write_run(number, run, mark.as_ref()) {
                     return;
                 }
+            }
+        }
+    }
+
+    /// Writes runs that are worth it though there is memory for more.
+    fn write_early(&self) {
+        for (number, sink) in self.sinks.iter().enumerate() {
+            let mut state = self.lock();
+            let output = &state.outputs[number];
+            if state.failure.is_some()
+                || output.is_being_written
+                || output.bytes < sink.early_run()
+                || !sink.is_worth_writing(&output.run)
+            {
+                continue;
+            }
+            let (run, mark) = state.take_run(number);
+            drop(state);
+            if !self.write_run(number, run, mark.as_ref()) {
+                return;
             }
         }
     }

@@ -15,13 +15,30 @@ use super::chunk_names::chunk_path;
 use crate::error::Error;
 use crate::publish::open_spill;
 
+/// Which digests of a file are made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Digests {
+    /// Both, for files that a manifest names.
+    #[default]
+    Both,
+    /// XXH3 alone: SHA-256 takes a good part of the time in which chunk files are written, and who
+    /// stages them makes it then.
+    Xxh3,
+}
+
 /// Rows, bytes and digests of a file, kept up to date while it grows.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct FileDigest {
     rows: u64,
     bytes: u64,
     xxh3: Xxh3,
-    sha256: Sha256,
+    sha256: Option<Sha256>,
+}
+
+impl Default for FileDigest {
+    fn default() -> Self {
+        Self::new(Digests::Both)
+    }
 }
 
 /// What a journal keeps of a growing file.
@@ -33,6 +50,16 @@ pub(super) struct FileState {
 }
 
 impl FileDigest {
+    /// Begins the digests of a file.
+    pub fn new(digests: Digests) -> Self {
+        Self {
+            rows: 0,
+            bytes: 0,
+            xxh3: Xxh3::new(),
+            sha256: (digests == Digests::Both).then(Sha256::new),
+        }
+    }
+
     /// Returns what a journal keeps.
     pub(super) fn state(&self) -> FileState {
         FileState {
@@ -47,13 +74,17 @@ impl FileDigest {
     ///
     /// # Errors
     /// The file can't be read or cut.
-    pub(super) fn restore(path: &Path, state: &FileState) -> crate::error::Result<Option<Self>> {
+    pub(super) fn restore(
+        path: &Path,
+        state: &FileState,
+        digests: Digests,
+    ) -> crate::error::Result<Option<Self>> {
         let Some(file) = open_spill(path)? else {
-            return Ok((state.bytes == 0).then(Self::default));
+            return Ok((state.bytes == 0).then(|| Self::new(digests)));
         };
         let mut digest = Self {
             rows: state.rows,
-            ..Self::default()
+            ..Self::new(digests)
         };
         let mut left = (&file).take(state.bytes);
         let mut buffer = vec![0; 128 << 10];
@@ -86,7 +117,9 @@ impl FileDigest {
     pub fn update(&mut self, bytes: &[u8]) {
         self.bytes += bytes.len() as u64;
         self.xxh3.update(bytes);
-        self.sha256.update(bytes);
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(bytes);
+        }
     }
 
     /// Counts bytes that nobody wants a digest of.
@@ -151,7 +184,9 @@ impl FileDigest {
             rows: self.rows,
             bytes: self.bytes,
             xxh3: HexDigest(self.xxh3.digest128().to_be_bytes()),
-            sha256: HexDigest(self.sha256.finalize().into()),
+            sha256: self
+                .sha256
+                .map(|digest| HexDigest(digest.finalize().into())),
         }
     }
 }
@@ -233,7 +268,7 @@ impl<'de, const N: usize> Deserialize<'de> for HexDigest<N> {
 /// A finished output file.
 ///
 /// A run may have hundreds of thousands, all of which stay in memory until they are recorded, so
-/// every byte here counts: 88 in all, and nothing on the heap for a chunk file but the
+/// every byte here counts: 96 in all, and nothing on the heap for a chunk file but the
 /// start of its path, which all files of a folder share.
 #[derive(Clone, PartialEq, Eq)]
 pub struct FileSummary {
@@ -244,8 +279,8 @@ pub struct FileSummary {
     pub bytes: u64,
     /// XXH3-128.
     pub xxh3: HexDigest<16>,
-    /// SHA-256.
-    pub sha256: HexDigest<32>,
+    /// SHA-256, where it was made.
+    pub sha256: Option<HexDigest<32>>,
 }
 
 /// Where a file lies; two of them are equal if, and only if, their paths and chunks are.
@@ -362,7 +397,8 @@ struct WrittenSummary<'a> {
     rows: u64,
     bytes: u64,
     xxh3: HexDigest<16>,
-    sha256: HexDigest<32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sha256: Option<HexDigest<32>>,
 }
 
 impl Serialize for FileSummary {
@@ -430,14 +466,14 @@ mod tests {
         let summary = FileDigest::default().finish("x", None, false);
         assert_eq!(summary.xxh3.to_string(), "99aa06d3014798d86001c324468d497f");
         assert_eq!(
-            summary.sha256.to_string(),
+            summary.sha256.unwrap().to_string(),
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
         );
     }
 
     #[test]
     fn a_summary_is_small_and_survives_json() {
-        assert!(size_of::<FileSummary>() <= 88);
+        assert!(size_of::<FileSummary>() <= 96);
         let cases = [
             ("a/b/chunk_7.txt", Some(7), false),
             ("a/b/chunk_7_overlap.txt", Some(7), true),

@@ -130,7 +130,7 @@ impl Merge<'_> {
             let mut target = Target {
                 path: self.staging.join(self.rows.file_name(file)),
                 file: None,
-                digest: digest.unwrap_or_default(),
+                digest: digest.unwrap_or_else(|| Box::new(FileDigest::new(self.rows.digests))),
                 buffered: &mut out,
                 most: buffer,
             };

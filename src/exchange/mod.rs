@@ -30,7 +30,7 @@ pub use chunk_names::ChunkNames;
 pub use chunk_rows::{ChunkRows, SubChunkCount};
 pub use chunk_sink::{ChunkSink, ChunkSinkOptions, Finish};
 pub use collector::{Collector, CollectorOptions, OutputTotals, Stop, first_piece};
-pub use digest::{FileDigest, FileSummary, HexDigest, deserialize_summaries};
+pub use digest::{Digests, FileDigest, FileSummary, HexDigest, deserialize_summaries};
 pub use journal::JournalPlace;
 pub use merge::CountSink;
 pub use packet::{FurtherPlace, MatchSides, Packet, PacketShape, SlotPart, SlotText};
@@ -75,6 +75,18 @@ pub trait Sink: Send + Sync {
 
     /// Says whether runs are written as they come: a stream gains nothing from long ones.
     fn is_stream(&self) -> bool {
+        false
+    }
+
+    /// Returns the bytes of packets from which on [`Self::is_worth_writing`] should be asked about
+    /// a run.
+    fn early_run(&self) -> u64 {
+        u64::MAX
+    }
+
+    /// Says whether a run may be written though there is memory for more rows: short runs are
+    /// still in the processor's cache when their rows are gathered.
+    fn is_worth_writing(&self, _run: &[Packet]) -> bool {
         false
     }
 }

@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
-use super::digest::{FileDigest, FileState};
+use super::digest::{Digests, FileDigest, FileState};
 use super::journal::{Journal, JournalPlace};
 use super::progress::Mark;
 use super::{Packet, RunEnd, Sink};
@@ -127,7 +127,7 @@ impl StreamSink {
             Err(_) => false,
         })?;
         let restored = match &last {
-            Some(record) => FileDigest::restore(staged, &record.file)?,
+            Some(record) => FileDigest::restore(staged, &record.file, Digests::Both)?,
             None => None,
         };
         let (journal, digest, mark) = match (restored, last) {

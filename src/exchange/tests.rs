@@ -98,6 +98,7 @@ fn exchanged(
                 slots: vec![slot.clone()],
                 delimiter: b'\t',
                 line_end: b"\n",
+                digests: Digests::Both,
                 counts_sub_chunks: true,
             },
             staging: staging.clone(),

@@ -59,8 +59,9 @@ pub struct Contribution {
     pub bytes: u64,
     /// Its rows.
     pub rows: u64,
-    /// Its SHA-256.
-    pub sha256: HexDigest<32>,
+    /// Its SHA-256; there is one for all that `run` and `stage` have made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sha256: Option<HexDigest<32>>,
     /// How its text is to be read, by the names of the ingest service.
     pub dialect: IngestDialect,
     /// MariaDB's name of its character set.

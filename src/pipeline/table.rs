@@ -15,7 +15,7 @@ use super::stream::frame;
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{
-    ChunkNames, ChunkRows, ChunkSink, ChunkSinkOptions, FileDigest, FileSummary, Finish,
+    ChunkNames, ChunkRows, ChunkSink, ChunkSinkOptions, Digests, FileDigest, FileSummary, Finish,
     JournalPlace, Mark, Parts, Sink, StreamSink,
 };
 use crate::partition::key_index::{
@@ -150,6 +150,11 @@ impl TableJob {
                 slots: row_steps(columns).1,
                 delimiter: self.target.dialect.delimiter(),
                 line_end: self.target.dialect.line_terminator().as_bytes(),
+                digests: match self.database {
+                    // A manifest will name the files.
+                    Some(_) => Digests::Both,
+                    None => Digests::Xxh3,
+                },
                 counts_sub_chunks: self.has_chunk_index,
             },
             staging,

@@ -301,7 +301,7 @@ fn copy_file(file: &SourceFile, path: String, folder: &OutputFolder) -> Result<F
     }
     let mut summary = digest.finish(path, file.chunk, file.is_overlap);
     if let Some(recorded) = &file.recorded {
-        if recorded.sha256 != summary.sha256 || recorded.bytes != summary.bytes {
+        if recorded.xxh3 != summary.xxh3 || recorded.bytes != summary.bytes {
             return Err(changed(&file.path, recorded, &summary));
         }
         summary.rows = recorded.rows;
@@ -313,8 +313,8 @@ fn changed(path: &Path, recorded: &FileSummary, found: &FileSummary) -> Error {
     Error::new(
         ErrorKind::Integrity,
         format!(
-            "found {} bytes with SHA-256 {}, the record says {} bytes with {}",
-            found.bytes, found.sha256, recorded.bytes, recorded.sha256
+            "found {} bytes with XXH3 {}, the record says {} bytes with {}",
+            found.bytes, found.xxh3, recorded.bytes, recorded.xxh3
         ),
     )
     .at(Place::file(path.display().to_string()))
