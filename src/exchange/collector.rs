@@ -109,6 +109,8 @@ struct Output {
     start: (u64, u64),
     start_position: Option<PiecePosition>,
     is_being_written: bool,
+    /// Whether it is being written though there was memory for more rows.
+    is_written_early: bool,
     /// The most bytes that this output's packets held at once.
     peak: u64,
     held: u64,
@@ -411,22 +413,37 @@ impl<'a> Collector<'a> {
         }
     }
 
-    /// Writes runs that are worth it though there is memory for more.
+    /// Writes runs that are worth it though there is memory for more. Whoever comes while such a
+    /// run is being written, and the next is long enough already, waits: rows that pile up
+    /// meanwhile would drive each other out of the cache.
     fn write_early(&self) {
         for (number, sink) in self.sinks.iter().enumerate() {
-            let mut state = self.lock();
-            let output = &state.outputs[number];
-            if state.failure.is_some()
-                || output.is_being_written
-                || output.bytes < sink.early_run()
-                || !sink.is_worth_writing(&output.run)
-            {
-                continue;
-            }
-            let (run, mark) = state.take_run(number);
-            drop(state);
-            if !self.write_run(number, run, mark.as_ref()) {
-                return;
+            loop {
+                let seen = self.gate.version();
+                let mut state = self.lock();
+                let output = &state.outputs[number];
+                if state.failure.is_some() || output.bytes < sink.early_run() {
+                    break;
+                }
+                if output.is_being_written {
+                    if !output.is_written_early {
+                        break;
+                    }
+                    drop(state);
+                    self.gate.wait_past(seen);
+                    continue;
+                }
+                if !sink.is_worth_writing(&output.run) {
+                    break;
+                }
+                let (run, mark) = state.take_run(number);
+                state.outputs[number].is_written_early = true;
+                drop(state);
+                let is_written = self.write_run(number, run, mark.as_ref());
+                self.lock().outputs[number].is_written_early = false;
+                if !is_written {
+                    return;
+                }
             }
         }
     }

@@ -227,7 +227,10 @@ fn routing_of(
             path: path.clone(),
             dialect: index_dialect(args, dialect)?,
         };
-        Ok(Arc::new(DirectorIndex::new(source, DuplicateRule::Refuse)))
+        let index = DirectorIndex::new(source, DuplicateRule::Refuse);
+        // Before all else: without it there is nothing to compare with what stands.
+        index.stamp()?;
+        Ok(Arc::new(index))
     };
     let given = [&args.index, &args.index1, &args.index2];
     let is_match = kind == TableKind::Match;
