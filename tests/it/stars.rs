@@ -200,10 +200,10 @@ fn a_second_run_touches_nothing() {
     assert_eq!(times(&bench.path("stars/out")), before);
 }
 
+type Times = BTreeMap<PathBuf, (i64, i64, i64, i64)>;
+
 /// The tables' folders, each with the times of what is in it.
-fn times_of_tables(
-    bench: &Bench,
-) -> BTreeMap<&'static str, BTreeMap<PathBuf, (i64, i64, i64, i64)>> {
+fn times_of_tables(bench: &Bench) -> BTreeMap<&'static str, Times> {
     let folder = bench.path("stars/out/stars");
     let tables = TABLES.iter();
     tables
