@@ -1,12 +1,19 @@
 #!/usr/bin/env python3
 """A second opinion on how the stars fall into Qserv's chunks.
 
-    python3 expected_counts.py STARS_FOLDER > expected/star_chunks.csv
+    python3 expected_counts.py . expected
 
-Prints `chunkId,rows,overlapRows` for each chunk that has a row, in the order of chunk ids, and the
-totals on stderr. It is written from the rules of the partitioning scheme and shares no code with
-skyprep, so a test that finds both equal has compared two programs. It is slow on purpose: one
-star at a time and nothing clever. Needs pyarrow. All angles are degrees.
+Reads the Parquet files that `make_stars.py` has made and writes, for each chunk that has a row, in
+the order of chunk ids
+
+    star_chunks.csv         chunkId,rows,overlapRows: the stars
+    photometry_chunks.csv   chunkId,rows: the measurements, each in the chunk of its star
+    pair_chunks.csv         chunkId,rows,secondRows: the pairs; where the two stars lie in different
+                            chunks a pair has a row in both, and the fainter star's is its second
+
+and says the totals on stderr. It is written from the rules of the partitioning scheme and shares
+no code with skyprep, so a test that finds both equal has compared two programs. It is slow on
+purpose: one star at a time and nothing clever. Needs pyarrow. All angles are degrees.
 """
 
 import math
@@ -145,27 +152,59 @@ def longitude_reach(radius, latitude):
     return DEG_PER_RAD * abs(math.atan(sin_radius / math.sqrt(abs(below * above))))
 
 
+def read(path, *names):
+    """The rows of a Parquet file, or of all in a folder in the order of names."""
+    files = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    for file in files:
+        table = pq.read_table(file, columns=list(names))
+        yield from zip(*(table[name].to_pylist() for name in names))
+
+
+def count_stars(data, chunker):
+    """The rows and overlap rows of the stars by chunk, and the chunk of each star."""
+    own, overlap, home = Counter(), Counter(), {}
+    for star_id, ra, dec in read(data / "stars", "star_id", "ra_degrees", "dec_degrees"):
+        home[star_id] = chunker.own(ra, dec)[0]
+        own[home[star_id]] += 1
+        overlap.update(chunk for chunk, _ in chunker.overlapping(ra, dec))
+    return own, overlap, home
+
+
+def count_pairs(data, home):
+    """The rows of the pairs by chunk, and how many of these are second ones."""
+    rows, second = Counter(), Counter()
+    for brighter, fainter in read(data / "pairs.parquet", "star_id1", "star_id2"):
+        rows[home[brighter]] += 1
+        if home[fainter] != home[brighter]:
+            rows[home[fainter]] += 1
+            second[home[fainter]] += 1
+    return rows, second
+
+
+def write_counts(path, **columns):
+    """Write one CSV file with a line for each chunk that any of the counters has."""
+    chunks = sorted(set().union(*columns.values()))
+    lines = [",".join(["chunkId", *columns])]
+    for chunk in chunks:
+        numbers = [chunk, *(counter[chunk] for counter in columns.values())]
+        lines.append(",".join(map(str, numbers)))
+    path.write_text("\n".join(lines) + "\n")
+    totals = (f"{len(c)} chunks with {c.total()} {name}" for name, c in columns.items())
+    print(f"{path}: {', '.join(totals)}", file=sys.stderr)
+
+
 def main():
-    """Count the rows of each chunk and print them."""
-    if len(sys.argv) != 2:
-        sys.exit("usage: expected_counts.py STARS_FOLDER > CSV")
+    """Count the rows of each chunk and write them down."""
+    if len(sys.argv) != 3:
+        sys.exit("usage: expected_counts.py DATA_FOLDER OUT_FOLDER")
 
-    chunker = Chunker(STRIPES, SUB_STRIPES, OVERLAP)
-    own, overlap = Counter(), Counter()
-    for path in sorted(Path(sys.argv[1]).glob("*.parquet")):
-        table = pq.read_table(path, columns=["ra_degrees", "dec_degrees"])
-        for ra, dec in zip(table["ra_degrees"].to_pylist(), table["dec_degrees"].to_pylist()):
-            own[chunker.own(ra, dec)[0]] += 1
-            overlap.update(chunk for chunk, _ in chunker.overlapping(ra, dec))
-
-    print("chunkId,rows,overlapRows")
-    for chunk in sorted(own.keys() | overlap.keys()):
-        print(f"{chunk},{own[chunk]},{overlap[chunk]}")
-    print(
-        f"{len(own)} chunk files with {own.total()} rows,"
-        f" {len(overlap)} overlap files with {overlap.total()} rows",
-        file=sys.stderr,
-    )
+    data, out = map(Path, sys.argv[1:])
+    rows, overlap, home = count_stars(data, Chunker(STRIPES, SUB_STRIPES, OVERLAP))
+    write_counts(out / "star_chunks.csv", rows=rows, overlapRows=overlap)
+    points = Counter(home[star_id] for (star_id,) in read(data / "photometry", "star_id"))
+    write_counts(out / "photometry_chunks.csv", rows=points)
+    rows, second = count_pairs(data, home)
+    write_counts(out / "pair_chunks.csv", rows=rows, secondRows=second)
 
 
 if __name__ == "__main__":

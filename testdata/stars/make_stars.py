@@ -14,6 +14,8 @@ Into OUT_DIR it writes
     designations/hip.parquet                    Hipparcos numbers of the 2,000 brightest of them
     designations/tyc.parquet                    Tycho-2 identifiers of the same
     constellations.parquet                      the 88 constellations, with the stars in each
+    photometry/part-0.parquet, part-1.parquet   made-up measurements of the 4,000 brightest
+    pairs.parquet                               all pairs of the 20,000 that are close together
 
 The names and areas of the constellations are read from `constellations.csv` beside this script.
 Needs pyarrow; with the same version of it (26.0.1 made the files here) the output is the same to
@@ -22,6 +24,8 @@ the byte.
 
 import argparse
 import hashlib
+import math
+import random
 import sys
 from pathlib import Path
 
@@ -35,6 +39,13 @@ STAR_COUNT = 20_000
 STAR_FILES = 24
 ROW_GROUPS_PER_STAR_FILE = 4
 DESIGNATION_STARS = 2_000
+PHOTOMETRY_STARS = 4_000
+POINTS_PER_STAR = 3
+PHOTOMETRY_FILES = 2
+# Whatever it is, it must stay: it decides the measurements.
+PHOTOMETRY_SEED = 20_000
+# Pairs must be closer than Qserv's overlap; its tools leave out a thousandth of a second of arc.
+PAIR_LIMIT_DEG = 0.01667 - 0.001 / 3600
 
 
 def main():
@@ -55,6 +66,9 @@ def main():
     write_parquet(tyc_designations(named), designations / "tyc.parquet")
     facts = Path(__file__).with_name("constellations.csv")
     write_parquet(constellations(facts, stars), args.out_dir / "constellations.parquet")
+    measured = brightest(all_stars, PHOTOMETRY_STARS)
+    write_photometry_files(photometry(measured), args.out_dir / "photometry")
+    write_parquet(pairs(stars), args.out_dir / "pairs.parquet")
 
 
 def require_known_source(source):
@@ -141,6 +155,90 @@ def constellations(facts, stars):
 
     star_count = pa.array([counts.get(code, 0) for code in codes.to_pylist()], type=pa.int32())
     return table.add_column(0, "constellation", codes).append_column("star_count", star_count)
+
+
+def photometry(stars):
+    """Made-up measurements of `stars` in no order, as those of many nights would come.
+
+    Of Python's random numbers only `random()` is promised to stay the same between versions, so
+    nothing else is asked.
+    """
+    dice = random.Random(PHOTOMETRY_SEED)
+    columns = (stars[name].to_pylist() for name in ("star_id", "magnitude", "bv"))
+    rows = []
+    for star_id, magnitude, colour in zip(*columns):
+        for _ in range(POINTS_PER_STAR):
+            # Without a colour index nothing is known of the brightness in B.
+            band = "B" if colour is not None and dice.random() < 0.5 else "V"
+            true_mag = magnitude + (colour if band == "B" else 0)
+            mag_err = round(0.005 + 0.045 * dice.random(), 4)
+            rows.append(
+                {
+                    "point_id": len(rows),
+                    "star_id": star_id,
+                    "band": band,
+                    "mjd": round(60_000 + 1_000 * dice.random(), 5),
+                    "mag": round(true_mag + mag_err * (2 * dice.random() - 1), 4),
+                    "mag_err": mag_err,
+                }
+            )
+    shuffled = sorted(rows, key=lambda _: dice.random())
+    schema = pa.schema(
+        [
+            pa.field("point_id", pa.int64(), nullable=False),
+            pa.field("star_id", pa.int64(), nullable=False),
+            pa.field("band", pa.string(), nullable=False),
+            pa.field("mjd", pa.float64(), nullable=False),
+            pa.field("mag", pa.float32(), nullable=False),
+            pa.field("mag_err", pa.float32(), nullable=False),
+        ]
+    )
+    return pa.Table.from_pylist(shuffled, schema=schema)
+
+
+def write_photometry_files(points, folder):
+    """Divide the measurements into files of equal length."""
+    length = -(-points.num_rows // PHOTOMETRY_FILES)
+    for number in range(PHOTOMETRY_FILES):
+        part = points.slice(number * length, length)
+        write_parquet(part, folder / f"part-{number}.parquet")
+
+
+def pairs(stars):
+    """All pairs of stars that are closer together than the limit, the brighter star first.
+
+    The stars are gone through from south to north, each compared with those before it that are
+    near enough in declination. Separations are rounded, so that they are the same everywhere.
+    """
+    columns = (stars[name].to_pylist() for name in ("dec_degrees", "ra_degrees", "star_id"))
+    northward = sorted(zip(*columns))
+    found, southern = [], 0
+    for at, (dec, ra, star_id) in enumerate(northward):
+        while northward[southern][0] < dec - PAIR_LIMIT_DEG:
+            southern += 1
+        for other_dec, other_ra, other_id in northward[southern:at]:
+            apart = separation_deg((ra, dec), (other_ra, other_dec))
+            if apart < PAIR_LIMIT_DEG:
+                # The original is sorted by brightness, and star_id is its row number.
+                ids = sorted((star_id, other_id))
+                found.append((*ids, round(apart * 3600, 3)))
+
+    found.sort()
+    schema = pa.schema(
+        [
+            pa.field("star_id1", pa.int64(), nullable=False),
+            pa.field("star_id2", pa.int64(), nullable=False),
+            pa.field("separation_arcsec", pa.float64(), nullable=False),
+        ]
+    )
+    return pa.Table.from_arrays([list(values) for values in zip(*found)], schema=schema)
+
+
+def separation_deg(one, other):
+    """The angle between two positions in degrees, by the haversine formula, good for small ones."""
+    ra1, dec1, ra2, dec2 = map(math.radians, (*one, *other))
+    across = math.cos(dec1) * math.cos(dec2) * math.sin((ra2 - ra1) / 2) ** 2
+    return math.degrees(2 * math.asin(math.sqrt(math.sin((dec2 - dec1) / 2) ** 2 + across)))
 
 
 def write_parquet(table, path, row_group_rows=None):

@@ -8,7 +8,7 @@ use super::harness::{Bench, files, words};
 use super::naive_chunker::{NaiveChunker, Pair};
 
 /// Numbers that look random and are always the same.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
@@ -18,16 +18,16 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, limit: u64) -> u64 {
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.next() % limit
     }
 
-    fn share(&mut self) -> f64 {
+    pub(crate) fn share(&mut self) -> f64 {
         self.below(1 << 53) as f64 / (1_u64 << 53) as f64
     }
 
     /// A place on the sky, now and then on a border of chunks.
-    fn position(&mut self) -> (f64, f64) {
+    pub(crate) fn position(&mut self) -> (f64, f64) {
         match self.below(8) {
             0 => (
                 self.below(37) as f64 * 10.0,
@@ -38,17 +38,31 @@ impl Random {
     }
 }
 
-type Files = BTreeMap<String, Vec<u8>>;
+pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
-fn add(files: &mut Files, (chunk, _): Pair, kind: &str, row: &str) {
+pub(crate) fn add(files: &mut Files, (chunk, _): Pair, kind: &str, row: &str) {
     let name = format!("chunk_{chunk}{kind}.txt");
     let file = files.entry(name).or_default();
     file.extend_from_slice(row.as_bytes());
     file.push(b'\n');
 }
 
+/// The lines of a file, with the copies of a row in one order.
+///
+/// Overlap rows of several sub-chunks of one chunk stand side by side, in an order that nobody has
+/// promised. Only the sub-chunk, which stands last, tells them apart.
+pub(crate) fn settled(text: &[u8]) -> Vec<&str> {
+    let text = std::str::from_utf8(text).unwrap();
+    let mut lines: Vec<&str> = text.split_inclusive('\n').collect();
+    let row = |line: &&str| line.rfind('\t').unwrap_or(0);
+    for copies in lines.chunk_by_mut(|one, two| one[..row(one)] == two[..row(two)]) {
+        copies.sort_unstable();
+    }
+    lines
+}
+
 /// What a division of the sky is to have on the command line.
-fn division(chunker: &NaiveChunker) -> String {
+pub(crate) fn division(chunker: &NaiveChunker) -> String {
     format!(
         "--stripes {} --sub-stripes {} --overlap {}",
         chunker.stripes, chunker.sub_stripes, chunker.overlap
