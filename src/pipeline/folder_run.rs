@@ -208,6 +208,8 @@ impl PassJob {
             return Ok(());
         };
         let bytes = inputs.least_memory(&targets)?;
+        // What opening the inputs has taken is not there for the pass either.
+        let limits = limits.afresh();
         let shapes = shapes(&inputs, &targets, limits.gate.room());
         check_room(&limits.gate, &shapes, bytes)
     }

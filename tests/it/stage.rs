@@ -46,7 +46,7 @@ fn a_file_that_changed_since_it_was_made_is_refused() {
     bench.write(&format!("made/{name}"), bytes);
     bench
         .run(words("stage made site --database d"))
-        .failed(9, &[&name, "SHA-256"]);
+        .failed(9, &[&name, "XXH3"]);
     assert!(files(&bench.path("site")).is_empty());
 }
 
