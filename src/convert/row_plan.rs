@@ -39,6 +39,15 @@ struct PlannedCell {
     fixed: Option<Vec<u8>>,
     /// Whether the column is there though the input has none of that name.
     is_placeholder: bool,
+    /// Whether the schema says its type, which then may be another than the source's.
+    is_given_type: bool,
+}
+
+impl PlannedCell {
+    /// Says whether its rule may write a number as another; a source of the same type never does.
+    fn changes_numbers(&self) -> bool {
+        self.rule.may_change_numbers() && self.is_given_type
+    }
 }
 
 struct PlannedRouting {
@@ -88,6 +97,7 @@ impl RowPlan {
                 rule,
                 source,
                 is_placeholder: column.content != ColumnContent::Input,
+                is_given_type: column.target.is_some(),
             });
         }
         let routing = match &target.routing {
@@ -165,10 +175,23 @@ impl RowPlan {
             })
         };
         let cells: Result<Vec<_>> = self.cells.iter().map(|cell| bind(cell, counts)).collect();
+        let cells_bound = cells?;
         let routing = match &self.routing {
             None => None,
             Some(plan) => {
-                let position = |named: &Named<usize>| PositionColumn::bind(array(named.column)?);
+                let position = |named: &Named<usize>| {
+                    let written = self
+                        .cells
+                        .iter()
+                        .zip(&cells_bound)
+                        .position(|(cell, bound)| {
+                            cell.name == named.name && bound.is_some() && cell.changes_numbers()
+                        });
+                    Ok::<_, Error>(match written {
+                        Some(cell) => Coordinates::Written(cell),
+                        None => Coordinates::Read(PositionColumn::bind(array(named.column)?)?),
+                    })
+                };
                 let positions: Result<Vec<_>> = plan
                     .columns
                     .positions
@@ -214,7 +237,7 @@ impl RowPlan {
                 })
             }
         };
-        let cells = cells?;
+        let cells = cells_bound;
         let (segments, blocks) = self.segments(&cells);
         Ok(BoundRows {
             plan: self,
@@ -303,6 +326,7 @@ fn plan_routing(
                 fixed: None,
                 source: Some((root, source)),
                 is_placeholder: false,
+                is_given_type: false,
             })
         }
     };
@@ -337,7 +361,7 @@ pub struct BoundRows<'p> {
 
 struct BoundRouting<'p> {
     plan: &'p PlannedRouting,
-    positions: Vec<(PositionColumn, PositionColumn)>,
+    positions: Vec<(Coordinates, Coordinates)>,
     keys: Vec<KeyValues>,
     /// Where the keys lead, for each that was looked up for all rows.
     places: Vec<Option<Vec<Option<KeyPlace>>>>,
@@ -421,7 +445,7 @@ impl BoundRows<'_> {
             self.plan.cells.first().map_or("", |cell| &cell.name),
         )?;
         match &self.routing {
-            Some(routing) => routing.route(row, encoder, packet),
+            Some(routing) => routing.route((row, &self.cells), encoder, packet),
             None => {
                 packet.text_mut().push_short(self.plan.layout.end);
                 packet.end_row();
@@ -475,7 +499,12 @@ impl BoundRouting<'_> {
         })?
     }
 
-    fn route(&self, row: usize, encoder: &Encoder, packet: &mut Packet) -> Result<(), RowFault> {
+    fn route(
+        &self,
+        (row, cells): (usize, &[Option<BoundColumn<'_>>]),
+        encoder: &Encoder,
+        packet: &mut Packet,
+    ) -> Result<(), RowFault> {
         if let Some(key) = &self.director_key {
             let written = key.write(row, encoder, packet.key_mut(), &mut RuleCounts::default());
             written.and_then(|()| self.check_key(row)).map_err(|cell| {
@@ -484,7 +513,12 @@ impl BoundRouting<'_> {
                 RowFault { column, cell }
             })?;
         }
-        let mut address = ArrowAddress { routing: self, row };
+        let mut address = ArrowAddress {
+            routing: self,
+            row,
+            cells,
+            encoder,
+        };
         let routed = self.plan.router.route(&mut address, packet);
         routed.map_err(|fault| self.plan.columns.fault(fault))?;
         packet.end_row();
@@ -499,6 +533,34 @@ impl BoundRouting<'_> {
 struct ArrowAddress<'r, 'p> {
     routing: &'r BoundRouting<'p>,
     row: usize,
+    cells: &'r [Option<BoundColumn<'r>>],
+    encoder: &'r Encoder,
+}
+
+/// Where a coordinate comes from.
+enum Coordinates {
+    /// The values as they are.
+    Read(PositionColumn),
+    /// What is written of them into that cell: its rule may change numbers, and what counts is what
+    /// will be read from the table.
+    Written(usize),
+}
+
+impl ArrowAddress<'_, '_> {
+    fn degrees_of(&self, coordinates: &Coordinates) -> Result<Option<f64>, CellFault> {
+        let cell = match coordinates {
+            Coordinates::Read(column) => return Ok(column.degrees(self.row)),
+            Coordinates::Written(cell) => self.cells.get(*cell).and_then(Option::as_ref),
+        };
+        let Some(cell) = cell else {
+            return Ok(None);
+        };
+        let mut out = TextBuffer::with_capacity(64);
+        cell.write(self.row, self.encoder, &mut out, &mut RuleCounts::default())?;
+        // What is no number is NULL.
+        let text = std::str::from_utf8(out.as_slice()).ok();
+        Ok(text.and_then(|text| text.parse().ok()))
+    }
 }
 
 impl RowAddress for ArrowAddress<'_, '_> {
@@ -509,10 +571,10 @@ impl RowAddress for ArrowAddress<'_, '_> {
         coordinate: Coordinate,
     ) -> Result<Option<f64>, CellFault> {
         let (ra, dec) = &self.routing.positions[position];
-        Ok(match coordinate {
-            Coordinate::Ra => ra.degrees(self.row),
-            Coordinate::Dec => dec.degrees(self.row),
-        })
+        match coordinate {
+            Coordinate::Ra => self.degrees_of(ra),
+            Coordinate::Dec => self.degrees_of(dec),
+        }
     }
 
     #[inline]

@@ -9,7 +9,9 @@ use crate::error::Result;
 use crate::error::quote_value;
 use crate::partition::key_index::{Key, KeyPlace};
 use crate::partition::{Coordinate, DirectorIndex, PieceOrigin, RowAddress};
-use crate::values::{CellFault, Charset, Recoded, TextBuffer, position_of};
+use crate::values::{
+    CellFault, Charset, ColumnRule, Inference, Recoded, RuleCounts, TextBuffer, position_of,
+};
 
 /// How positions and keys are read.
 pub(super) struct AddressReader {
@@ -40,6 +42,7 @@ impl AddressReader {
 
 /// What of a record decides where it goes.
 pub(super) struct TextAddress<'r> {
+    pub(super) plan: &'r TextPlan,
     pub(super) routing: &'r PlannedRouting,
     pub(super) fields: &'r Fields,
     pub(super) block: &'r [u8],
@@ -74,6 +77,11 @@ impl<'r> TextAddress<'r> {
             return Err(CellFault::found("no value", expected));
         }
         let value = input.value(field, self.scratch);
+        let rule = self.plan.rule_of(column);
+        if rule.is_some_and(|rule| rule.spells_null(value)) {
+            let expected = ", a spelling of NULL, expected the director's key";
+            return Err(CellFault::found(quote_value(value), expected));
+        }
         let number;
         let written = match column.is_whole.then(|| whole(value)).flatten() {
             // As the same number is looked up, however it is spelt.
@@ -110,6 +118,20 @@ impl RowAddress for TextAddress<'_> {
             return Ok(None);
         }
         let value = input.value(field, self.scratch);
+        let mut out;
+        let value = match self.plan.rule_of(column) {
+            None => value,
+            // What counts is what will be read from the table.
+            Some(rule) => {
+                if rule.spells_null(value) {
+                    return Ok(None);
+                }
+                out = TextBuffer::with_capacity(64);
+                let (encoder, mut vain) = (&self.plan.encoder, RuleCounts::default());
+                rule.text_value(value, Inference::Off, encoder, &mut out, &mut vain)?;
+                out.as_slice()
+            }
+        };
         let number = match input.rules() {
             FieldRules::Sph => position_of(value),
             // What MariaDB would read otherwise is no position.
@@ -139,6 +161,10 @@ impl RowAddress for TextAddress<'_> {
             return Ok(look_up(None));
         }
         let value = reader.input.value(field, self.scratch);
+        let rule = self.plan.rule_of(column);
+        if rule.is_some_and(|rule| rule.spells_null(value)) {
+            return Ok(look_up(None));
+        }
         if column.is_whole
             && let Some(key) = whole(value)
         {
@@ -167,6 +193,11 @@ enum Kept {
 }
 
 impl TextPlan {
+    /// Returns the rule that may change what a position or key is read from.
+    fn rule_of(&self, column: KeyField) -> Option<&ColumnRule> {
+        self.cells.get(column.cell?).map(|cell| cell.rule.as_ref())
+    }
+
     /// Gives key number `number` of each record of a block to `take`, up to a broken one.
     ///
     /// # Errors
@@ -191,6 +222,7 @@ impl TextPlan {
                 continue;
             }
             let mut address = TextAddress {
+                plan: self,
                 routing,
                 fields: &fields,
                 block,

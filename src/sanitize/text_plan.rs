@@ -75,6 +75,8 @@ pub(super) struct KeyField {
     pub(super) field: usize,
     /// Whether its column is one of whole numbers.
     pub(super) is_whole: bool,
+    /// Number of the cell that is written from it, if its rule may change the value.
+    pub(super) cell: Option<usize>,
 }
 
 impl PlannedRouting {
@@ -130,10 +132,20 @@ impl TextPlan {
         let find = |name: &str| -> Result<KeyField> {
             let field = target.find(name, &renamed)?;
             let field = field.ok_or_else(|| crate::convert::missing(name, &renamed))?;
-            let column = columns.iter().find(|column| column.name == name);
+            let at = columns.iter().position(|column| column.name == name);
+            let column = at.and_then(|at| columns.get(at));
             let is_whole = column
                 .is_some_and(|column| matches!(column.target, Some(MysqlType::Integer { .. })));
-            Ok(KeyField { field, is_whole })
+            let spells_null = !target.policy.null_text.is_empty();
+            let cell = at.filter(|at| {
+                let rule = cells.get(*at).map(|cell: &PlannedField| &cell.rule);
+                spells_null || rule.is_some_and(|rule| rule.may_change_numbers())
+            });
+            Ok(KeyField {
+                field,
+                is_whole,
+                cell,
+            })
         };
         let routing = match &target.routing {
             None => None,

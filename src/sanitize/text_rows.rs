@@ -395,6 +395,7 @@ impl TextRows<'_> {
         packet: &mut Packet,
     ) -> Result<(), RowFault> {
         let mut address = TextAddress {
+            plan: self.plan,
             routing,
             fields: &self.fields,
             block: self.block,

@@ -208,12 +208,30 @@ impl ColumnRule {
         out: &mut TextBuffer,
         counts: &mut RuleCounts,
     ) -> Result<bool, CellFault> {
-        let is_null = self.null_text.has(value);
+        let is_null = self.spells_null(value);
         if is_null {
             self.count(counts, RuleName::NullText, 1);
             self.null(out)?;
         }
         Ok(is_null)
+    }
+}
+
+impl ColumnRule {
+    /// Says whether a value is one of the spellings of NULL.
+    pub fn spells_null(&self, value: &[u8]) -> bool {
+        self.null_text.has(value)
+    }
+
+    /// Says whether a number may be written as another, because the column does not hold it.
+    pub fn may_change_numbers(&self) -> bool {
+        let target = self.target();
+        target.is_some_and(|target| {
+            matches!(
+                target,
+                MysqlType::Decimal { .. } | MysqlType::Integer { .. }
+            )
+        })
     }
 }
 

@@ -554,3 +554,43 @@ fn keys_are_sorted_where_memory_does_not_hold_their_index() {
         .run_with_input(words(&line), b"1\tx\t5\t1\t1\n")
         .failed(2, &["index.txt", "not a pipe"]);
 }
+
+#[test]
+fn a_position_that_is_rounded_goes_where_it_will_be_found() {
+    let bench = Bench::new();
+    bench.write(
+        "t.json",
+        r#"{"schema": [{"name": "id", "type": "INT"}, {"name": "ra", "type": "DOUBLE"},
+            {"name": "dec", "type": "DECIMAL(8,3)"}]}"#,
+    );
+    bench.write("d.txt", "1\t1\t-18.0004\n2\t1\t-18.1\n");
+    let rest = "--kind child --ra ra --dec dec --schema t.json --fraction round \
+                --stripes 10 --sub-stripes 3 --overlap 0";
+    bench
+        .run(words(&format!("partition d.txt -o text {rest}")))
+        .ok();
+    // A stripe begins at -18, so the first row belongs into it and the second into the one below.
+    let made = files(&bench.path("text"));
+    assert_eq!(made["chunk_80.txt"], b"1\t1\t-18.000\t80\t0\n");
+    assert!(made["chunk_60.txt"].starts_with(b"2\t1\t-18.1"), "{made:?}");
+
+    let numbers = |values: [f64; 2]| -> arrow::array::ArrayRef {
+        std::sync::Arc::new(arrow::array::Float64Array::from(values.to_vec()))
+    };
+    let ids = arrow::array::Int32Array::from(vec![1, 2]);
+    let batch = arrow::array::RecordBatch::try_from_iter([
+        ("id", std::sync::Arc::new(ids) as arrow::array::ArrayRef),
+        ("ra", numbers([1.0, 1.0])),
+        ("dec", numbers([-18.0004, -18.1])),
+    ])
+    .unwrap();
+    let file = std::fs::File::create(bench.path("d.parquet")).unwrap();
+    let mut writer = parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bench
+        .run(words(&format!("partition d.parquet -o table {rest}")))
+        .ok();
+    let names = |folder: &str| files(&bench.path(folder)).into_keys().collect::<Vec<_>>();
+    assert_eq!(names("table"), names("text"));
+}
