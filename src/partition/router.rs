@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::director_index::DirectorIndex;
 use super::geometry::{ChunkId, Chunker, PositionFault, angular_separation_deg, check_position};
 use super::key_index::{Key, KeyPlace};
+use super::unknown_keys::UnknownKeys;
 use crate::exchange::{MatchSides, Packet};
 use crate::values::CellFault;
 
@@ -107,7 +108,8 @@ pub(super) enum Way {
     MatchPositions,
     MatchKeys {
         indexes: [Arc<DirectorIndex>; 2],
-        unknown: UnknownKeyRule,
+        unknown: [UnknownKeyRule; 2],
+        seen: Arc<UnknownKeys>,
     },
 }
 
@@ -166,8 +168,12 @@ impl Router {
                 let cell = CellFault::new("both positions are NULL, expected at least one");
                 RouteFault::position(0, Coordinate::Ra, cell)
             })?,
-            Way::MatchKeys { indexes, unknown } => {
-                let sides = self.sides_by_key(row, indexes, *unknown)?;
+            Way::MatchKeys {
+                indexes,
+                unknown,
+                seen,
+            } => {
+                let sides = self.sides_by_key(row, indexes, *unknown, seen)?;
                 self.route_pair(sides, packet, || {
                     let reason = "neither key has a place, expected at least one";
                     RouteFault::key(0, CellFault::new(reason))
@@ -261,18 +267,31 @@ impl Router {
         &self,
         row: &mut R,
         indexes: &[Arc<DirectorIndex>; 2],
-        unknown: UnknownKeyRule,
+        unknown: [UnknownKeyRule; 2],
+        seen: &UnknownKeys,
     ) -> Result<[Option<Place>; 2], RouteFault> {
         let mut sides = [None; 2];
         for (number, index) in indexes.iter().enumerate() {
             sides[number] = self.look_up(row, number, index)?;
-            if sides[number].is_none() && unknown == UnknownKeyRule::Error {
-                let is_null = row
-                    .with_key(number, |key| key.is_none())
-                    .map_err(|cell| RouteFault::key(number, cell))?;
-                if !is_null {
-                    return Err(unknown_key(row, number, index, SIDES));
-                }
+        }
+        for (number, index) in indexes.iter().enumerate() {
+            if sides[number].is_some() {
+                continue;
+            }
+            // Rows that are refused for want of any side count as unknown, too: they end the work,
+            // or are listed with their reason.
+            let is_null = row
+                .with_key(number, |key| match (key, unknown[number]) {
+                    (None, _) => true,
+                    (Some(_), UnknownKeyRule::Error) => false,
+                    (Some(key), UnknownKeyRule::Null) => {
+                        seen.note(number, &key);
+                        true
+                    }
+                })
+                .map_err(|cell| RouteFault::key(number, cell))?;
+            if !is_null {
+                return Err(unknown_key(row, number, index, SIDES));
             }
         }
         Ok(sides)

@@ -7,6 +7,7 @@
 //! final names after a power cut.
 
 mod crash_point;
+mod extension;
 mod files;
 mod folder;
 mod lock;
@@ -21,6 +22,9 @@ pub use files::{
     AtomicFile, append, create_folders, create_spill, open_spill, read_optional, remove_optional,
     remove_unknown, stream_atomically, write_atomically,
 };
-pub use folder::{FolderOptions, OutputFolder, Publication, STATE_FOLDER, SetState, Staging};
+pub use extension::extend_standing;
+pub use folder::{
+    FolderOptions, OutputFolder, Publication, STATE_FOLDER, SetState, Staging, StandingFiles,
+};
 pub use record::{InputStamp, Record, SetRecord, TableIdentity};
 pub use sync::SyncMode;

@@ -273,7 +273,7 @@ fn positions_are_hexadecimal_only_where_the_tools_read_them() {
         id: None,
         id2: None,
         indexes: Vec::new(),
-        unknown: UnknownKeyRule::Error,
+        unknown: [UnknownKeyRule::Error; 2],
         schema: None,
         overlap: OverlapRule::Write,
         ra_rule: RaRule::Checked,

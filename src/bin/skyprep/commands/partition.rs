@@ -12,8 +12,9 @@ use skyprep::partition::{
     DirectorIndex, OverlapRule, Partitioning, RaRule, Routing, RoutingOptions, UnknownKeyRule,
 };
 use skyprep::pipeline::{
-    PassInput, PassJob, Standing, TableJob, check_director, outlook, standing,
+    PassInput, PassJob, Standing, TableJob, TableParts, check_director, outlook, standing,
 };
+use skyprep::publish::StandingFiles;
 use skyprep::schema::{ChunkColumns, FLAGS_COLUMN, TableKind, TableSchema, check_name};
 use skyprep::source::Input;
 
@@ -172,6 +173,8 @@ fn plan(
             IndexFormatArg::Binary => IndexFormat::Binary,
         },
         duplicates: DuplicateRule::Refuse,
+        writes: TableParts::All,
+        tells_sub_chunks: false,
     };
     Ok((
         PassJob {
@@ -180,6 +183,7 @@ fn plan(
             options: vec![options],
             outdated: Vec::new(),
             is_sole: true,
+            standing: StandingFiles::Replaced,
         },
         name,
     ))
@@ -262,10 +266,10 @@ fn routing_of(
         id: first_of(&args.id, &args.id1),
         id2: args.id2.clone(),
         indexes: indexes?,
-        unknown: match args.unknown_keys {
+        unknown: [match args.unknown_keys {
             UnknownKeysArg::Error => UnknownKeyRule::Error,
             UnknownKeysArg::Null => UnknownKeyRule::Null,
-        },
+        }; 2],
         schema,
         overlap: if args.no_overlap {
             OverlapRule::Omit
@@ -278,7 +282,7 @@ fn routing_of(
             RaRule::Checked
         },
         columns: ChunkColumns {
-            chunk: args.chunk_column.clone(),
+            chunk: Some(args.chunk_column.clone()),
             sub_chunk: args.sub_chunk_column.clone(),
             flags: is_match.then(|| flags.unwrap_or_else(|| FLAGS_COLUMN.to_owned())),
         },
