@@ -75,6 +75,9 @@ mod tests {
         let found = unknown.on_side(1).unwrap();
         assert_eq!(found.rows, 8);
         assert_eq!(found.keys.len(), SHOWN);
-        assert!(found.keys[0].contains('1') && found.keys[4].contains('7'), "{found:?}");
+        assert!(
+            found.keys[0].contains('1') && found.keys[4].contains('7'),
+            "{found:?}"
+        );
     }
 }

@@ -96,25 +96,37 @@ impl PassJob {
     }
 
     fn data_stamps(&self) -> impl Iterator<Item = &InputStamp> {
-        self.inputs.iter().filter_map(|fed| fed.input.stamp.as_ref())
+        self.inputs
+            .iter()
+            .filter_map(|fed| fed.input.stamp.as_ref())
     }
 
     fn check_appendable(&self, root: &Path, record: &Record, repetition: Repetition) -> Result<()> {
         let at_root = Place::file(root.display().to_string());
-        let is_foreign =
-            |(name, set): (&String, &SetRecord)| *name != self.name() || Appended::of(set).is_none();
+        let is_foreign = |(name, set): (&String, &SetRecord)| {
+            *name != self.name() || Appended::of(set).is_none()
+        };
         if record.sets.iter().any(is_foreign) {
-            let message = "skyprep has made this folder with another command, and does not append to it";
+            let message =
+                "skyprep has made this folder with another command, and does not append to it";
             return Err(Error::new(ErrorKind::OutputRefused, message)
                 .at(at_root)
                 .hint("choose another output folder"));
         }
-        let known = record.sets.get(self.name()).map(|set| set.inputs.as_slice());
+        let known = record
+            .sets
+            .get(self.name())
+            .map(|set| set.inputs.as_slice());
         let known: BTreeMap<&str, Vec<&InputStamp>> =
-            known.unwrap_or_default().iter().fold(BTreeMap::new(), |mut all, stamp| {
-                all.entry(stamp.path.as_str()).or_insert_with(Vec::new).push(stamp);
-                all
-            });
+            known
+                .unwrap_or_default()
+                .iter()
+                .fold(BTreeMap::new(), |mut all, stamp| {
+                    all.entry(stamp.path.as_str())
+                        .or_insert_with(Vec::new)
+                        .push(stamp);
+                    all
+                });
         let is_known = |stamp: &&InputStamp| {
             let same = known.get(stamp.path.as_str());
             same.is_some_and(|same| same.contains(stamp))
@@ -185,7 +197,8 @@ impl PassJob {
 
 /// Returns the report of all runs, given the sets of those before and of the last.
 fn added_up(earlier: &SetRecord, last: &SetRecord) -> Result<Value> {
-    let read = |report: &Value| -> Option<TableReport> { serde_json::from_value(report.clone()).ok() };
+    let read =
+        |report: &Value| -> Option<TableReport> { serde_json::from_value(report.clone()).ok() };
     let (Some(before), Some(mut all)) = (read(&earlier.report), read(&last.report)) else {
         return Ok(last.report.clone());
     };
@@ -195,7 +208,12 @@ fn added_up(earlier: &SetRecord, last: &SetRecord) -> Result<Value> {
     all.overlap_rows += before.overlap_rows;
     all.rejected += before.rejected;
     all.bytes += before.bytes;
-    let paths: BTreeSet<_> = earlier.files.iter().chain(&last.files).map(|file| file.path()).collect();
+    let paths: BTreeSet<_> = earlier
+        .files
+        .iter()
+        .chain(&last.files)
+        .map(|file| file.path())
+        .collect();
     all.files = paths.len() as u64;
     all.seconds += before.seconds;
     all.memory_peak = all.memory_peak.max(before.memory_peak);

@@ -119,7 +119,9 @@ impl Joined<'_> {
 fn check_end(standing: &Joined<'_>, records: Records, path: &Path) -> Result<()> {
     let message = match records {
         Records::Lines if matches!(standing.last, None | Some(b'\n')) => return Ok(()),
-        Records::Lines => "the file does not end with a line end, so its last row may be torn".into(),
+        Records::Lines => {
+            "the file does not end with a line end, so its last row may be torn".into()
+        }
         Records::Fixed(bytes) if standing.digest.bytes().is_multiple_of(bytes) => return Ok(()),
         Records::Fixed(bytes) => format!(
             "the file has {} bytes, expected records of {bytes} bytes",

@@ -281,7 +281,8 @@ impl OutputFolder {
             let is_kept = |file: &&FileSummary| {
                 !is_among(file, &new) && self.root.join(&*file.path()).exists()
             };
-            let kept: Vec<FileSummary> = earlier.files.par_iter().filter(is_kept).cloned().collect();
+            let kept: Vec<FileSummary> =
+                earlier.files.par_iter().filter(is_kept).cloned().collect();
             set.files.extend(kept);
         }
     }

@@ -268,10 +268,10 @@ impl ToolSettings {
         let output = config.output.csv.dialect_of("out.csv")?;
         let quotes_parquet = config.input.quotes_parquet == Some(true);
         if quotes_parquet && output.quote().is_none() {
-            return Err(
-                Error::usage("in.parq2csv-quote needs quotes in the output, and there are none")
-                    .hint("leave out in.parq2csv-quote, or set out.csv.no-quote to false"),
-            );
+            return Err(Error::usage(
+                "in.parq2csv-quote needs quotes in the output, and there are none",
+            )
+            .hint("leave out in.parq2csv-quote, or set out.csv.no-quote to false"));
         }
         let prefix = prefix(part.prefix.as_deref())?;
         let (inputs, passed_over) =

@@ -15,8 +15,8 @@ use crate::exchange::{FileDigest, FileSummary};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::pipeline::{Events, Outlook, PassOutlook, Replace, TableOutlook, check_writable};
 use crate::publish::{
-    FolderOptions, InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, append,
-    create_folders, StandingFiles,
+    FolderOptions, InputStamp, OutputFolder, Publication, Record, SetRecord, SetState,
+    StandingFiles, append, create_folders,
 };
 use crate::schema::TableKind;
 use crate::source::{Input, InputFormat, InputName};

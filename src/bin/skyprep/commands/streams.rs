@@ -13,8 +13,8 @@ use skyprep::error::Error;
 use skyprep::exchange::ChunkNames;
 use skyprep::partition::key_index::{DuplicateRule, IndexFormat};
 use skyprep::pipeline::{
-    OutputState, PassInput, PassJob, Standing, StreamOutcome, TableJob, TextInput, check_writable,
-    columns_of, outlook, standing, stream, TableParts,
+    OutputState, PassInput, PassJob, Standing, StreamOutcome, TableJob, TableParts, TextInput,
+    check_writable, columns_of, outlook, standing, stream,
 };
 use skyprep::publish::{AtomicFile, StandingFiles, append};
 use skyprep::report::Report;
