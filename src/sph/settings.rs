@@ -430,7 +430,7 @@ mod tests {
         let tool = &settings.tool;
         assert!(settings.writes_chunks);
         assert_eq!((tool.inputs.len(), tool.passed_over.len()), (1, 2));
-        assert_eq!((tool.workers, tool.nodes, tool.pool_mib), (1, 1, None));
+        assert_eq!((tool.workers, tool.nodes, tool.pool_mib), (None, 1, None));
         assert_eq!((tool.prefix.as_str(), tool.is_verbose), ("chunk", false));
         let columns = ["id", "ra", "dec", "x", "chunkId", "subChunkId"];
         assert_eq!(tool.columns, columns);
