@@ -16,7 +16,8 @@ use super::pass::PassLimits;
 use super::table::{TableJob, TableReport};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::publish::{
-    FolderOptions, InputStamp, OutputFolder, Record, SetRecord, extend_standing, remove_optional,
+    FolderOptions, InputStamp, OutputFolder, Record, SetRecord, Staging, extend_standing,
+    remove_optional,
 };
 
 /// What becomes of an input that is in the table already.
@@ -75,14 +76,22 @@ impl PassJob {
         options: FolderOptions,
         limits: &PassLimits,
     ) -> Result<Appending> {
+        let mut was_killed = false;
         if let Some(record) = OutputFolder::peek(root)? {
-            // Nothing is touched if the run is refused.
-            self.check_appendable(root, &record, repetition)?;
+            // The last steps of a run tidy up. Who has it repeated on purpose means it.
+            was_killed = repetition == Repetition::Refused
+                && self.as_last_run(&record).is_some()
+                && OutputFolder::has_litter(root, Staging::Clear);
+            if !was_killed {
+                // Nothing is touched if the run is refused.
+                self.check_appendable(root, &record, repetition)?;
+            }
         }
         let folder = OutputFolder::open(root, options)?;
-        if folder.was_interrupted()
+        if (was_killed || folder.was_interrupted())
             && let Some((report, from)) = self.as_last_run(folder.record())
         {
+            self.clear_spill(root, limits)?;
             folder.clear_staging()?;
             return Ok(Appending::Finished(Box::new(report), from));
         }

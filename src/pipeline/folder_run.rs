@@ -194,7 +194,7 @@ impl PassJob {
         folder.clear_staging()
     }
 
-    fn clear_spill(&self, root: &Path, limits: &PassLimits) -> Result<()> {
+    pub(super) fn clear_spill(&self, root: &Path, limits: &PassLimits) -> Result<()> {
         self.tables
             .iter()
             .try_for_each(|table| table.clear_spill(root, limits))
@@ -294,6 +294,12 @@ impl PassJob {
             .map(|number| passed_over(self.feeding(number)))
             .collect();
         if let Some(sets) = self.sets_of_nothing(&stamps, &passed_over)? {
+            if self.standing == StandingFiles::Extended {
+                // What stands stays as it is.
+                return Ok(Made::Tables(
+                    sets.into_iter().map(|(_, report)| report).collect(),
+                ));
+            }
             let nothing = publish_nothing(sets, self.outdated.clone(), dropped, folder);
             return nothing.map(Made::Tables);
         }

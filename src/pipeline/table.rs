@@ -318,27 +318,7 @@ impl TableJob {
                     .map(|(part, digest)| digest.finish(self.part_path(part), None, false))
                     .collect()
             }
-            TableSink::Chunks(sink) => {
-                let path = format!("{}{}", self.folder, self.chunk_index());
-                let mut index = StagedFile::new(folder, path)?;
-                let writes_index = self.has_chunk_index && self.writes == TableParts::All;
-                let mut files = sink.finish(&mut |key, count| {
-                    if self.tells_sub_chunks {
-                        sub_chunks.push(SubChunkRows {
-                            chunk: key.0,
-                            sub_chunk: key.1,
-                            rows: count.rows,
-                            overlap_rows: count.overlap_rows,
-                        });
-                    }
-                    match writes_index {
-                        true => index.write(&chunk_index_record(key, count)),
-                        false => Ok(()),
-                    }
-                })?;
-                files.extend(index.finish()?);
-                files
-            }
+            TableSink::Chunks(sink) => self.finish_chunks(*sink, folder, &mut sub_chunks)?,
         };
         let duplicates = self.finish_index(&mut files, folder, limits)?;
         let data = files
@@ -377,6 +357,33 @@ impl TableJob {
             report,
             duplicates,
         })
+    }
+
+    /// Finishes chunk files and the index that counts their rows.
+    fn finish_chunks(
+        &self,
+        sink: ChunkSink,
+        folder: &OutputFolder,
+        sub_chunks: &mut Vec<SubChunkRows>,
+    ) -> Result<Vec<FileSummary>> {
+        let mut index = StagedFile::new(folder, self.chunk_index_path())?;
+        let writes_index = self.has_chunk_index && self.writes == TableParts::All;
+        let mut files = sink.finish(&mut |key, count| {
+            if self.tells_sub_chunks {
+                sub_chunks.push(SubChunkRows {
+                    chunk: key.0,
+                    sub_chunk: key.1,
+                    rows: count.rows,
+                    overlap_rows: count.overlap_rows,
+                });
+            }
+            match writes_index {
+                true => index.write(&chunk_index_record(key, count)),
+                false => Ok(()),
+            }
+        })?;
+        files.extend(index.finish()?);
+        Ok(files)
     }
 
     /// Looks for keys that occur twice in the index of a director, and brings it into the format

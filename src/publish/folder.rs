@@ -184,17 +184,21 @@ impl OutputFolder {
     /// A folder without such litter is not touched; nor is one that another run uses or that may
     /// not be written, where it does no harm.
     pub fn tidy(root: &Path, options: FolderOptions) {
-        let kept = (options.staging == Staging::Keep).then_some(STAGING_FOLDER);
+        if Self::has_litter(root, options.staging) {
+            drop(Self::open(root, options));
+        }
+    }
+
+    /// Says whether a run that works now, or was killed, has anything in the folder `root` that does
+    /// not last; staged files count if they are not to be kept.
+    pub fn has_litter(root: &Path, staging: Staging) -> bool {
+        let kept = (staging == Staging::Keep).then_some(STAGING_FOLDER);
         let is_litter = |entry: fs::DirEntry| {
             let mut lasting = LASTING.into_iter().chain(kept);
             !lasting.any(|name| entry.file_name() == name)
         };
         let entries = fs::read_dir(root.join(STATE_FOLDER));
-        let has_litter =
-            entries.is_ok_and(|entries| entries.filter_map(io::Result::ok).any(is_litter));
-        if has_litter {
-            drop(Self::open(root, options));
-        }
+        entries.is_ok_and(|entries| entries.filter_map(io::Result::ok).any(is_litter))
     }
 
     /// Returns the folder's path.

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::harness::{Bench, Outcome, files, shared};
+use super::golden::canonical;
+use super::harness::{Bench, Outcome, files, repo, shared};
 
 /// Lays out a golden case in a folder of its own, with a link of the tool's name beside it.
 fn case(name: &str, shared: &Path) -> Bench {
@@ -91,4 +92,24 @@ fn wrong_arguments_and_help_are_exit_1_as_with_the_tool() {
             .unwrap()
             .contains("--csv-quote-fields")
     );
+}
+
+/// What the page shows to be typed: its indented lines.
+#[test]
+fn the_examples_of_the_page_run_as_they_stand() {
+    let page = fs::read_to_string(repo("docs/drop-in.md")).unwrap();
+    let shown = page.lines().filter_map(|line| line.strip_prefix("    "));
+    // The link would go into a home folder.
+    let script: Vec<&str> = shown.filter(|line| !line.starts_with("ln -s")).collect();
+    let bench = Bench::new();
+    let outcome = bench.shell(&format!("set -e\n{}", script.join("\n"))).ok();
+    // Behind the statistics there is the table of `skyprep partition`.
+    let mut printed = serde_json::Deserializer::from_slice(&outcome.stdout).into_iter();
+    let printed: serde_json::Value = printed.next().unwrap().unwrap();
+    assert_eq!(printed["chunkStats"]["nrec"], 1);
+    let stats = fs::read(bench.path("target/try/stats.json")).unwrap();
+    let stats: serde_json::Value = serde_json::from_slice(&stats).unwrap();
+    assert_eq!(stats["chunkStats"]["nrec"], 4);
+    let made = |folder: &str| canonical(&bench.path(folder));
+    assert_eq!(made("target/try/Object"), made("target/try/own"));
 }

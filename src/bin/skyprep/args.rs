@@ -25,8 +25,8 @@ use crate::table_args::{CheckArgs, KindArg, SchemaArgs};
     after_help = "Every option with a long name can also be set by an environment variable, such as \
                   SKYPREP_MEMORY_LIMIT for --memory-limit, or in the file that --config names. \
                   What the command line says counts most, then the environment, then the file.\n\n\
-                  Called by a link of the name sph-parq2csv, or as skyprep sph-parq2csv, it takes \
-                  that tool's options."
+                  Called by a link of the name sph-partition, sph-partition-matches, sph-parq2csv \
+                  or sph-layout, or with that name as command, it takes that tool's options."
 )]
 pub struct Arguments {
     #[command(subcommand)]
