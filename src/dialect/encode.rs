@@ -639,4 +639,30 @@ mod tests {
         encoder.encode_into(b"NULL, 'x'", &mut out).unwrap();
         assert_eq!(out, b"NULL, 'x'");
     }
+
+    #[test]
+    fn all_values_but_null_are_quoted() {
+        let written = |escape: Option<u8>, value: &[u8]| {
+            let mut out = Vec::new();
+            let encoder = Encoder::quoting_all(&sph(Some(b'\''), escape, r"\N"));
+            let result = encoder.encode_into(value, &mut out);
+            result.map(|()| String::from_utf8(out).unwrap())
+        };
+        for (value, expected) in [
+            (&b"12"[..], "'12'"),
+            (b"", "''"),
+            (b"a\tb", "'a\tb'"),
+            (b"it's", "'it''s'"),
+            (b"a\nb\\", "'a\\nb\\\\'"),
+            (br"\N", r"'\\N'"),
+        ] {
+            assert_eq!(written(ESCAPE, value).as_deref(), Ok(expected));
+        }
+        assert_eq!(written(None, br"\N").as_deref(), Ok(r"'\N'"));
+        assert_eq!(written(None, b"a\nb"), Err(EncodeFault::LineEnd(b'\n')));
+        let mut number = TextBuffer::with_capacity(64);
+        number.extend(b"12");
+        Encoder::quoting_all(&sph(Some(b'\''), ESCAPE, r"\N")).end_field(0, &mut number);
+        assert_eq!(number.as_slice(), b"'12'");
+    }
 }

@@ -51,7 +51,7 @@ struct Appended {
 /// What is to be done for a run that appends.
 pub enum Appending {
     /// It is to be made, into this folder.
-    Open(OutputFolder),
+    Open(Box<OutputFolder>),
     /// An earlier run of the same was killed while it was published, and that is finished now; what
     /// was reported of all runs, and where the records of this one begin in the index of chunks.
     Finished(Box<TableReport>, u64),
@@ -97,7 +97,7 @@ impl PassJob {
         }
         self.check_appendable(root, folder.record(), repetition)?;
         self.check_memory(limits)?;
-        Ok(Appending::Open(folder))
+        Ok(Appending::Open(Box::new(folder)))
     }
 
     fn name(&self) -> &str {

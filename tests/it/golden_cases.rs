@@ -280,7 +280,7 @@ fn run(folder: &Path, wanted: Wanted) -> Result<String, String> {
         },
         Refused(_) if found == Found::default() => Ok("refused with its place".into()),
         Refused(_) => Err(format!("{} rows are left", found.rows.len())),
-        Elsewhere(_) => unreachable!(),
+        Elsewhere(place) => Ok(place.into()),
     }
 }
 

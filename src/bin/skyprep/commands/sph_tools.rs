@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use skyprep::error::{Error, ErrorKind, Place};
-use skyprep::pipeline::{Appending, PassJob, TableReport};
+use skyprep::pipeline::{Appending, PassJob, TableJob, TableReport};
 use skyprep::report::Report;
 use skyprep::source::{Input, InputFormat, InputList, InputName};
 use skyprep::sph::{SubChunkRows, ToolSettings, statistics_json};
@@ -65,7 +65,7 @@ fn made(
         Appending::Finished(table, from) => {
             let message = format!("{}: what an earlier run had begun is done", root.display());
             session.printer.note(&message);
-            let index = job.tables.first().map(|table| table.chunk_index_path());
+            let index = job.tables.first().map(TableJob::chunk_index_path);
             let index = root.join(index.unwrap_or_default());
             Ok((*table, rows_of_index(&index, from)?))
         }

@@ -96,7 +96,7 @@ impl ToolCall {
             None => {}
         }
         if let Some(pool) = tool.pool_mib {
-            let at_hand = available_memory().map_or(u64::MAX, |bytes| bytes / 5 * 4 >> 20);
+            let at_hand = available_memory().map_or(u64::MAX, |bytes| (bytes >> 20) / 5 * 4);
             let size = pool.max(LEAST_MEMORY_MIB).min(at_hand);
             arguments.push(format!("--memory-limit={size}MiB").into());
         }
