@@ -58,6 +58,8 @@ struct PlannedRouting {
     charset: Charset,
     /// Rule and source of the director's own key.
     director_key: Option<PlannedCell>,
+    /// Writes the director's key into its index, which is in the dialect whatever rows look like.
+    key_encoder: Encoder,
     /// Watches out for keys that occur twice.
     watch: Option<Arc<KeyWatch>>,
 }
@@ -335,6 +337,7 @@ fn plan_routing(
         columns: route_columns,
         charset: target.policy.charset,
         director_key,
+        key_encoder: target.dialect.encoder(),
         watch: routing.watch.clone(),
     })
 }
@@ -423,7 +426,6 @@ impl BoundRows<'_> {
         packet: &mut Packet,
         counts: &mut RuleCounts,
     ) -> Result<(), RowFault> {
-        let encoder = &self.plan.encoder;
         packet.text_mut().push_short(self.plan.layout.start);
         for segment in &self.segments {
             match segment {
@@ -445,7 +447,7 @@ impl BoundRows<'_> {
             self.plan.cells.first().map_or("", |cell| &cell.name),
         )?;
         match &self.routing {
-            Some(routing) => routing.route((row, &self.cells), encoder, packet),
+            Some(routing) => routing.route((row, &self.cells), &self.plan.encoder, packet),
             None => {
                 packet.text_mut().push_short(self.plan.layout.end);
                 packet.end_row();
@@ -506,6 +508,7 @@ impl BoundRouting<'_> {
         packet: &mut Packet,
     ) -> Result<(), RowFault> {
         if let Some(key) = &self.director_key {
+            let encoder = &self.plan.key_encoder;
             let written = key.write(row, encoder, packet.key_mut(), &mut RuleCounts::default());
             written.and_then(|()| self.check_key(row)).map_err(|cell| {
                 let key = self.plan.director_key.as_ref();

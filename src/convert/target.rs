@@ -59,6 +59,8 @@ pub enum TextForm {
         /// Whether values are escaped for MariaDB.
         escapes: bool,
     },
+    /// Lines of fields in a dialect, where all values but NULL are in quotes.
+    AllInQuotes,
 }
 
 /// What stands around the values of a row.
@@ -240,6 +242,7 @@ impl RowTarget {
             TextForm::JsonRows => Encoder::json_rows(),
             TextForm::Bare => Encoder::bare(),
             TextForm::Quoted { escapes } => Encoder::all_quoted(escapes),
+            TextForm::AllInQuotes => Encoder::quoting_all(&self.dialect),
         }
     }
 

@@ -108,6 +108,20 @@ impl Encoder {
         encoder
     }
 
+    /// Makes a writer for `dialect` that puts all values but NULL in quotes, as sph-partition does
+    /// with `in.parq2csv-quote`.
+    pub fn quoting_all(dialect: &Dialect) -> Self {
+        let mut encoder = Self::new(dialect);
+        let between = [Some(dialect.delimiter()), dialect.quote()];
+        for byte in between.into_iter().flatten() {
+            if let Some(code) = encoder.codes.get_mut(usize::from(byte)) {
+                *code = 0;
+            }
+        }
+        encoder.form = Form::Quoted;
+        encoder
+    }
+
     /// Says whether numbers are written as they are, without anything around them.
     pub fn writes_numbers_plainly(&self) -> bool {
         self.form == Form::Dialect
@@ -181,19 +195,17 @@ impl Encoder {
                 return serde_json::to_writer(out, text).map_err(|_| EncodeFault::NotUtf8);
             }
             Form::Quoted => {
-                push_with_doubled_quotes(&self.escaped(value), b'"', out);
+                if self.escape.is_none() {
+                    self.check_line_ends(value)?;
+                }
+                push_with_doubled_quotes(&self.escaped(value), self.any_quote(), out);
                 return Ok(());
             }
         }
         match (self.escape, self.quote) {
             (Some(escape), quote) => self.encode_escaped(value, escape, quote, out),
             (None, Some(quote)) => {
-                if self.rules == FieldRules::Sph
-                    && let Some(at) = memchr::memchr2(b'\r', b'\n', value)
-                {
-                    let byte = value.get(at).copied().unwrap_or(b'\n');
-                    return Err(EncodeFault::LineEnd(byte));
-                }
+                self.check_line_ends(value)?;
                 if self.first_coded(value).is_some() || value == self.null {
                     push_with_doubled_quotes(value, quote, out);
                 } else {
@@ -212,6 +224,21 @@ impl Encoder {
                 Ok(())
             }
         }
+    }
+
+    /// Refuses line ends where there are quotes only and sph-partition's rules hold.
+    fn check_line_ends(&self, value: &[u8]) -> Result<(), EncodeFault> {
+        if self.rules == FieldRules::Sph
+            && let Some(at) = memchr::memchr2(b'\r', b'\n', value)
+        {
+            let byte = value.get(at).copied().unwrap_or(b'\n');
+            return Err(EncodeFault::LineEnd(byte));
+        }
+        Ok(())
+    }
+
+    fn any_quote(&self) -> u8 {
+        self.quote.unwrap_or(b'"')
     }
 
     /// Says whether `value` is written as it is, so that a caller may copy it.
@@ -247,12 +274,16 @@ impl Encoder {
         let field = out.as_slice().get(start..).unwrap_or_default();
         let is_whole = match self.form {
             Form::Json => matches!(field.first(), Some(b'"' | b'[')) || is_json_integer(field),
-            _ => field.first() == Some(&b'"') || field == self.null,
+            _ => field.first() == Some(&self.any_quote()) || field == self.null,
         };
         if !is_whole {
+            let quote = match self.form {
+                Form::Json => b'"',
+                _ => self.any_quote(),
+            };
             out.append_with(|bytes| {
-                bytes.insert(start, b'"');
-                bytes.push(b'"');
+                bytes.insert(start, quote);
+                bytes.push(quote);
             });
         }
     }
@@ -607,5 +638,31 @@ mod tests {
         }
         encoder.encode_into(b"NULL, 'x'", &mut out).unwrap();
         assert_eq!(out, b"NULL, 'x'");
+    }
+
+    #[test]
+    fn all_values_but_null_are_quoted() {
+        let written = |escape: Option<u8>, value: &[u8]| {
+            let mut out = Vec::new();
+            let encoder = Encoder::quoting_all(&sph(Some(b'\''), escape, r"\N"));
+            let result = encoder.encode_into(value, &mut out);
+            result.map(|()| String::from_utf8(out).unwrap())
+        };
+        for (value, expected) in [
+            (&b"12"[..], "'12'"),
+            (b"", "''"),
+            (b"a\tb", "'a\tb'"),
+            (b"it's", "'it''s'"),
+            (b"a\nb\\", "'a\\nb\\\\'"),
+            (br"\N", r"'\\N'"),
+        ] {
+            assert_eq!(written(ESCAPE, value).as_deref(), Ok(expected));
+        }
+        assert_eq!(written(None, br"\N").as_deref(), Ok(r"'\N'"));
+        assert_eq!(written(None, b"a\nb"), Err(EncodeFault::LineEnd(b'\n')));
+        let mut number = TextBuffer::with_capacity(64);
+        number.extend(b"12");
+        Encoder::quoting_all(&sph(Some(b'\''), ESCAPE, r"\N")).end_field(0, &mut number);
+        assert_eq!(number.as_slice(), b"'12'");
     }
 }

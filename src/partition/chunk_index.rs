@@ -19,6 +19,30 @@ pub fn chunk_index_record(
     record
 }
 
+/// Returns what the records of an index say, in their order; nothing if the last one is torn.
+pub fn chunk_index_rows(bytes: &[u8]) -> Option<impl Iterator<Item = ((i32, i32), SubChunkCount)>> {
+    let records = bytes.chunks_exact(CHUNK_INDEX_RECORD);
+    if !records.remainder().is_empty() {
+        return None;
+    }
+    Some(records.map(|record| {
+        let number = |at: usize| {
+            let bytes = record
+                .get(at..at + 8)
+                .and_then(|bytes| bytes.try_into().ok());
+            bytes.map_or(0, u64::from_le_bytes)
+        };
+        let key = number(0).cast_signed();
+        // The two halves, each as it was.
+        let (chunk, sub_chunk) = ((key >> 32) as i32, key as i32);
+        let count = SubChunkCount {
+            rows: number(8),
+            overlap_rows: number(16),
+        };
+        ((chunk, sub_chunk), count)
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -29,8 +53,12 @@ mod tests {
             rows: 5,
             overlap_rows: 6,
         };
+        let record = chunk_index_record((2, 3), count);
+        let read: Vec<_> = chunk_index_rows(&record).unwrap().collect();
+        assert_eq!(read, [((2, 3), count)]);
+        assert!(chunk_index_rows(&record[1..]).is_none());
         assert_eq!(
-            chunk_index_record((2, 3), count),
+            record,
             [
                 3, 0, 0, 0, 2, 0, 0, 0, 5, 0, 0, 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0
             ]

@@ -9,8 +9,9 @@ mod key_watch;
 mod partitioning;
 mod router;
 mod routing;
+mod unknown_keys;
 
-pub use chunk_index::{CHUNK_INDEX_RECORD, chunk_index_record};
+pub use chunk_index::{CHUNK_INDEX_RECORD, chunk_index_record, chunk_index_rows};
 pub use director_index::{DirectorIndex, KEY_INDEX_BINARY, KEY_INDEX_PARQUET, KEY_INDEX_TEXT};
 pub use joined::{JoinedKeys, RowStarts};
 pub use key_watch::{KeyWatch, PieceOrigin, RowUnit};
@@ -19,3 +20,4 @@ pub use router::{
     AddressColumn, Coordinate, OverlapRule, RaRule, RouteFault, Router, RowAddress, UnknownKeyRule,
 };
 pub use routing::{KeyColumn, PositionColumns, RouteBy, Routing, RoutingOptions};
+pub use unknown_keys::{UnknownKeys, UnknownOnSide};

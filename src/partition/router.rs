@@ -9,6 +9,7 @@ use super::geometry::{ChunkId, Chunker, PositionFault, angular_separation_deg, c
 use super::joined::JoinedKeys;
 use super::key_index::{Key, KeyPlace};
 use super::key_watch::PieceOrigin;
+use super::unknown_keys::UnknownKeys;
 use crate::error::Error;
 use crate::exchange::{MatchSides, Packet};
 use crate::values::CellFault;
@@ -114,7 +115,8 @@ pub(super) enum Way {
     MatchPositions,
     MatchKeys {
         lookups: [KeyLookup; 2],
-        unknown: UnknownKeyRule,
+        unknown: [UnknownKeyRule; 2],
+        seen: Arc<UnknownKeys>,
     },
 }
 
@@ -180,8 +182,12 @@ impl Router {
                 let cell = CellFault::new("both positions are NULL, expected at least one");
                 RouteFault::position(0, Coordinate::Ra, cell)
             })?,
-            Way::MatchKeys { lookups, unknown } => {
-                let sides = self.sides_by_key(row, lookups, *unknown)?;
+            Way::MatchKeys {
+                lookups,
+                unknown,
+                seen,
+            } => {
+                let sides = self.sides_by_key(row, lookups, *unknown, seen)?;
                 self.route_pair(sides, packet, || {
                     let reason = "neither key has a place, expected at least one";
                     RouteFault::key(0, CellFault::new(reason))
@@ -312,18 +318,31 @@ impl Router {
         &self,
         row: &mut R,
         lookups: &[KeyLookup; 2],
-        unknown: UnknownKeyRule,
+        unknown: [UnknownKeyRule; 2],
+        seen: &UnknownKeys,
     ) -> Result<[Option<Place>; 2], RouteFault> {
         let mut sides = [None; 2];
         for (number, lookup) in lookups.iter().enumerate() {
             sides[number] = self.look_up(row, number, lookup)?;
-            if sides[number].is_none() && unknown == UnknownKeyRule::Error {
-                let is_null = row
-                    .with_key(number, |key| key.is_none())
-                    .map_err(|cell| RouteFault::key(number, cell))?;
-                if !is_null {
-                    return Err(unknown_key(row, number, &lookup.index, SIDES));
-                }
+        }
+        for (number, lookup) in lookups.iter().enumerate() {
+            if sides[number].is_some() {
+                continue;
+            }
+            // Rows that are refused for want of any side count as unknown, too: they end the work,
+            // or are listed with their reason.
+            let is_null = row
+                .with_key(number, |key| match (key, unknown[number]) {
+                    (None, _) => true,
+                    (Some(_), UnknownKeyRule::Error) => false,
+                    (Some(key), UnknownKeyRule::Null) => {
+                        seen.note(number, &key);
+                        true
+                    }
+                })
+                .map_err(|cell| RouteFault::key(number, cell))?;
+            if !is_null {
+                return Err(unknown_key(row, number, &lookup.index, SIDES));
             }
         }
         Ok(sides)

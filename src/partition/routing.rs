@@ -9,6 +9,7 @@ use super::geometry::Chunker;
 use super::joined::JoinedKeys;
 use super::key_watch::KeyWatch;
 use super::router::{KeyLookup, OverlapRule, RaRule, Router, UnknownKeyRule, Way};
+use super::unknown_keys::UnknownKeys;
 use crate::error::{Error, Result};
 use crate::schema::{ChunkColumns, TableKind, TableSchema};
 
@@ -82,8 +83,8 @@ pub enum RouteBy {
     MatchKeys {
         /// The columns and their indexes.
         keys: [KeyColumn; 2],
-        /// What becomes of keys that no index has.
-        unknown: UnknownKeyRule,
+        /// What becomes of keys that no index has, on each side.
+        unknown: [UnknownKeyRule; 2],
     },
 }
 
@@ -104,6 +105,9 @@ pub struct Routing {
     /// Watches out for keys of the director that occur twice, once it is known that some do.
     #[serde(skip)]
     pub watch: Option<Arc<KeyWatch>>,
+    /// Keys of matches that no index has and that counted as NULL.
+    #[serde(skip)]
+    pub unknown_keys: Arc<UnknownKeys>,
 }
 
 /// What the user and the schema say about where rows go.
@@ -123,8 +127,8 @@ pub struct RoutingOptions<'a> {
     pub id2: Option<String>,
     /// Indexes that keys are looked up in: of the director; for a match, of both.
     pub indexes: Vec<Arc<DirectorIndex>>,
-    /// What becomes of a match's keys that no index has.
-    pub unknown: UnknownKeyRule,
+    /// What becomes of a match's keys that no index has, on each side.
+    pub unknown: [UnknownKeyRule; 2],
     /// The target table.
     pub schema: Option<&'a TableSchema>,
     /// Whether a director gets overlap rows.
@@ -206,6 +210,7 @@ impl Routing {
             director_key: id.filter(|_| is_director),
             columns: options.columns,
             watch: None,
+            unknown_keys: Arc::default(),
         })
     }
 
@@ -248,6 +253,7 @@ impl Routing {
             RouteBy::MatchKeys { keys, unknown } => Way::MatchKeys {
                 lookups: keys.each_ref().map(KeyColumn::lookup),
                 unknown: *unknown,
+                seen: Arc::clone(&self.unknown_keys),
             },
         };
         Router::new(Arc::clone(&self.chunker), self.ra_rule, way)

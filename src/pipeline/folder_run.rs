@@ -17,6 +17,7 @@ use crate::exchange::{Mark, Sink, check_room};
 use crate::partition::key_index::IndexFormat;
 use crate::publish::{
     FolderOptions, InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, Staging,
+    StandingFiles,
 };
 
 /// What a pass is to make: tables that are fed by the same inputs.
@@ -32,6 +33,9 @@ pub struct PassJob {
     pub outdated: Vec<String>,
     /// Whether the output folder is for these tables alone.
     pub is_sole: bool,
+    /// What becomes of what stands there: an extended table grows (see
+    /// [`begin_appending`](Self::begin_appending)).
+    pub standing: StandingFiles,
 }
 
 /// How an output folder stands before any work.
@@ -190,14 +194,14 @@ impl PassJob {
         folder.clear_staging()
     }
 
-    fn clear_spill(&self, root: &Path, limits: &PassLimits) -> Result<()> {
+    pub(super) fn clear_spill(&self, root: &Path, limits: &PassLimits) -> Result<()> {
         self.tables
             .iter()
             .try_for_each(|table| table.clear_spill(root, limits))
     }
 
     /// Refuses a memory limit that can't be kept, before any work.
-    fn check_memory(&self, limits: &PassLimits) -> Result<()> {
+    pub(super) fn check_memory(&self, limits: &PassLimits) -> Result<()> {
         let targets: Vec<&RowTarget> = self.tables.iter().map(|job| &job.target).collect();
         let readable = self.inputs.iter().cloned();
         let readable: Vec<_> = readable
@@ -268,6 +272,12 @@ impl PassJob {
             .map(|number| passed_over(self.feeding(number)))
             .collect();
         if let Some(sets) = self.sets_of_nothing(&stamps, &passed_over)? {
+            if self.standing == StandingFiles::Extended {
+                // What stands stays as it is.
+                return Ok(Made::Tables(
+                    sets.into_iter().map(|(_, report)| report).collect(),
+                ));
+            }
             let nothing = publish_nothing(sets, self.outdated.clone(), dropped, folder);
             return nothing.map(Made::Tables);
         }
@@ -344,10 +354,18 @@ impl PassJob {
         check_unchanged(&sets)?;
         // Writing the last run takes time, in which somebody may have asked for an end.
         limits.cancel.check()?;
+        if self.standing == StandingFiles::Extended {
+            if sets.values().all(|set| set.files.is_empty()) {
+                // Whatever was counted, there is nothing that must not come in twice.
+                return Ok(Made::Tables(reports));
+            }
+            self.extend(&mut sets, folder)?;
+        }
         folder.publish(Publication {
             sets,
             outdated: self.outdated.clone(),
             dropped,
+            standing: self.standing,
         })?;
         Ok(Made::Tables(reports))
     }
@@ -459,6 +477,7 @@ fn publish_nothing(
         sets: names.zip(sets).collect(),
         outdated,
         dropped,
+        standing: StandingFiles::Replaced,
     })?;
     folder.clear_staging()?;
     Ok(reports)

@@ -4,6 +4,7 @@
 //! so into an output folder, once and whole; [`run`] does that for all tables of a pipeline file
 //! and writes manifest and report.
 
+mod append;
 mod bad_inputs;
 mod components;
 mod duplicates;
@@ -24,6 +25,7 @@ mod table;
 mod table_routing;
 mod worker;
 
+pub use append::{Appending, Repetition};
 pub use bad_inputs::{BadInputs, PassedOver};
 pub use file::PipelineFile;
 pub use folder_run::{PassJob, Replace, Standing, standing};
@@ -37,4 +39,4 @@ pub use prepared::{PreparedInputs, TextNames};
 pub use rejects::Rejects;
 pub use run::{RunEvents, RunOptions, RunOutcome, foresee, run};
 pub use stream::{StreamOutcome, stream};
-pub use table::{TableJob, TableReport};
+pub use table::{TableJob, TableParts, TableReport};

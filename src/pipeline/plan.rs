@@ -12,7 +12,7 @@ use super::folder_run::PassJob;
 use super::pass::{PassInput, TextInput};
 use super::prepared::TextNames;
 use super::run::{RunEvents, RunOptions};
-use super::table::TableJob;
+use super::table::{TableJob, TableParts};
 use super::table_routing::routing_of;
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Place, Result};
@@ -21,6 +21,7 @@ use crate::manifest::MANIFEST_FILE;
 use crate::partition::geometry::Chunker;
 use crate::partition::key_index::DuplicateRule;
 use crate::partition::{Partitioning, Routing};
+use crate::publish::StandingFiles;
 use crate::report::add_digests;
 use crate::schema::{
     CHUNK_COLUMN, DirectorFinding, FLAGS_COLUMN, Refuser, SUB_CHUNK_COLUMN, Severity, TableKind,
@@ -273,6 +274,7 @@ fn plan_pass(
         options,
         outdated,
         is_sole: false,
+        standing: StandingFiles::Replaced,
     })
 }
 
@@ -304,6 +306,8 @@ fn plan_table(
         has_chunk_index: section.chunk_index,
         index_format: section.index_format.unwrap_or_default(),
         duplicates: DuplicateRule::Refuse,
+        writes: TableParts::All,
+        tells_sub_chunks: false,
     })
 }
 

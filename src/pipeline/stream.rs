@@ -47,6 +47,7 @@ impl StreamOutcome {
             seconds,
             memory_peak: self.counts.memory_peak,
             changes: self.counts.changes.named(&self.columns),
+            sub_chunks: Vec::new(),
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::partition::key_index::{
 use crate::partition::{DirectorIndex, Partitioning, Routing, chunk_index_record};
 use crate::publish::{InputStamp, OutputFolder, TableIdentity, append, remove_optional};
 use crate::schema::{OutputColumn, TableKind, row_steps};
+use crate::sph::SubChunkRows;
 
 const EXCHANGE: &str = "exchange";
 
@@ -53,6 +54,20 @@ pub struct TableJob {
     pub index_format: IndexFormat,
     /// What a key that occurs twice means to a director.
     pub duplicates: DuplicateRule,
+    /// What of the table is published.
+    pub writes: TableParts,
+    /// Whether the report tells the rows of each sub-chunk.
+    pub tells_sub_chunks: bool,
+}
+
+/// What of a partitioned table is published.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum TableParts {
+    /// All of it.
+    #[default]
+    All,
+    /// The director index alone; the rest is only counted.
+    DirectorIndex,
 }
 
 /// What was made of a table; printed, reported and recorded.
@@ -91,6 +106,9 @@ pub struct TableReport {
     pub memory_peak: u64,
     /// Changes by column and rule.
     pub changes: BTreeMap<String, BTreeMap<String, u64>>,
+    /// Rows of each sub-chunk, where they are wanted; not written anywhere.
+    #[serde(skip)]
+    pub sub_chunks: Vec<SubChunkRows>,
 }
 
 /// Where the rows of a table go while it is being made.
@@ -124,7 +142,7 @@ impl TableJob {
     ) -> Result<(TableSink, Option<Mark>)> {
         let journal = match identity {
             Some(identity) => Some(JournalPlace {
-                path: folder.staged(&self.hidden_name("journal"))?,
+                path: self.journal_path(folder)?,
                 identity: identity.to_owned(),
                 spill: match self.target.routing {
                     Some(_) => Some(self.exchange_path(folder, limits)?),
@@ -155,7 +173,7 @@ impl TableJob {
                     Some(_) => Digests::Both,
                     None => Digests::Xxh3,
                 },
-                counts_sub_chunks: self.has_chunk_index,
+                counts_sub_chunks: self.has_chunk_index || self.tells_sub_chunks,
             },
             staging,
             key_index: routing
@@ -211,6 +229,16 @@ impl TableJob {
     /// Returns the name of the rows-per-sub-chunk index.
     fn chunk_index(&self) -> String {
         format!("{}_index.bin", self.prefix)
+    }
+
+    /// Returns the path of the rows-per-sub-chunk index, relative to the output folder.
+    pub fn chunk_index_path(&self) -> String {
+        format!("{}{}", self.folder, self.chunk_index())
+    }
+
+    /// Returns the path of the journal.
+    pub(super) fn journal_path(&self, folder: &OutputFolder) -> Result<PathBuf> {
+        folder.staged(&self.hidden_name("journal"))
     }
 
     /// Returns the path of a part of a table that is not partitioned.
@@ -280,6 +308,7 @@ impl TableJob {
         folder: &OutputFolder,
         limits: &PassLimits,
     ) -> Result<FinishedTable> {
+        let mut sub_chunks = Vec::new();
         let mut files: Vec<FileSummary> = match sink {
             TableSink::Stream { sink } => {
                 let parts = sink.finish()?.into_iter().enumerate();
@@ -287,14 +316,7 @@ impl TableJob {
                     .map(|(part, digest)| digest.finish(self.part_path(part), None, false))
                     .collect()
             }
-            TableSink::Chunks(sink) => {
-                let path = format!("{}{}", self.folder, self.chunk_index());
-                let mut index = StagedFile::new(folder, path)?;
-                let mut files =
-                    sink.finish(&mut |key, count| index.write(&chunk_index_record(key, count)))?;
-                files.extend(index.finish()?);
-                files
-            }
+            TableSink::Chunks(sink) => self.finish_chunks(*sink, folder, &mut sub_chunks)?,
         };
         let duplicates = self.finish_index(&mut files, folder, limits)?;
         let data = files
@@ -304,14 +326,18 @@ impl TableJob {
             let chosen = data.clone().filter(|file| file.is_overlap() == overlap);
             chosen.map(|file| file.rows).sum::<u64>()
         };
+        let (rows_out, overlap_rows) = (rows(false), rows(true));
+        if self.writes == TableParts::DirectorIndex {
+            files.retain(|file| file.chunk().is_none());
+        }
         let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
         let report = TableReport {
             table: self.target.name.clone(),
             kind: self.kind,
             rows_in: counts.rows_in,
-            rows_out: rows(false),
+            rows_out,
             second_rows: counts.second_rows,
-            overlap_rows: rows(true),
+            overlap_rows,
             rejected: counts.rejected,
             reject_file: None,
             passed_over: Vec::new(),
@@ -320,6 +346,7 @@ impl TableJob {
             seconds: 0.0,
             memory_peak: counts.memory_peak,
             changes: counts.changes.named(&names),
+            sub_chunks,
             columns: names,
         };
         report.check_balance()?;
@@ -328,6 +355,33 @@ impl TableJob {
             report,
             duplicates,
         })
+    }
+
+    /// Finishes chunk files and the index that counts their rows.
+    fn finish_chunks(
+        &self,
+        sink: ChunkSink,
+        folder: &OutputFolder,
+        sub_chunks: &mut Vec<SubChunkRows>,
+    ) -> Result<Vec<FileSummary>> {
+        let mut index = StagedFile::new(folder, self.chunk_index_path())?;
+        let writes_index = self.has_chunk_index && self.writes == TableParts::All;
+        let mut files = sink.finish(&mut |key, count| {
+            if self.tells_sub_chunks {
+                sub_chunks.push(SubChunkRows {
+                    chunk: key.0,
+                    sub_chunk: key.1,
+                    rows: count.rows,
+                    overlap_rows: count.overlap_rows,
+                });
+            }
+            match writes_index {
+                true => index.write(&chunk_index_record(key, count)),
+                false => Ok(()),
+            }
+        })?;
+        files.extend(index.finish()?);
+        Ok(files)
     }
 
     /// Looks for keys that occur twice in the index of a director, and brings it into the format
@@ -360,7 +414,7 @@ impl TableJob {
             (IndexFormat::Parquet, Some(routing)) => {
                 let columns = IndexColumns {
                     key: routing.director_key.clone().unwrap_or_default(),
-                    chunk: routing.columns.chunk.clone(),
+                    chunk: routing.columns.chunk.clone().unwrap_or_default(),
                     sub_chunk: routing.columns.sub_chunk.clone(),
                     key_type: None,
                 };
@@ -401,6 +455,7 @@ impl TableReport {
             seconds: 0.0,
             memory_peak: 0,
             changes: BTreeMap::new(),
+            sub_chunks: Vec::new(),
         }
     }
 

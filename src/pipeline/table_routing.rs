@@ -63,7 +63,7 @@ pub(super) fn routing_of(
         id,
         id2: section.id2.clone(),
         indexes,
-        unknown: section.unknown_keys.unwrap_or_default(),
+        unknown: [section.unknown_keys.unwrap_or_default(); 2],
         schema,
         overlap: OverlapRule::Write,
         ra_rule: match section.wrap_ra {

@@ -15,6 +15,7 @@ pub const CRASH_POINTS: &[&str] = &[
     "run-written",
     "run-recorded",
     "merged",
+    "extended",
     "files-synced",
     "log-made",
     "intent-written",

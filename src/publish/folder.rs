@@ -68,6 +68,19 @@ pub struct Publication {
     pub outdated: Vec<String>,
     /// Sets that go, with their files.
     pub dropped: Vec<String>,
+    /// What becomes of files that stand already.
+    pub standing: StandingFiles,
+}
+
+/// What a publication does with files that stand under final names.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum StandingFiles {
+    /// Those of the sets that it replaces go; any others must not be in its way.
+    #[default]
+    Replaced,
+    /// They stay, and those of sets of the same name go on being theirs. Where a staged file has the
+    /// name of one that stands, it takes its place: it holds what stood there, too.
+    Extended,
 }
 
 /// Whether an intent is carried out for the first time, or again after a kill or a failure.
@@ -85,6 +98,7 @@ pub struct OutputFolder {
     record: Record,
     /// A publication that failed halfway.
     pending: Option<Pending>,
+    was_interrupted: bool,
     log: Log,
     // Freed last.
     lock: FolderLock,
@@ -152,6 +166,7 @@ impl OutputFolder {
             root: root.to_owned(),
             options,
             record: contents.record,
+            was_interrupted: contents.pending.is_some(),
             pending: contents.pending,
             log,
             lock,
@@ -169,22 +184,31 @@ impl OutputFolder {
     /// A folder without such litter is not touched; nor is one that another run uses or that may
     /// not be written, where it does no harm.
     pub fn tidy(root: &Path, options: FolderOptions) {
-        let kept = (options.staging == Staging::Keep).then_some(STAGING_FOLDER);
+        if Self::has_litter(root, options.staging) {
+            drop(Self::open(root, options));
+        }
+    }
+
+    /// Says whether a run that works now, or was killed, has anything in the folder `root` that does
+    /// not last; staged files count if they are not to be kept.
+    pub fn has_litter(root: &Path, staging: Staging) -> bool {
+        let kept = (staging == Staging::Keep).then_some(STAGING_FOLDER);
         let is_litter = |entry: fs::DirEntry| {
             let mut lasting = LASTING.into_iter().chain(kept);
             !lasting.any(|name| entry.file_name() == name)
         };
         let entries = fs::read_dir(root.join(STATE_FOLDER));
-        let has_litter =
-            entries.is_ok_and(|entries| entries.filter_map(io::Result::ok).any(is_litter));
-        if has_litter {
-            drop(Self::open(root, options));
-        }
+        entries.is_ok_and(|entries| entries.filter_map(io::Result::ok).any(is_litter))
     }
 
     /// Returns the folder's path.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+
+    /// Says whether an earlier run had ended while it published, so that it was finished first.
+    pub fn was_interrupted(&self) -> bool {
+        self.was_interrupted
     }
 
     /// Returns the record as it stands.
@@ -220,7 +244,7 @@ impl OutputFolder {
     pub fn publish(&mut self, publication: Publication) -> Result<()> {
         // An earlier publication that failed halfway comes first, or its files would be nobody's.
         self.carry_out(Attempt::Again)?;
-        let pending = Pending {
+        let mut pending = Pending {
             sets: publication.sets,
             intent: Intent {
                 skyprep: env!("CARGO_PKG_VERSION").into(),
@@ -229,16 +253,42 @@ impl OutputFolder {
             },
         };
         self.check_inside(&pending)?;
-        self.check_final_names(&pending)?;
+        if publication.standing == StandingFiles::Replaced {
+            self.check_final_names(&pending)?;
+        }
         self.check_staged(&pending)?;
         self.options
             .sync
             .sync_files(&self.staging(), lists(&pending.sets))?;
         crash_point("files-synced");
+        let attempt = match publication.standing {
+            StandingFiles::Replaced => Attempt::First,
+            StandingFiles::Extended => {
+                self.add_standing(&mut pending.sets);
+                // What stands and stays is not staged.
+                Attempt::Again
+            }
+        };
         self.lock.check()?;
         self.log.begin(&pending)?;
         self.pending = Some(pending);
-        self.carry_out(Attempt::First)
+        self.carry_out(attempt)
+    }
+
+    /// Adds to each set the files of its forerunner that are still there.
+    fn add_standing(&self, sets: &mut BTreeMap<String, SetRecord>) {
+        for (name, set) in sets {
+            let Some(earlier) = self.record.sets.get(name) else {
+                continue;
+            };
+            let new = sorted(set.files.iter());
+            let is_kept = |file: &&FileSummary| {
+                !is_among(file, &new) && self.root.join(&*file.path()).exists()
+            };
+            let kept: Vec<FileSummary> =
+                earlier.files.par_iter().filter(is_kept).cloned().collect();
+            set.files.extend(kept);
+        }
     }
 
     /// Says whether an earlier run ended while it was publishing into the folder `root`.

@@ -7,6 +7,7 @@
 //! final names after a power cut.
 
 mod crash_point;
+mod extension;
 mod files;
 mod folder;
 mod lock;
@@ -17,10 +18,13 @@ mod sync;
 #[cfg(debug_assertions)]
 pub use crash_point::arm_crash_point;
 pub use crash_point::{CRASH_POINTS, crash_point};
+pub use extension::extend_standing;
 pub use files::{
     AtomicFile, append, create_folders, create_spill, open_spill, read_optional, remove_optional,
     remove_unknown, stream_atomically, write_atomically,
 };
-pub use folder::{FolderOptions, OutputFolder, Publication, STATE_FOLDER, SetState, Staging};
+pub use folder::{
+    FolderOptions, OutputFolder, Publication, STATE_FOLDER, SetState, Staging, StandingFiles,
+};
 pub use record::{InputStamp, Record, SetRecord, TableIdentity};
 pub use sync::SyncMode;

@@ -63,8 +63,8 @@ pub struct OutputChoice<'a> {
 /// Names of the columns that partitioning fills in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ChunkColumns {
-    /// The chunk.
-    pub chunk: String,
+    /// The chunk; matches can do without.
+    pub chunk: Option<String>,
     /// The sub-chunk.
     pub sub_chunk: String,
     /// Which sides of a match lie in the chunk; for match tables.
@@ -74,7 +74,7 @@ pub struct ChunkColumns {
 impl Default for ChunkColumns {
     fn default() -> Self {
         Self {
-            chunk: CHUNK_COLUMN.to_owned(),
+            chunk: Some(CHUNK_COLUMN.to_owned()),
             sub_chunk: SUB_CHUNK_COLUMN.to_owned(),
             flags: None,
         }
@@ -84,9 +84,9 @@ impl Default for ChunkColumns {
 impl ChunkColumns {
     /// Returns the names in the order in which the columns are appended, and what they hold.
     pub fn all(&self) -> impl Iterator<Item = (&str, ColumnContent)> {
-        let flags = self.flags.as_deref();
+        let (chunk, flags) = (self.chunk.as_deref(), self.flags.as_deref());
         [
-            Some((self.chunk.as_str(), ColumnContent::Chunk)),
+            chunk.map(|name| (name, ColumnContent::Chunk)),
             Some((self.sub_chunk.as_str(), ColumnContent::SubChunk)),
             flags.map(|name| (name, ColumnContent::MatchSides)),
         ]

@@ -114,6 +114,14 @@ impl InputList {
         found.iter().try_for_each(|path| self.add_path(path))
     }
 
+    /// Adds a file or folder whose name is that and nothing else: no pattern, no URL, not stdin.
+    ///
+    /// # Errors
+    /// Nothing is there, or the folder holds nothing that is read.
+    pub fn add_file(&mut self, path: &Path) -> Result<()> {
+        self.add_path(path)
+    }
+
     /// Adds the names in `list`, separated by `separator`; empty ones are passed over.
     ///
     /// # Errors

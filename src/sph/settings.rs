@@ -8,6 +8,7 @@ use super::config::SphConfig;
 use super::fields::{FieldPair, Fields};
 use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Result};
+use crate::exchange::ChunkNames;
 use crate::partition::Partitioning;
 use crate::partition::geometry::Chunker;
 
@@ -44,8 +45,8 @@ pub struct ToolSettings {
     pub folder: PathBuf,
     /// Number of folders that chunks are spread over.
     pub nodes: u32,
-    /// Threads.
-    pub workers: usize,
+    /// Threads, if it was said; the tools have one then.
+    pub workers: Option<usize>,
     /// MiB of rows in memory, if it was said.
     pub pool_mib: Option<u64>,
     /// Whether statistics are printed.
@@ -250,11 +251,10 @@ impl ToolSettings {
             work.block_mib.unwrap_or(4),
             1..=MOST_BLOCK_MIB,
         )?;
-        let workers = in_range(
-            "mr.num-workers",
-            work.workers.unwrap_or(1),
-            1..=i64::from(i32::MAX),
-        )?;
+        let workers = work
+            .workers
+            .map(|number| in_range("mr.num-workers", number, 1..=i64::from(i32::MAX)))
+            .transpose()?;
         let pool_mib = work
             .pool_mib
             .map(|size| in_range("mr.pool-size", size, 1..=i64::MAX >> 20))
@@ -265,27 +265,36 @@ impl ToolSettings {
             1..=MOST_NODES,
         )?;
         let partitioning = partitioning(config)?;
+        let output = config.output.csv.dialect_of("out.csv")?;
+        let quotes_parquet = config.input.quotes_parquet == Some(true);
+        if quotes_parquet && output.quote().is_none() {
+            return Err(Error::usage(
+                "in.parq2csv-quote needs quotes in the output, and there are none",
+            )
+            .hint("leave out in.parq2csv-quote, or set out.csv.no-quote to false"));
+        }
+        let prefix = prefix(part.prefix.as_deref())?;
         let (inputs, passed_over) =
             usable_inputs(config.input.paths.as_deref().unwrap_or_default())?;
         Ok(Self {
             inputs,
             passed_over,
             is_parquet: config.input.is_parquet == Some(true),
-            quotes_parquet: config.input.quotes_parquet == Some(true),
+            quotes_parquet,
             fields: names.to_vec(),
             optional: config.input.optional.clone().unwrap_or_default(),
             input: config.input.csv.dialect_of("in.csv")?,
             columns,
             new_columns,
-            output: config.output.csv.dialect_of("out.csv")?,
+            output,
             folder: PathBuf::from(folder),
             nodes: u32::try_from(nodes).unwrap_or(u32::MAX),
-            workers: usize::try_from(workers).unwrap_or(usize::MAX),
+            workers: workers.map(|number| usize::try_from(number).unwrap_or(usize::MAX)),
             pool_mib,
             is_verbose: config.verbose == Some(true),
             partitioning,
             chunker: partitioning.chunker()?,
-            prefix: part.prefix.clone().unwrap_or_else(|| "chunk".to_owned()),
+            prefix,
             chunk_column: chunk.map(str::to_owned),
             sub_chunk_column: sub_chunk.to_owned(),
         })
@@ -314,6 +323,17 @@ fn partitioning(config: &SphConfig) -> Result<Partitioning> {
             false => 0.0,
         },
     })
+}
+
+fn prefix(said: Option<&str>) -> Result<String> {
+    let prefix = said.unwrap_or(ChunkNames::PREFIX);
+    match prefix.starts_with('.') || prefix.contains(['/', '\0']) {
+        false => Ok(prefix.to_owned()),
+        true => Err(Error::usage(format!(
+            "part.prefix is {prefix:?}, expected the beginning of a file name, without / or a \
+             leading ."
+        ))),
+    }
 }
 
 fn in_range(option: &str, value: i64, range: std::ops::RangeInclusive<i64>) -> Result<u64> {
@@ -410,7 +430,7 @@ mod tests {
         let tool = &settings.tool;
         assert!(settings.writes_chunks);
         assert_eq!((tool.inputs.len(), tool.passed_over.len()), (1, 2));
-        assert_eq!((tool.workers, tool.nodes, tool.pool_mib), (1, 1, None));
+        assert_eq!((tool.workers, tool.nodes, tool.pool_mib), (None, 1, None));
         assert_eq!((tool.prefix.as_str(), tool.is_verbose), ("chunk", false));
         let columns = ["id", "ra", "dec", "x", "chunkId", "subChunkId"];
         assert_eq!(tool.columns, columns);

@@ -15,8 +15,8 @@ use crate::exchange::{FileDigest, FileSummary};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::pipeline::{Events, Outlook, PassOutlook, Replace, TableOutlook, check_writable};
 use crate::publish::{
-    FolderOptions, InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, append,
-    create_folders,
+    FolderOptions, InputStamp, OutputFolder, Publication, Record, SetRecord, SetState,
+    StandingFiles, append, create_folders,
 };
 use crate::schema::TableKind;
 use crate::source::{Input, InputFormat, InputName};
@@ -102,6 +102,7 @@ pub fn stage(options: &StageOptions, events: &dyn Events) -> Result<StageOutcome
             sets,
             outdated,
             dropped: Vec::new(),
+            standing: StandingFiles::Replaced,
         })?;
         folder.clear_staging()?;
         record = Some(folder.into_record());

@@ -1,11 +1,11 @@
-//! Called by the name of one of the C++ tools, skyprep gives that tool's results.
+//! Called by the name of sph-parq2csv, skyprep does better where that tool fails.
 
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use super::golden::unzipped;
-use super::harness::{Bench, Outcome, files, shared};
+use super::golden::canonical;
+use super::harness::{Bench, Outcome, files, repo, shared};
 
 /// Lays out a golden case in a folder of its own, with a link of the tool's name beside it.
 fn case(name: &str, shared: &Path) -> Bench {
@@ -31,73 +31,6 @@ fn parq2csv(bench: &Bench, arguments: &[&str]) -> Outcome {
         .stdin(Stdio::null())
         .output();
     command.unwrap().into()
-}
-
-/// Runs all steps of a case and compares exit codes and rows with those of the C++ tool.
-fn check(name: &str, steps: usize) {
-    let Some(shared) = shared(&format!("golden case {name}")) else {
-        return;
-    };
-    let bench = case(name, &shared);
-    let expected = shared.join("golden").join(name).join("expected");
-    let codes = fs::read_to_string(expected.join("rc.txt")).unwrap();
-    let codes: Vec<&str> = codes
-        .lines()
-        .filter_map(|line| line.split("rc=").nth(1))
-        .collect();
-    assert_eq!(codes.len(), steps, "{name}");
-    let script = fs::read_to_string(bench.path("case/cmd.sh")).unwrap();
-    let calls = script.lines().filter(|line| line.starts_with("\"$BIN\""));
-    for (call, code) in calls.zip(&codes) {
-        let words: Vec<&str> = call.split_whitespace().skip(1).collect();
-        let words: Vec<&str> = words.iter().map(|word| word.trim_matches('\'')).collect();
-        let outcome = parq2csv(&bench, &words);
-        assert_eq!(
-            outcome.code.to_string(),
-            *code,
-            "{call}: {}",
-            outcome.stderr
-        );
-    }
-    let mut rows: Vec<Vec<u8>> = Vec::new();
-    for (path, bytes) in files(&bench.path("case/out")) {
-        if bytes.is_empty() {
-            continue;
-        }
-        for row in bytes
-            .strip_suffix(b"\n")
-            .unwrap()
-            .split(|byte| *byte == b'\n')
-        {
-            rows.push([path.as_bytes(), b"|", row].concat());
-        }
-    }
-    rows.sort();
-    let expected = unzipped(&expected.join("rows.txt")).unwrap();
-    let expected = expected.strip_suffix(b"\n").unwrap_or(&expected);
-    let expected: Vec<&[u8]> = expected.split(|byte| *byte == b'\n').collect();
-    assert_eq!(rows.len(), expected.len(), "{name}");
-    for (row, expected) in rows.iter().zip(expected) {
-        assert_eq!(
-            String::from_utf8_lossy(row),
-            String::from_utf8_lossy(expected)
-        );
-    }
-}
-
-#[test]
-fn h1_parq2csv() {
-    check("h1_parq2csv", 6);
-}
-
-#[test]
-fn h2_parq2csv_strings() {
-    check("h2_parq2csv_strings", 2);
-}
-
-#[test]
-fn h3_parq2csv_exotic() {
-    check("h3_parq2csv_exotic", 8);
 }
 
 #[test]
@@ -159,4 +92,24 @@ fn wrong_arguments_and_help_are_exit_1_as_with_the_tool() {
             .unwrap()
             .contains("--csv-quote-fields")
     );
+}
+
+/// What the page shows to be typed: its indented lines.
+#[test]
+fn the_examples_of_the_page_run_as_they_stand() {
+    let page = fs::read_to_string(repo("docs/drop-in.md")).unwrap();
+    let shown = page.lines().filter_map(|line| line.strip_prefix("    "));
+    // The link would go into a home folder.
+    let script: Vec<&str> = shown.filter(|line| !line.starts_with("ln -s")).collect();
+    let bench = Bench::new();
+    let outcome = bench.shell(&format!("set -e\n{}", script.join("\n"))).ok();
+    // Behind the statistics there is the table of `skyprep partition`.
+    let mut printed = serde_json::Deserializer::from_slice(&outcome.stdout).into_iter();
+    let printed: serde_json::Value = printed.next().unwrap().unwrap();
+    assert_eq!(printed["chunkStats"]["nrec"], 1);
+    let stats = fs::read(bench.path("target/try/stats.json")).unwrap();
+    let stats: serde_json::Value = serde_json::from_slice(&stats).unwrap();
+    assert_eq!(stats["chunkStats"]["nrec"], 4);
+    let made = |folder: &str| canonical(&bench.path(folder));
+    assert_eq!(made("target/try/Object"), made("target/try/own"));
 }

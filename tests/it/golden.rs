@@ -1,11 +1,12 @@
-//! Cases of the C++ partitioner: the same rows, and the same counts in `chunk_index.bin`.
+//! Cases of the C++ partitioner by its configuration files: the same rows, and the same counts in
+//! `chunk_index.bin`, made by `skyprep partition --sph-config`.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use super::harness::{Bench, files, shared, words};
+use super::harness::{Bench, files, shared};
 
 pub(crate) fn unzipped(path: &Path) -> Option<Vec<u8>> {
     if let Ok(bytes) = fs::read(path) {
@@ -19,17 +20,26 @@ pub(crate) fn unzipped(path: &Path) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Rows as `file|row`, sorted, and the records of `chunk_index.bin` as text, sorted.
-fn canonical(folder: &Path) -> (Vec<Vec<u8>>, Vec<String>) {
+/// Rows as `file|row`, sorted, and the records of binary indexes as text, by file.
+pub(crate) fn canonical(folder: &Path) -> (Vec<Vec<u8>>, BTreeMap<String, Vec<String>>) {
     let mut rows = Vec::new();
-    let mut index = Vec::new();
+    let mut indexes = BTreeMap::new();
     for (name, bytes) in files(folder) {
-        if name == "chunk_index.bin" {
+        if name.ends_with(".bin") {
+            let mut counts: BTreeMap<(u64, u64), (u64, u64)> = BTreeMap::new();
             for record in bytes.chunks(24) {
                 let number = |at: usize| u64::from_le_bytes(record[at..at + 8].try_into().unwrap());
-                let (chunk, sub_chunk) = (number(0) >> 32, number(0) & 0xffff_ffff);
-                index.push((chunk, sub_chunk, number(8), number(16)));
+                let key = (number(0) >> 32, number(0) & 0xffff_ffff);
+                let count = counts.entry(key).or_default();
+                *count = (count.0 + number(8), count.1 + number(16));
             }
+            let lines = counts
+                .iter()
+                .map(|((c, s), (n, o))| format!("{c} {s} {n} {o}"));
+            indexes.insert(name, lines.collect());
+            continue;
+        }
+        if bytes.is_empty() {
             continue;
         }
         assert!(bytes.ends_with(b"\n"), "{name}");
@@ -38,81 +48,70 @@ fn canonical(folder: &Path) -> (Vec<Vec<u8>>, Vec<String>) {
         }
     }
     rows.sort();
-    index.sort_unstable();
-    (
-        rows,
-        index
-            .iter()
-            .map(|(c, s, n, o)| format!("{c} {s} {n} {o}"))
-            .collect(),
-    )
+    (rows, indexes)
 }
 
-fn check(case: &str) {
+/// Makes the output of a case with `options` from its files and compares it with what the tool
+/// made; that lies in `prefix` of its output.
+fn check(case: &str, config: &str, prefix: &str, options: &[&str]) {
     let Some(shared) = shared(&format!("golden case {case}")) else {
         return;
     };
     let folder = shared.join("golden").join(case);
-    let config: serde_json::Value =
-        serde_json::from_slice(&fs::read(folder.join("cfg/Object.json")).unwrap()).unwrap();
-    let part = &config["part"];
     let bench = Bench::new();
+    let config = folder.join("cfg").join(config);
+    let input = format!("{}.csv", config.file_stem().unwrap().to_str().unwrap());
+    let bytes = unzipped(&folder.join("in").join(&input)).unwrap();
+    // The file names what the command line does not.
+    bench.write("inputs[0].csv", bytes);
     bench.write(
-        "Object.csv",
-        unzipped(&folder.join("in/Object.csv")).unwrap(),
+        "places.json",
+        r#"{"in": {"path": ["inputs[0].csv"]}, "out": {"dir": "out"}}"#,
     );
-    let (ra, dec) = part["pos"].as_str().unwrap().split_once(',').unwrap();
-    let mut args = words(&format!(
-        "partition Object.csv -o out --kind director --stripes {} --sub-stripes {} --overlap {} \
-         --ra {} --dec {} --chunk-index --delimiter , --in-delimiter , \
-         --fields objectId,ra,decl,mag",
-        part["num-stripes"],
-        part["num-sub-stripes"],
-        part["overlap"],
-        ra.trim(),
-        dec.trim(),
-    ));
-    if let Some(id) = part["id"].as_str() {
-        args.extend(["--id".to_owned(), id.to_owned()]);
-    }
-    bench.run(args).ok();
+    let config = config.to_str().unwrap();
+    let own = [
+        "partition",
+        "--sph-config",
+        config,
+        "--sph-config",
+        "places.json",
+    ];
+    let all = own.iter().chain(&["--chunk-index"]).chain(options);
+    bench.run(all.copied()).ok();
 
-    let (rows, index) = canonical(&bench.path("out"));
+    let (rows, mut indexes) = canonical(&bench.path("out"));
     let expected = unzipped(&folder.join("expected/rows.txt")).unwrap();
-    let mut expected: Vec<&[u8]> = expected[..expected.len() - 1]
-        .split(|b| *b == b'\n')
+    let expected = expected[..expected.len() - 1].split(|b| *b == b'\n');
+    let mut expected: Vec<&[u8]> = expected
+        .filter_map(|row| row.strip_prefix(prefix.as_bytes()))
         .collect();
     expected.sort_unstable();
     assert_eq!(rows.len(), expected.len(), "{case}: number of rows");
     for (row, expected) in rows.iter().zip(&expected) {
-        assert_eq!(
-            String::from_utf8_lossy(row),
-            String::from_utf8_lossy(expected),
-            "{case}"
-        );
+        let shown = String::from_utf8_lossy;
+        assert_eq!(shown(row), shown(expected), "{case}");
     }
     let bins = String::from_utf8(unzipped(&folder.join("expected/bins.txt")).unwrap()).unwrap();
-    let mut bins: BTreeMap<Vec<u64>, &str> = bins
+    let mut is_own = false;
+    let mut bins: Vec<&str> = bins
         .lines()
-        .filter(|line| !line.starts_with('#'))
-        .map(|line| (line.split(' ').map(|n| n.parse().unwrap()).collect(), line))
+        .filter(|line| match line.strip_prefix("# ") {
+            Some(name) => {
+                is_own = name.starts_with(prefix);
+                false
+            }
+            None => is_own,
+        })
         .collect();
-    for found in index {
-        let key: Vec<u64> = found
-            .split(' ')
-            .map(|number| number.parse().unwrap())
-            .collect();
-        assert!(
-            bins.remove(&key).is_some(),
-            "{case}: chunk_index.bin has {found}"
-        );
-    }
-    assert!(bins.is_empty(), "{case}: chunk_index.bin lacks {bins:?}");
+    bins.sort_unstable();
+    let (_, mut index) = indexes.pop_first().unwrap();
+    index.sort();
+    assert_eq!(index, bins, "{case}: counts");
 }
 
 macro_rules! golden {
     ($($name:ident)*) => {
-        $(#[test] fn $name() { check(stringify!($name)); })*
+        $(#[test] fn $name() { check(stringify!($name), "Object.json", "", &[]); })*
     };
 }
 
@@ -124,4 +123,17 @@ golden! {
     b3_edges
     b4_edges
     b5_edges
+}
+
+#[test]
+fn c1_director_and_child() {
+    let case = "c1_director_child_by_position";
+    let options = ["--num-nodes", "3", "--prefix", "obj"];
+    check(case, "Object.json", "Object/", &options);
+    check(case, "Source.json", "Source/", &["--num-nodes", "3"]);
+}
+
+#[test]
+fn d1_matches() {
+    check("d1_refmatch_by_position", "RefMatch.json", "", &[]);
 }

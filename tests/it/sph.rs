@@ -223,32 +223,6 @@ fn statistics_are_those_that_the_tools_print() {
 }
 
 #[test]
-fn f1_layout() {
-    let Some(shared) = shared("golden case f1_layout") else {
-        return;
-    };
-    let case = shared.join("golden/f1_layout");
-    let bench = Bench::new();
-    bench.write("in/map.txt", fs::read(case.join("in/map.txt")).unwrap());
-    let script = fs::read_to_string(case.join("cmd.sh")).unwrap();
-    let calls = script
-        .lines()
-        .filter_map(|line| line.strip_prefix("\"$BIN\"/"));
-    let mut steps = 0;
-    for (step, call) in (1..).zip(calls) {
-        let outcome = bench.run(words(&call.replace('\'', ""))).ok();
-        let expected = fs::read(case.join(format!("expected/step{step}.stdout"))).unwrap();
-        assert_eq!(
-            String::from_utf8_lossy(&outcome.stdout),
-            String::from_utf8_lossy(&expected),
-            "{call}"
-        );
-        steps = step;
-    }
-    assert_eq!(steps, 5);
-}
-
-#[test]
 fn a_chunk_that_is_none_is_exit_1() {
     let bench = Bench::new();
     let outcome = bench.run(words("sph-layout 14450"));
@@ -275,7 +249,7 @@ fn positions_are_hexadecimal_only_where_the_tools_read_them() {
         id: None,
         id2: None,
         indexes: Vec::new(),
-        unknown: UnknownKeyRule::Error,
+        unknown: [UnknownKeyRule::Error; 2],
         schema: None,
         overlap: OverlapRule::Write,
         ra_rule: RaRule::Checked,

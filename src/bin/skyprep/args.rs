@@ -25,8 +25,8 @@ use crate::table_args::{CheckArgs, KindArg, SchemaArgs};
     after_help = "Every option with a long name can also be set by an environment variable, such as \
                   SKYPREP_MEMORY_LIMIT for --memory-limit, or in the file that --config names. \
                   What the command line says counts most, then the environment, then the file.\n\n\
-                  Called by a link of the name sph-parq2csv, or as skyprep sph-parq2csv, it takes \
-                  that tool's options."
+                  Called by a link of the name sph-partition, sph-partition-matches, sph-parq2csv \
+                  or sph-layout, or with that name as command, it takes that tool's options."
 )]
 pub struct Arguments {
     #[command(subcommand)]
@@ -186,7 +186,7 @@ pub enum ColorWhen {
 }
 
 /// What is told when the work is done.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Books")]
 pub struct BookArgs {
     /// Write a JSON report of what was done
@@ -204,7 +204,7 @@ pub struct BookArgs {
 }
 
 /// What becomes of bad rows.
-#[derive(Debug, Default, Args)]
+#[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Bad rows")]
 pub struct RejectArgs {
     /// Bad rows that are set aside, over the whole command, before it gives up; each table that
@@ -221,7 +221,7 @@ pub struct RejectArgs {
 }
 
 /// How inputs are told apart from changed ones.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Books")]
 pub struct DigestArgs {
     /// Read the inputs first for their SHA-256; it then tells changed inputs, not their time
@@ -249,7 +249,7 @@ fn parse_time(text: &str) -> Result<Duration, String> {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct InputArgs {
     /// Files, folders, patterns, or - for stdin
     #[arg(value_name = "INPUT")]
@@ -280,7 +280,7 @@ impl InputArgs {
     }
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Text inputs")]
 pub struct TextInArgs {
     /// Dialect of text inputs: qserv (TAB, no quotes, escape \, NULL \N), qserv-csv (comma,
@@ -314,7 +314,7 @@ pub struct TextInArgs {
     pub fields_file: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Text outputs")]
 pub struct TextOutArgs {
     /// Dialect of the output: qserv (TAB, no quotes, escape \, NULL \N), qserv-csv (comma,
@@ -345,7 +345,7 @@ pub struct StreamOutArgs {
     pub header: bool,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Values")]
 pub struct ValueArgs {
     /// Booleans: 1 (1 and 0) or keep (true and false) [default: 1]
@@ -393,7 +393,7 @@ pub struct ValueArgs {
     pub schema: Option<PathBuf>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Untyped text")]
 pub struct InferArgs {
     /// Without a schema: treat text values by their look
@@ -404,7 +404,7 @@ pub struct InferArgs {
     pub assume_float: Option<String>,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Columns")]
 pub struct ColumnArgs {
     /// Columns to write, in this order, separated by commas

@@ -51,16 +51,21 @@ pub fn check(
             let message = format!("{} can't be two files at once", path.display());
             return Err(Error::usage(message).into());
         }
-        let folder = match path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        std::fs::metadata(folder).map_err(|error| Error::writing(path, error))?;
-        skyprep::pipeline::check_writable(folder)?;
-        let real = path.canonicalize().ok();
-        settings::refuse_overwriting(inputs, |input| Some(input) == real.as_deref())?;
+        check_place(path, inputs)?;
     }
     Ok(())
+}
+
+/// Refuses a file that can't be written, or would come over an input.
+pub fn check_place(path: &Path, inputs: &[Input]) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    std::fs::metadata(folder).map_err(|error| Error::writing(path, error))?;
+    skyprep::pipeline::check_writable(folder)?;
+    let real = path.canonicalize().ok();
+    settings::refuse_overwriting(inputs, |input| Some(input) == real.as_deref())
 }
 
 /// Closes the list of rejected rows and warns of them.

@@ -18,6 +18,7 @@ mod progress;
 mod session;
 mod settings;
 mod signals;
+mod sph_config;
 mod table_args;
 
 use std::ffi::OsString;
@@ -30,7 +31,7 @@ use skyprep::error::Error;
 use crate::args::Command;
 use crate::dropin::Call;
 use crate::layers::{Refusal, Resolved};
-use crate::printer::Printer;
+use crate::printer::{Hints, Printer};
 use crate::session::Session;
 use crate::signals::Interruption;
 
@@ -43,15 +44,26 @@ fn main() -> ExitCode {
     quiet_decoder_panics();
     survive_file_size_limit();
     let code = match dropin::call(std::env::args_os().collect()) {
-        Call::Own(arguments) => outcome(&arguments),
-        Call::DropIn(arguments) => dropin::exit_code(outcome(&arguments)),
+        Call::Own(arguments) => outcome(&arguments, Hints::All, run),
+        Call::DropIn(arguments) => dropin::exit_code(outcome(&arguments, Hints::All, run)),
+        Call::Tool(call) => {
+            let work = |resolved: &Resolved| {
+                let printer = Printer::new(&resolved.arguments.global);
+                commands::sph_tools::run(&call, &session(resolved, printer)?)
+            };
+            dropin::exit_code(outcome(&call.session_arguments(), Hints::OfTools, work))
+        }
         Call::Done(code) => return code,
     };
     ExitCode::from(code)
 }
 
 /// Does what the arguments say; returns the exit code.
-fn outcome(arguments: &[OsString]) -> u8 {
+fn outcome(
+    arguments: &[OsString],
+    hints: Hints,
+    work: impl FnOnce(&Resolved) -> anyhow::Result<()>,
+) -> u8 {
     let resolved = match layers::resolve(arguments) {
         Ok(resolved) => resolved,
         Err(Refusal::Usage(message, notes)) => return printer::print_usage(&message, &notes),
@@ -60,9 +72,9 @@ fn outcome(arguments: &[OsString]) -> u8 {
     if let Err(error) = logging::start(&resolved.arguments.global) {
         return printer::early_failure(&error);
     }
-    match run(&resolved) {
+    match work(&resolved) {
         Ok(()) => 0,
-        Err(error) => printer::failure(&error),
+        Err(error) => printer::failure(&error, hints),
     }
 }
 
@@ -73,11 +85,7 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Man(args) => return commands::pages::manual(args, printer),
         _ => {}
     }
-    let interruption = Interruption::listen().map_err(|error| {
-        Error::usage(format!("can't listen for signals: {error}"))
-            .hint("raise the limit of open files (ulimit -n)")
-    })?;
-    let session = Session::open(resolved, printer, interruption)?;
+    let session = session(resolved, printer)?;
     match &resolved.arguments.command {
         Command::Convert(args) => commands::convert::run(args, &session),
         Command::Sanitize(args) => commands::sanitize::run(args, &session),
@@ -88,6 +96,15 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Check(args) => commands::check::run(args, &session),
         Command::Completions(_) | Command::Man(_) => Ok(()),
     }
+}
+
+/// Finds out what the work may use.
+fn session(resolved: &Resolved, printer: Printer) -> anyhow::Result<Session> {
+    let interruption = Interruption::listen().map_err(|error| {
+        Error::usage(format!("can't listen for signals: {error}"))
+            .hint("raise the limit of open files (ulimit -n)")
+    })?;
+    Session::open(resolved, printer, interruption)
 }
 
 /// The Parquet decoder's panics are caught and reported as corrupt input; the default hook would

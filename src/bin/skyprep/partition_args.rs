@@ -41,13 +41,18 @@ pub enum UnknownKeysArg {
     Null,
 }
 
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct PartitionArgs {
     #[command(flatten)]
     pub input: InputArgs,
     /// Folder of the chunk files
-    #[arg(short, long, value_name = "DIR")]
-    pub output: PathBuf,
+    #[arg(
+        short,
+        long,
+        value_name = "DIR",
+        required_unless_present = "sph_config"
+    )]
+    pub output: Option<PathBuf>,
     /// Replace what another command has made there
     #[arg(short, long)]
     pub force: bool,
@@ -105,13 +110,9 @@ pub struct PartitionArgs {
     #[arg(long, value_name = "INDEX", help_heading = "Partitioning")]
     pub index2: Option<PathBuf>,
     /// Match: what becomes of keys that the index lacks: error, or null (a match without that side)
-    #[arg(
-        long,
-        value_name = "RULE",
-        default_value = "error",
-        help_heading = "Partitioning"
-    )]
-    pub unknown_keys: UnknownKeysArg,
+    /// [default: error]
+    #[arg(long, value_name = "RULE", help_heading = "Partitioning")]
+    pub unknown_keys: Option<UnknownKeysArg>,
     /// Director: format of the index of its keys
     #[arg(
         long,
@@ -126,22 +127,12 @@ pub struct PartitionArgs {
     /// Take right ascensions modulo 360
     #[arg(long, help_heading = "Partitioning")]
     pub wrap_ra: bool,
-    /// Name of the chunk column
-    #[arg(
-        long,
-        value_name = "COL",
-        default_value = "chunkId",
-        help_heading = "Partitioning"
-    )]
-    pub chunk_column: String,
-    /// Name of the sub-chunk column
-    #[arg(
-        long,
-        value_name = "COL",
-        default_value = "subChunkId",
-        help_heading = "Partitioning"
-    )]
-    pub sub_chunk_column: String,
+    /// Name of the chunk column [default: chunkId]
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub chunk_column: Option<String>,
+    /// Name of the sub-chunk column [default: subChunkId]
+    #[arg(long, value_name = "COL", help_heading = "Partitioning")]
+    pub sub_chunk_column: Option<String>,
     /// Match: name of the column that tells the sides of a row [default: the schema's, else
     /// partitioningFlags]
     #[arg(long, value_name = "COL", help_heading = "Partitioning")]
@@ -149,24 +140,31 @@ pub struct PartitionArgs {
     /// Write chunk_index.bin: rows per sub-chunk
     #[arg(long, help_heading = "Partitioning")]
     pub chunk_index: bool,
-    /// What the names of chunk files and indexes begin with
+    /// Write how rows are spread over chunks as JSON, as sph-partition prints it, to a file or - for
+    /// stdout; counted in chunk_index.bin, which is written, too
+    #[arg(long, value_name = "FILE", help_heading = "Partitioning")]
+    pub stats: Option<PathBuf>,
+    /// What the names of chunk files and indexes begin with [default: chunk]
     #[arg(
         long,
         value_name = "PREFIX",
-        default_value = "chunk",
         value_parser = parse_prefix,
         help_heading = "Partitioning"
     )]
-    pub prefix: String,
-    /// Spread chunks over so many folders, node_00000 and so on, by their numbers
+    pub prefix: Option<String>,
+    /// Spread chunks over so many folders, node_00000 and so on, by their numbers [default: 1]
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 1,
         value_parser = clap::value_parser!(u32).range(1..=99_999),
         help_heading = "Partitioning"
     )]
-    pub num_nodes: u32,
+    pub num_nodes: Option<u32>,
+    /// Take columns, dialects, positions, keys, stripes, names of files and, unless they are named
+    /// here, inputs and output from a configuration file of sph-partition or sph-partition-matches;
+    /// may be repeated, and the last file wins. Options of the command line count more
+    #[arg(long, value_name = "FILE.json", help_heading = "Partitioning")]
+    pub sph_config: Vec<PathBuf>,
     /// Name of the table, for the record [default: the schema's, else "table"]
     #[arg(long, value_name = "NAME", help_heading = "Partitioning")]
     pub table: Option<String>,

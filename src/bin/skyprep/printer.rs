@@ -81,14 +81,27 @@ impl Printer {
     }
 }
 
+/// Which hints are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hints {
+    /// All.
+    All,
+    /// Those that may help who calls a C++ tool: what is said about data and columns names options
+    /// of skyprep's own commands.
+    OfTools,
+}
+
 /// Prints an error and returns its exit code.
-pub fn failure(error: &anyhow::Error) -> u8 {
+pub fn failure(error: &anyhow::Error, hints: Hints) -> u8 {
     let known = error.downcast_ref::<Error>();
     if known.is_some_and(Error::is_broken_pipe) {
         return CLOSED_PIPE;
     }
     tracing::error!("{error:#}");
-    if let Some(hint) = known.and_then(Error::hint_text) {
+    let is_of_data =
+        |error: &&Error| matches!(error.kind(), ErrorKind::DataRefused | ErrorKind::Usage);
+    let hinting = known.filter(|error| hints == Hints::All || !is_of_data(error));
+    if let Some(hint) = hinting.and_then(Error::hint_text) {
         tracing::error!(label = "hint", "{hint}");
     }
     known.map_or(ErrorKind::Internal, Error::kind).exit_code()

@@ -41,6 +41,30 @@ pub fn digested(
 
 /// Collects the inputs; with none named, stdin where that makes sense.
 pub fn inputs(args: &InputArgs, or_stdin: bool, session: &Session) -> Result<Vec<Input>> {
+    let list = named_inputs(args, session)?;
+    match (list, or_stdin) {
+        (None, true) => {
+            let mut list = empty_list(args, session);
+            list.add("-")?;
+            Ok(list.resolve()?)
+        }
+        (list, _) => Ok(list.unwrap_or_default().resolve()?),
+    }
+}
+
+/// Collects the inputs; with none named, those of `paths`, which are names and no patterns.
+pub fn inputs_or(args: &InputArgs, paths: &[String], session: &Session) -> Result<Vec<Input>> {
+    if let Some(list) = named_inputs(args, session)? {
+        return Ok(list.resolve()?);
+    }
+    let mut list = empty_list(args, session);
+    for path in paths {
+        list.add_file(Path::new(path))?;
+    }
+    Ok(list.resolve()?)
+}
+
+fn empty_list(args: &InputArgs, session: &Session) -> InputList {
     let mut list = InputList::default();
     if session.limits().bad_inputs == BadInputs::PassOver {
         list.keep_unreadable();
@@ -51,6 +75,15 @@ pub fn inputs(args: &InputArgs, or_stdin: bool, session: &Session) -> Result<Vec
             InputFormatArg::Text => InputFormat::Text,
         });
     }
+    list
+}
+
+/// Collects the inputs that the command line names, if it names any.
+fn named_inputs(args: &InputArgs, session: &Session) -> Result<Option<InputList>> {
+    if args.inputs.is_empty() && args.files_from.is_none() {
+        return Ok(None);
+    }
+    let mut list = empty_list(args, session);
     for name in &args.inputs {
         list.add(name)?;
     }
@@ -58,10 +91,8 @@ pub fn inputs(args: &InputArgs, or_stdin: bool, session: &Session) -> Result<Vec
         session.interruption.may_not_look();
         let separator = if args.null_separated { 0 } else { b'\n' };
         list.add_list(&read_or_stdin(name)?, separator)?;
-    } else if args.inputs.is_empty() && or_stdin {
-        list.add("-")?;
     }
-    Ok(list.resolve()?)
+    Ok(Some(list))
 }
 
 /// Returns what `--force` means for what stands in an output folder.
@@ -107,6 +138,17 @@ pub fn text_input(
     schema: Option<&TableSchema>,
     added: Vec<String>,
 ) -> Result<Arc<TextInput>> {
+    text_input_over(args, &Dialect::qserv(), None, schema, added)
+}
+
+/// Returns how text inputs are read, where `base` and `names` stand for what is not said.
+pub fn text_input_over(
+    args: &TextInArgs,
+    base: &Dialect,
+    names: Option<Vec<String>>,
+    schema: Option<&TableSchema>,
+    added: Vec<String>,
+) -> Result<Arc<TextInput>> {
     let options = DialectOptions {
         dialect: args.in_dialect.clone(),
         delimiter: args.in_delimiter.clone(),
@@ -118,13 +160,13 @@ pub fn text_input(
         rules: None,
     };
     let dialect = options
-        .resolve(&Dialect::qserv())
+        .resolve(base)
         .map_err(Error::from)
         .context("input dialect")?;
     let fields = match (&args.fields, &args.fields_file) {
         (Some(names), _) => Some(name_list("--fields", names)?),
         (None, Some(path)) => Some(name_lines(path)?),
-        (None, None) => None,
+        (None, None) => names,
     };
     let schema = schema.map(|s| s.columns.iter().map(|column| column.name.clone()).collect());
     Ok(Arc::new(TextInput {
@@ -145,6 +187,15 @@ pub fn chunk_columns() -> Vec<String> {
 
 /// Returns the dialect of the output.
 pub fn output_dialect(args: &TextOutArgs, stream: Option<&StreamOutArgs>) -> Result<Dialect> {
+    output_dialect_over(args, stream, &Dialect::qserv())
+}
+
+/// Returns the dialect of the output, where `base` stands for what is not said.
+pub fn output_dialect_over(
+    args: &TextOutArgs,
+    stream: Option<&StreamOutArgs>,
+    base: &Dialect,
+) -> Result<Dialect> {
     let options = DialectOptions {
         dialect: args.dialect.clone(),
         delimiter: args.delimiter.clone(),
@@ -156,7 +207,7 @@ pub fn output_dialect(args: &TextOutArgs, stream: Option<&StreamOutArgs>) -> Res
         rules: None,
     };
     let dialect = options
-        .resolve(&Dialect::qserv())
+        .resolve(base)
         .map_err(Error::from)
         .context("output dialect")?;
     match dialect.refusal_by_numbers() {

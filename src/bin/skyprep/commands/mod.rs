@@ -7,5 +7,8 @@ pub mod partition;
 pub mod run;
 pub mod sanitize;
 pub mod schema;
+pub mod sph_tools;
 pub mod stage;
+mod statistics;
 mod streams;
+mod unknown_keys;

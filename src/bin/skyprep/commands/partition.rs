@@ -7,40 +7,51 @@ use anyhow::Result;
 use serde_json::json;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::Error;
+use skyprep::exchange::ChunkNames;
 use skyprep::partition::key_index::{DuplicateRule, IndexFormat, IndexSource};
 use skyprep::partition::{
-    DirectorIndex, OverlapRule, Partitioning, RaRule, Routing, RoutingOptions, UnknownKeyRule,
+    DirectorIndex, OverlapRule, Partitioning, RaRule, Routing, RoutingOptions,
 };
 use skyprep::pipeline::{
-    PassInput, PassJob, Standing, TableJob, check_director, outlook, standing,
+    PassInput, PassJob, Standing, TableJob, TableParts, check_director, outlook, standing,
 };
-use skyprep::schema::{ChunkColumns, FLAGS_COLUMN, TableKind, TableSchema, check_name};
+use skyprep::publish::StandingFiles;
+use skyprep::schema::{
+    CHUNK_COLUMN, ChunkColumns, FLAGS_COLUMN, SUB_CHUNK_COLUMN, TableKind, TableSchema, check_name,
+};
 use skyprep::source::Input;
 
+use super::statistics::Statistics;
+use super::unknown_keys::warn_of_unknown_keys;
 use crate::books::{self, DataTo};
-use crate::partition_args::{IndexFormatArg, PartitionArgs, UnknownKeysArg};
+use crate::partition_args::{IndexFormatArg, PartitionArgs};
 use crate::printer::format_tables;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::settings;
+use crate::sph_config::{self, Completed};
 
 /// Sorts rows into chunk files.
-pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
+pub fn run(said: &PartitionArgs, session: &Session) -> Result<()> {
+    let completed = sph_config::complete(said)?;
+    let args = &completed.args;
     let progress = Progress::new(session);
-    let (job, name) = plan(args, session, &progress)?;
+    let (job, name) = plan(&completed, session, &progress)?;
     let inputs: Vec<Input> = job.inputs.iter().map(|fed| fed.input.clone()).collect();
     books::check(&args.books, Some(&args.rejects), DataTo::Files, &inputs)?;
+    let statistics = Statistics::of(args, &job, &inputs)?;
     let mut report = session.begin_report();
     report.add_inputs(&inputs);
     let replace = settings::replace(args.force);
     let jobs = [job];
-    let root = &args.output;
+    let root = &completed.output;
     if args.books.dry_run {
         return books::foretell(session, root, outlook(root, &jobs, replace)?);
     }
     let Standing { done, folder } =
         standing(root, &jobs, replace, session.folder, &session.pass_limits())?;
     let [job] = jobs;
+    let tables = job.tables.clone();
     let reports = match (done.into_iter().flatten().next(), folder) {
         (None, Some(mut folder)) => {
             let stamps = inputs.iter().filter_map(|input| input.stamp.as_ref());
@@ -71,48 +82,67 @@ pub fn run(args: &PartitionArgs, session: &Session) -> Result<()> {
         session.printer.warn("no rows came in");
     }
     books::close_rejects(session, &report)?;
+    warn_of_unknown_keys(&tables, session);
+    if let Some(statistics) = &statistics {
+        statistics.write(root, session)?;
+    }
+    let configs = args.sph_config.iter();
+    let indexes = [&args.index, &args.index1, &args.index2];
+    let named = configs.chain(indexes.into_iter().flatten());
     let sources = books::sources(
         [
             args.columns.columns_file.as_deref(),
             settings::schema_file(&args.values).as_deref(),
             args.text_in.fields_file.as_deref(),
             args.input.list_file(),
-        ],
+        ]
+        .into_iter()
+        .chain(named.map(|path| Some(path.as_path()))),
         session,
     );
+    let is_told = !statistics.as_ref().is_some_and(Statistics::are_printed);
+    let table = is_told.then(|| format_tables(&reports));
     books::close(
         &args.books,
         session,
         &mut report,
         &[&books::record_of(root)],
         &sources,
-        Some(&format_tables(&reports)),
+        table.as_deref(),
     )?;
     books::end(session, &report)
 }
 
 fn plan(
-    args: &PartitionArgs,
+    completed: &Completed,
     session: &Session,
     progress: &Progress<'_>,
 ) -> Result<(PassJob, String)> {
+    let args = &completed.args;
     let schema = settings::schema(&args.values)?;
     let kind = kind_of(args, schema.as_ref())?;
     if let (TableKind::Director, Some(schema)) = (kind, &schema) {
         check_director(schema, args.allow_varchar, progress)?;
     }
     let flags = args.flags_column.as_deref().unwrap_or(FLAGS_COLUMN);
-    let added = [&args.chunk_column, &args.sub_chunk_column, flags];
-    let added = added.map(ToOwned::to_owned).to_vec();
-    let text = settings::text_input(&args.text_in, schema.as_ref(), added)?;
-    let dialect = settings::output_dialect(&args.text_out, None)?;
+    let (chunk, sub_chunk) = chunk_columns(args);
+    let added = [chunk, sub_chunk, flags].map(ToOwned::to_owned).to_vec();
+    let text = settings::text_input_over(
+        &args.text_in,
+        &completed.input_dialect,
+        completed.fields.clone(),
+        schema.as_ref(),
+        added,
+    )?;
+    let base = &completed.output_dialect;
+    let dialect = settings::output_dialect_over(&args.text_out, None, base)?;
     let (partitioning, routing) = match kind.is_partitioned() {
         true => {
             let partitioning = partitioning_of(args)?;
             (
                 Some(partitioning),
                 Some(routing_of(
-                    args,
+                    completed,
                     kind,
                     partitioning,
                     schema.as_ref(),
@@ -129,24 +159,34 @@ fn plan(
     let name = name.unwrap_or_else(|| "table".to_owned());
     check_name("table", &name)?;
     let columns = Some(&args.columns);
+    let has_schema = schema.is_some();
     let mut target = settings::target(&name, dialect, &args.values, &args.infer, columns, schema)?;
+    if target.columns.is_none() {
+        target.columns = match has_schema {
+            true => completed.chosen_columns.clone(),
+            false => completed.columns.clone(),
+        };
+        target.optional.extend(completed.optional.iter().cloned());
+    }
     target.routing = routing;
+    let prefix = args.prefix.as_deref().unwrap_or(ChunkNames::PREFIX);
+    let nodes = args.num_nodes.unwrap_or(1);
     let options = json!({
         "command": "partition",
         "kind": kind,
         "partitioning": partitioning,
         "no_overlap": args.no_overlap,
         "wrap_ra": args.wrap_ra,
-        "chunk_index": args.chunk_index,
+        "chunk_index": has_chunk_index(args),
         "index_format": args.index_format as u8,
-        "prefix": args.prefix,
-        "nodes": args.num_nodes,
+        "prefix": prefix,
+        "nodes": nodes,
         "target": target.fingerprint(),
         "text": text.as_ref(),
     });
-    let inputs = settings::inputs(&args.input, false, session)?;
+    let inputs = settings::inputs_or(&args.input, &completed.inputs, session)?;
     let inputs = settings::digested(inputs, &args.digests, session)?;
-    let output = args.output.canonicalize().ok();
+    let output = completed.output.canonicalize().ok();
     settings::refuse_overwriting(&inputs, |input| input.parent() == output.as_deref())?;
     let inputs = inputs
         .into_iter()
@@ -162,16 +202,18 @@ fn plan(
         partitioning,
         database: None,
         folder: String::new(),
-        prefix: args.prefix.clone(),
-        nodes: args.num_nodes,
+        prefix: prefix.to_owned(),
+        nodes,
         file_name: format!("{name}.txt"),
-        has_chunk_index: args.chunk_index,
+        has_chunk_index: has_chunk_index(args),
         index_format: match args.index_format {
             IndexFormatArg::Text => IndexFormat::Text,
             IndexFormatArg::Parquet => IndexFormat::Parquet,
             IndexFormatArg::Binary => IndexFormat::Binary,
         },
         duplicates: DuplicateRule::Refuse,
+        writes: TableParts::All,
+        tells_sub_chunks: false,
     };
     Ok((
         PassJob {
@@ -180,9 +222,21 @@ fn plan(
             options: vec![options],
             outdated: Vec::new(),
             is_sole: true,
+            standing: StandingFiles::Replaced,
         },
         name,
     ))
+}
+
+fn chunk_columns(args: &PartitionArgs) -> (&str, &str) {
+    let chunk = args.chunk_column.as_deref().unwrap_or(CHUNK_COLUMN);
+    let sub_chunk = args.sub_chunk_column.as_deref();
+    (chunk, sub_chunk.unwrap_or(SUB_CHUNK_COLUMN))
+}
+
+/// Statistics are counted in the index.
+fn has_chunk_index(args: &PartitionArgs) -> bool {
+    args.chunk_index || args.stats.is_some()
 }
 
 /// Returns the kind that option and schema agree on.
@@ -216,12 +270,13 @@ fn partitioning_of(args: &PartitionArgs) -> Result<Partitioning> {
 }
 
 fn routing_of(
-    args: &PartitionArgs,
+    completed: &Completed,
     kind: TableKind,
     partitioning: Partitioning,
     schema: Option<&TableSchema>,
     dialect: &Dialect,
 ) -> Result<Routing> {
+    let args = &completed.args;
     let index = |path: &PathBuf| -> Result<Arc<DirectorIndex>> {
         let source = IndexSource {
             path: path.clone(),
@@ -263,6 +318,7 @@ fn routing_of(
     refuse_others_columns(args, kind)?;
     let flags = schema.and_then(|schema| schema.flag.clone());
     let flags = args.flags_column.clone().or(flags);
+    let (chunk, sub_chunk) = chunk_columns(args);
     Ok(Routing::resolve(RoutingOptions {
         chunker: partitioning.chunker()?,
         kind,
@@ -274,10 +330,7 @@ fn routing_of(
         id: first_of(&args.id, &args.id1),
         id2: args.id2.clone(),
         indexes,
-        unknown: match args.unknown_keys {
-            UnknownKeysArg::Error => UnknownKeyRule::Error,
-            UnknownKeysArg::Null => UnknownKeyRule::Null,
-        },
+        unknown: completed.unknown_keys,
         schema,
         overlap: if args.no_overlap {
             OverlapRule::Omit
@@ -290,8 +343,8 @@ fn routing_of(
             RaRule::Checked
         },
         columns: ChunkColumns {
-            chunk: args.chunk_column.clone(),
-            sub_chunk: args.sub_chunk_column.clone(),
+            chunk: Some(chunk.to_owned()),
+            sub_chunk: sub_chunk.to_owned(),
             flags: is_match.then(|| flags.unwrap_or_else(|| FLAGS_COLUMN.to_owned())),
         },
     })?)

@@ -13,10 +13,10 @@ use skyprep::error::Error;
 use skyprep::exchange::ChunkNames;
 use skyprep::partition::key_index::{DuplicateRule, IndexFormat};
 use skyprep::pipeline::{
-    OutputState, PassInput, PassJob, Standing, StreamOutcome, TableJob, TextInput, check_writable,
-    columns_of, outlook, standing, stream,
+    OutputState, PassInput, PassJob, Standing, StreamOutcome, TableJob, TableParts, TextInput,
+    check_writable, columns_of, outlook, standing, stream,
 };
-use skyprep::publish::{AtomicFile, append};
+use skyprep::publish::{AtomicFile, StandingFiles, append};
 use skyprep::report::Report;
 use skyprep::schema::TableKind;
 use skyprep::source::{Input, InputName};
@@ -312,10 +312,13 @@ fn to_folder(
                 has_chunk_index: false,
                 index_format: IndexFormat::Text,
                 duplicates: DuplicateRule::Refuse,
+                writes: TableParts::All,
+                tells_sub_chunks: false,
             }],
             options: vec![options],
             outdated: Vec::new(),
             is_sole: false,
+            standing: StandingFiles::Replaced,
         });
     }
     if command.books.dry_run {

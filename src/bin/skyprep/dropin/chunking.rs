@@ -46,8 +46,7 @@ const COMMON: [Known; 30] = [
 const CONFIG_FILE: &str = "config-file";
 
 /// Help for [`COMMON`].
-const COMMON_HELP: &str = "\
-  -h, --help                print this
+const COMMON_HELP: &str = "  -h, --help                print this
   -v, --verbose             print statistics as JSON on stdout
   -c, --config-file FILE    JSON with options; the last file wins, the command line over all
 
@@ -56,7 +55,8 @@ const COMMON_HELP: &str = "\
   --in.parq2csv-quote       put values of Parquet files in quotes on their way to text
   --in.csv.field NAME       name of a field; once for each, in order
   --in.csv.optional NAME    a field that a Parquet file may lack
-  --out.dir DIR             folder to write to; rows are appended to what stands there
+  --out.dir DIR             folder to write to; rows are appended to what stands there, those of
+                            the same input once (again with SKYPREP_APPEND=always)
   --out.num-nodes N         folders in it that chunks are spread over (1)
   --out.csv.field NAME      column to write; once for each, in order (all fields)
 
@@ -68,7 +68,7 @@ For --in.csv and for --out.csv:
 
   --mr.num-workers N        threads (1)
   --mr.block-size MIB       taken for the sake of old scripts (1 to 1024)
-  --mr.pool-size MIB        memory for rows
+  --mr.pool-size MIB        memory to use (512 at least)
 
   --part.num-stripes N      stripes (18)
   --part.num-sub-stripes N  sub-stripes of each stripe (100)

@@ -7,17 +7,10 @@ mod chunking;
 #[allow(clippy::disallowed_methods, reason = "tests lay out files to read")]
 mod golden_calls;
 mod layout;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "sph-partition-matches can't be called yet")
-)]
 mod matches;
 mod parq2csv;
-#[cfg_attr(
-    not(test),
-    expect(dead_code, reason = "sph-partition can't be called yet")
-)]
 mod partition;
+mod tool_call;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -26,8 +19,10 @@ use std::process::ExitCode;
 
 use crate::logging;
 
+pub use tool_call::{ToolCall, ToolWork};
+
 /// The C++ tools whose place the program takes.
-const TOOLS: [&str; 2] = [layout::NAME, parq2csv::NAME];
+const TOOLS: [&str; 4] = [layout::NAME, matches::NAME, parq2csv::NAME, partition::NAME];
 
 /// What the arguments ask for.
 pub enum Call {
@@ -35,6 +30,8 @@ pub enum Call {
     Own(Vec<OsString>),
     /// What a C++ tool was asked for, as arguments of one of skyprep's own commands.
     DropIn(Vec<OsString>),
+    /// One of the tools that partition, with what it is to do.
+    Tool(Box<ToolCall>),
     /// Nothing more: help was asked for, or the arguments are wrong.
     Done(ExitCode),
 }
@@ -60,6 +57,16 @@ pub fn call(arguments: Vec<OsString>) -> Call {
         layout::NAME => {
             layout::text(own).map_or_else(|message| refuse(&message), |text| print(&text))
         }
+        partition::NAME => settled(
+            tool,
+            partition::settings(own).map(|settings| settings.map(ToolWork::Partition)),
+            partition::help,
+        ),
+        matches::NAME => settled(
+            tool,
+            matches::settings(own).map(|settings| settings.map(ToolWork::Matches)),
+            matches::help,
+        ),
         _ => match parq2csv::translate(own) {
             Ok(Some(translated)) => Call::DropIn(translated),
             Ok(None) => {
@@ -69,6 +76,22 @@ pub fn call(arguments: Vec<OsString>) -> Call {
             }
             Err(message) => refuse(&message),
         },
+    }
+}
+
+/// Returns the call of a tool that is settled, or prints its help or what is wrong.
+fn settled(
+    name: &'static str,
+    work: skyprep::error::Result<Option<ToolWork>>,
+    help: fn() -> String,
+) -> Call {
+    match work {
+        Ok(Some(work)) => Call::Tool(Box::new(ToolCall::new(name, work))),
+        Ok(None) => print(&help()),
+        Err(error) => refuse(&match error.hint_text() {
+            Some(hint) => format!("{error}\nhint: {hint}"),
+            None => error.to_string(),
+        }),
     }
 }
 
