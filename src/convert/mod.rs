@@ -20,6 +20,7 @@ pub use cells::BoundColumn;
 pub(crate) use keys::KeyValues;
 pub use positions::PositionColumn;
 pub(crate) use route_columns::{Named, RouteColumns};
+pub(crate) use row_plan::check_same_key;
 pub use row_plan::{BoundRows, RowPlan, mysql_type_of};
 pub use source_type::CellSource;
 pub use target::{RowFault, RowLayout, RowTarget, TextForm};

@@ -56,12 +56,16 @@ struct PlannedRouting {
     columns: RouteColumns<usize>,
     /// Character set that text keys are looked up in.
     charset: Charset,
+    /// Spellings of NULL, which no key is.
+    null_text: Vec<String>,
     /// Rule and source of the director's own key.
     director_key: Option<PlannedCell>,
     /// Writes the director's key into its index, which is in the dialect whatever rows look like.
     key_encoder: Encoder,
     /// Watches out for keys that occur twice.
     watch: Option<Arc<KeyWatch>>,
+    /// Whether the director's own key might be changed when it is written.
+    guards_key: bool,
 }
 
 impl RowPlan {
@@ -208,7 +212,9 @@ impl RowPlan {
                 let rows = batch.num_rows() as u64;
                 let mut places = plan.router.known_places(origin, rows)?;
                 for (number, places) in places.iter_mut().enumerate() {
-                    if let (None, Some(index)) = (&places, plan.router.index(number)) {
+                    if let (None, Some(index)) = (&places, plan.router.index(number))
+                        && plan.null_text.is_empty()
+                    {
                         *places = keys[number].find_all(index);
                     }
                 }
@@ -221,16 +227,12 @@ impl RowPlan {
                         Some(key) => bind(key, &mut RuleCounts::default())?,
                         None => None,
                     },
-                    watched: match (&plan.watch, &plan.director_key) {
-                        (
-                            Some(watch),
-                            Some(PlannedCell {
-                                source: Some((root, _)),
-                                ..
-                            }),
-                        ) => {
-                            let keys = KeyValues::bind(array(*root)?, plan.charset)?;
-                            Some((watch.as_ref(), keys))
+                    own_keys: match &plan.director_key {
+                        Some(PlannedCell {
+                            source: Some((root, _)),
+                            ..
+                        }) if plan.watch.is_some() || plan.guards_key => {
+                            Some(KeyValues::bind(array(*root)?, plan.charset)?)
                         }
                         _ => None,
                     },
@@ -336,9 +338,11 @@ fn plan_routing(
         router: routing.router(),
         columns: route_columns,
         charset: target.policy.charset,
+        null_text: target.policy.null_text.clone(),
         director_key,
         key_encoder: target.dialect.encoder(),
         watch: routing.watch.clone(),
+        guards_key: target.policy.may_change_keys(),
     })
 }
 
@@ -369,8 +373,8 @@ struct BoundRouting<'p> {
     /// Where the keys lead, for each that was looked up for all rows.
     places: Vec<Option<Vec<Option<KeyPlace>>>>,
     director_key: Option<BoundColumn<'p>>,
-    /// The director's own keys, and who watches out for those that occur twice.
-    watched: Option<(&'p KeyWatch, KeyValues)>,
+    /// The director's own keys as they were read, where they are looked at.
+    own_keys: Option<KeyValues>,
     origin: PieceOrigin<'p>,
 }
 
@@ -489,15 +493,24 @@ impl BoundRows<'_> {
 }
 
 impl BoundRouting<'_> {
-    fn check_key(&self, row: usize) -> Result<(), CellFault> {
-        let Some((watch, keys)) = &self.watched else {
+    /// Checks a key of the director that was written as `written`.
+    fn check_key(&self, row: usize, written: &[u8]) -> Result<(), CellFault> {
+        let Some(keys) = &self.own_keys else {
             return Ok(());
         };
         let row_number = row as u64;
         let shown = self.origin.before + row_number + 1;
-        keys.with_key(row, |key| match key {
-            Some(key) => watch.check(key, self.origin, row_number, shown),
-            None => Ok(()),
+        keys.with_key(row, |key| {
+            let Some(key) = key else {
+                return Ok(());
+            };
+            if self.plan.guards_key {
+                check_same_key(key, &self.plan.key_encoder, written)?;
+            }
+            match &self.plan.watch {
+                Some(watch) => watch.check(key, self.origin, row_number, shown),
+                None => Ok(()),
+            }
         })?
     }
 
@@ -509,8 +522,14 @@ impl BoundRouting<'_> {
     ) -> Result<(), RowFault> {
         if let Some(key) = &self.director_key {
             let encoder = &self.plan.key_encoder;
-            let written = key.write(row, encoder, packet.key_mut(), &mut RuleCounts::default());
-            written.and_then(|()| self.check_key(row)).map_err(|cell| {
+            let keys = packet.key_mut();
+            let start = keys.len();
+            let written = key.write(row, encoder, keys, &mut RuleCounts::default());
+            let written = written.and_then(|()| {
+                let text = keys.as_slice().get(start..).unwrap_or_default();
+                self.check_key(row, text)
+            });
+            written.map_err(|cell| {
                 let key = self.plan.director_key.as_ref();
                 let column = key.map_or_else(String::new, |key| key.name.clone());
                 RowFault { column, cell }
@@ -530,6 +549,28 @@ impl BoundRouting<'_> {
         }
         Ok(())
     }
+}
+
+/// Refuses a key that a rule has changed: others would not find it.
+///
+/// # Errors
+/// `written` is not what `encoder` makes of the key.
+pub(crate) fn check_same_key(
+    key: Key<'_>,
+    encoder: &Encoder,
+    written: &[u8],
+) -> Result<(), CellFault> {
+    let bytes = key.to_bytes();
+    let mut expected = Vec::with_capacity(bytes.len() + 8);
+    let encoded = encoder.encode_into(&bytes, &mut expected);
+    if encoded.is_ok() && expected == written {
+        return Ok(());
+    }
+    let rest = format!(
+        ", which would be written as {}: a director's key may not be changed",
+        crate::error::quote_value(written)
+    );
+    Err(CellFault::found(key.to_string(), rest))
 }
 
 /// What of a row of a batch decides where it goes.
@@ -586,7 +627,13 @@ impl RowAddress for ArrowAddress<'_, '_> {
         number: usize,
         look_up: impl FnOnce(Option<Key<'_>>) -> T,
     ) -> Result<T, CellFault> {
-        self.routing.keys[number].with_key(self.row, look_up)
+        let spellings = &self.routing.plan.null_text;
+        let is_null = |key: &Key<'_>| {
+            let text =
+                |spelling: &String| matches!(key, Key::Text(text) if *text == spelling.as_bytes());
+            spellings.iter().any(text)
+        };
+        self.routing.keys[number].with_key(self.row, |key| look_up(key.filter(|key| !is_null(key))))
     }
 
     #[inline]

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use super::key_index::{
     DuplicateRule, IndexLimits, IndexOptions, IndexSource, Key, KeyIndex, KeyPlace,
 };
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Place, Result};
 use crate::publish::InputStamp;
 use crate::resources::{Cancel, MemoryGate};
 
@@ -23,7 +23,8 @@ pub const KEY_INDEX_BINARY: &str = "chunk_object_index.bin";
 pub struct DirectorIndex {
     source: IndexSource,
     duplicates: DuplicateRule,
-    may_be_absent: bool,
+    /// The table of the same pipeline that it is the index of.
+    sibling: Option<String>,
     opened: OnceLock<Option<KeyIndex>>,
 }
 
@@ -33,17 +34,22 @@ impl DirectorIndex {
         Self {
             source,
             duplicates,
-            may_be_absent: false,
+            sibling: None,
             opened: OnceLock::new(),
         }
     }
 
     /// Names the index of a director that the same command makes: without any row it has none.
-    pub fn of_sibling(source: IndexSource) -> Self {
+    pub fn of_sibling(name: &str, source: IndexSource) -> Self {
         Self {
-            may_be_absent: true,
+            sibling: Some(name.to_owned()),
             ..Self::new(source, DuplicateRule::Refuse)
         }
+    }
+
+    /// Returns the table of the same pipeline that it is the index of.
+    pub fn sibling(&self) -> Option<&str> {
+        self.sibling.as_deref()
     }
 
     /// Returns where the index is, as it was named.
@@ -69,14 +75,22 @@ impl DirectorIndex {
     /// It can't be looked at.
     pub fn stamp(&self) -> Result<InputStamp> {
         let file = self.file();
-        match self.is_absent(&file) {
-            true => Ok(InputStamp::absent(&file)),
-            false => InputStamp::of(&file),
+        if self.is_absent(&file) {
+            return Ok(InputStamp::absent(&file));
         }
+        let found = std::fs::metadata(&file).map_err(|error| Error::reading(&file, error))?;
+        let refusal = match (found.is_dir(), found.is_file()) {
+            (false, true) => return InputStamp::of(&file),
+            (true, _) => Error::new(ErrorKind::InputMissing, "the folder has no director index")
+                .hint("partition the director with --id, or name the index itself"),
+            (false, false) => Error::usage("a director index must be a file")
+                .hint("it is looked at more than once, which a pipe does not allow"),
+        };
+        Err(refusal.at(Place::file(file.display().to_string())))
     }
 
     fn is_absent(&self, file: &Path) -> bool {
-        self.may_be_absent && (!file.exists() || file.is_dir())
+        self.sibling.is_some() && (!file.exists() || file.is_dir())
     }
 
     /// Returns the name that messages show.
@@ -103,7 +117,12 @@ impl DirectorIndex {
         };
         let index = match self.is_absent(&self.file()) {
             true => None,
-            false => Some(KeyIndex::open(&self.source, &options)?),
+            false => {
+                // Whoever looks up only sees that bounds are kept.
+                let index = KeyIndex::open(&self.source, &options)?;
+                index.verify(&options.limits)?;
+                Some(index)
+            }
         };
         // Of two that open it at the same time, either's will do.
         let _ = self.opened.set(index);

@@ -130,6 +130,8 @@ pub(super) struct KeyLookup {
 /// Routes rows of one table.
 #[derive(Debug)]
 pub struct Router {
+    /// No sub-chunk of any chunk has this number or a greater one.
+    sub_chunks: i32,
     chunker: Arc<Chunker>,
     ra: RaRule,
     way: Way,
@@ -140,7 +142,13 @@ type Place = (u32, i32);
 
 impl Router {
     pub(super) fn new(chunker: Arc<Chunker>, ra: RaRule, way: Way) -> Self {
-        Self { chunker, ra, way }
+        let most = chunker.max_sub_chunks_per_chunk() * chunker.sub_stripes_per_stripe();
+        Self {
+            sub_chunks: i32::try_from(most).unwrap_or(i32::MAX),
+            chunker,
+            ra,
+            way,
+        }
     }
 
     /// Routes the row that was written last into `packet`.
@@ -291,8 +299,10 @@ impl Router {
         match found {
             None => Ok(None),
             Some(place) => match self.chunker.dense_index(ChunkId(place.chunk)) {
-                Some(dense) => Ok(Some((dense, place.sub_chunk))),
-                None => Err(foreign_chunk(place, number)),
+                Some(dense) if (0..self.sub_chunks).contains(&place.sub_chunk) => {
+                    Ok(Some((dense, place.sub_chunk)))
+                }
+                _ => Err(foreign_chunk(place, number)),
             },
         }
     }
@@ -446,7 +456,10 @@ fn foreign_chunk(place: KeyPlace, number: usize) -> RouteFault {
     let cell = CellFault::led(
         "the director index says chunk ",
         place.chunk.to_string(),
-        ", which this division of the sky does not have",
+        format!(
+            " and sub-chunk {}, which this division of the sky does not have",
+            place.sub_chunk
+        ),
     )
     .with_hint("the director must be partitioned with the same --stripes and --sub-stripes");
     RouteFault::key(number, cell)

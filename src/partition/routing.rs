@@ -10,6 +10,7 @@ use super::joined::JoinedKeys;
 use super::key_watch::KeyWatch;
 use super::router::{KeyLookup, OverlapRule, RaRule, Router, UnknownKeyRule, Way};
 use super::unknown_keys::UnknownKeys;
+use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::schema::{ChunkColumns, TableKind, TableSchema};
 
@@ -27,6 +28,8 @@ pub struct PositionColumns {
 pub struct KeyColumn {
     /// Name of the column.
     pub id: String,
+    /// Dialect of the index, should it be text.
+    index_dialect: Dialect,
     /// The index of its director.
     #[serde(skip)]
     pub index: Arc<DirectorIndex>,
@@ -39,6 +42,7 @@ impl KeyColumn {
     fn new(id: String, index: Arc<DirectorIndex>) -> Self {
         Self {
             id,
+            index_dialect: index.source().dialect.clone(),
             index,
             joined: Arc::default(),
         }

@@ -126,7 +126,7 @@ impl PassJob {
                     _ => Ok(None),
                 };
             };
-            match record.state_of(root, name, &self.options[number], &stamps) {
+            match self.state_by(number, root, record, stamps) {
                 SetState::Complete => {}
                 SetState::Different if replace == Replace::No => return Err(different(root, name)),
                 _ => return Ok(None),
@@ -385,9 +385,37 @@ impl PassJob {
     pub(super) fn state_of(&self, table: usize, root: &Path, record: &Record) -> SetState {
         let name = &self.tables[table].target.name;
         match self.stamps(table) {
-            Some(stamps) => record.state_of(root, name, &self.options[table], &stamps),
+            Some(stamps) => self.state_by(table, root, record, stamps),
             None if record.sets.contains_key(name) => SetState::Different,
             None => SetState::Absent,
+        }
+    }
+
+    /// Says how table number `table` stands in `record`, made of what has these stamps. If nothing
+    /// but an index of the same pipeline has changed, the table has only to be made again.
+    fn state_by(
+        &self,
+        table: usize,
+        root: &Path,
+        record: &Record,
+        mut stamps: Vec<InputStamp>,
+    ) -> SetState {
+        let (name, options) = (&self.tables[table].target.name, &self.options[table]);
+        let state = record.state_of(root, name, options, &stamps);
+        let siblings = self.tables[table].sibling_indexes();
+        let recorded = record.sets.get(name).map(|set| &set.inputs);
+        let (SetState::Different, Some(recorded)) = (&state, recorded) else {
+            return state;
+        };
+        if siblings == 0 || recorded.len() != stamps.len() {
+            return state;
+        }
+        let own = stamps.len() - siblings;
+        stamps.truncate(own);
+        stamps.extend_from_slice(&recorded[own..]);
+        match record.state_of(root, name, options, &stamps) {
+            SetState::Different => SetState::Different,
+            _ => SetState::Damaged,
         }
     }
 

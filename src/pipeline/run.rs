@@ -8,7 +8,7 @@ use super::folder_run::{PassJob, Replace, Standing, standing};
 use super::outlook::{Outlook, outlook};
 use super::pass::{Events, PassLimits};
 use super::plan::plan;
-use super::table::TableReport;
+use super::table::{TableJob, TableReport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::publish::{FolderOptions, OutputFolder, Record, create_folders};
@@ -95,7 +95,7 @@ pub fn run(
     };
     let mut left = Vec::new();
     let mut old = BTreeSet::new();
-    let done = undone_with_directors(&jobs, done, file);
+    let done = undone_with_directors(&jobs, done);
     for (job, done) in jobs.into_iter().zip(done) {
         old.extend(done.iter().flatten().map(|table| table.table.clone()));
         match done {
@@ -149,11 +149,22 @@ pub fn run(
     })
 }
 
+/// Returns the directors of a pass's tables in the same pipeline.
+fn directors_of(job: &PassJob, file: &PipelineFile) -> BTreeSet<String> {
+    let sections = job
+        .tables
+        .iter()
+        .filter_map(|table| file.table.get(&table.target.name));
+    let named = sections.flat_map(TableSection::directors).cloned();
+    let indexes = job.tables.iter().flat_map(TableJob::indexes);
+    let looked_up = indexes.filter_map(|index| index.sibling().map(str::to_owned));
+    named.chain(looked_up).collect()
+}
+
 /// Takes tables for undone whose directors are: they are looked up in their indexes.
 fn undone_with_directors(
     jobs: &[PassJob],
     done: Vec<Option<Vec<TableReport>>>,
-    file: &PipelineFile,
 ) -> Vec<Option<Vec<TableReport>>> {
     let names = |job: &PassJob| -> Vec<String> {
         let tables = job.tables.iter();
@@ -165,13 +176,8 @@ fn undone_with_directors(
         .flat_map(|(job, _)| names(job))
         .collect();
     let waits = |job: &PassJob| {
-        let is_keyed = job
-            .tables
-            .iter()
-            .any(|table| table.indexes().next().is_some());
-        let sections = names(job);
-        let mut sections = sections.iter().filter_map(|name| file.table.get(name));
-        is_keyed && sections.any(|section| section.directors().any(|name| undone.contains(name)))
+        let mut indexes = job.tables.iter().flat_map(TableJob::indexes);
+        indexes.any(|index| index.sibling().is_some_and(|name| undone.contains(name)))
     };
     let pairs = jobs.iter().zip(done);
     pairs
@@ -225,9 +231,9 @@ fn run_pass(
         .iter()
         .map(|table| table.target.name.clone())
         .collect();
-    let sections = names.iter().filter_map(|name| file.table.get(name));
-    let failed_director = sections
-        .flat_map(TableSection::directors)
+    let directors = directors_of(&job, file);
+    let failed_director = directors
+        .iter()
         .find(|director| failures.tables.contains(*director));
     if let Some(director) = failed_director {
         let error = Error::new(

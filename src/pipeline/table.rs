@@ -280,7 +280,16 @@ impl TableJob {
 
     /// Returns the stamps of the indexes in which the table's keys are looked up.
     pub(super) fn index_stamps(&self) -> Result<Vec<InputStamp>> {
-        self.indexes().map(DirectorIndex::stamp).collect()
+        let (siblings, others): (Vec<_>, Vec<_>) =
+            self.indexes().partition(|index| index.sibling().is_some());
+        let all = others.into_iter().chain(siblings);
+        all.map(DirectorIndex::stamp).collect()
+    }
+
+    /// Returns how many of these stamps, at their end, are of indexes that the same pipeline makes.
+    pub(super) fn sibling_indexes(&self) -> usize {
+        let indexes = self.indexes();
+        indexes.filter(|index| index.sibling().is_some()).count()
     }
 
     /// Returns the indexes in which the table's keys are looked up.

@@ -162,14 +162,24 @@ impl Directors<'_> {
         }
         let format = director.section.index_format.unwrap_or_default();
         let folder = self.file.destination().join(&self.file.database.name);
-        Ok(Arc::new(DirectorIndex::of_sibling(IndexSource {
+        let source = IndexSource {
             path: folder.join(name).join(format.file_name()),
             dialect: director.section.output_dialect()?,
-        })))
+        };
+        Ok(Arc::new(DirectorIndex::of_sibling(name, source)))
     }
 
     /// Returns an index that was made elsewhere; as text it is in the table's own dialect.
     fn foreign(&self, path: &std::path::Path) -> Result<Arc<DirectorIndex>> {
+        let own = self.file.destination().join(&self.file.database.name);
+        let absolute = |path: &std::path::Path| std::path::absolute(path).unwrap_or_default();
+        if absolute(&self.file.base().join(path)).starts_with(absolute(&own)) {
+            return Err(Error::usage(format!(
+                "the index {} is made by this pipeline itself",
+                path.display()
+            ))
+            .hint("name the table instead: director, or director1 and director2"));
+        }
         let source = IndexSource {
             path: self.file.base().join(path),
             dialect: self.table.section.output_dialect()?,

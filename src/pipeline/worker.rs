@@ -14,6 +14,9 @@ use crate::exchange::{Collector, OutputCounts, Packet, Stop};
 use crate::partition::{PieceOrigin, RowUnit};
 use crate::source::TextBlock;
 
+/// Bytes that are kept of the place that a key leads to, and of the key before.
+const PLACE_BYTES: u64 = 24;
+
 /// One of the threads of a pass.
 pub(super) struct Worker<'a> {
     pub(super) pieces: &'a Mutex<Pieces<'a>>,
@@ -182,6 +185,10 @@ impl Worker<'_> {
             unit: RowUnit::Line,
         };
         let plans = input.plans.iter();
+        // What keys of a block lead to is kept for all of its rows.
+        let lines = memchr::memchr_iter(b'\n', block.records()).count() as u64;
+        let keys: usize = input.plans.iter().map(|(_, plan)| plan.keys()).sum();
+        let _places = self.collector.charge(lines * keys as u64 * PLACE_BYTES);
         let all: Result<Vec<_>> = plans
             .filter(|(target, _)| emitter.wants(*target))
             .map(|(target, plan)| {

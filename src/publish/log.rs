@@ -25,7 +25,7 @@ use super::sync::SyncMode;
 use crate::error::{Error, ErrorKind, Place, Result};
 
 /// Name of the file in the state folder.
-pub(super) const RECORD_FILE: &str = "record.jsonl";
+pub const RECORD_FILE: &str = "record.jsonl";
 
 const FORMAT: &str = "skyprep-record";
 const VERSION: u32 = 2;

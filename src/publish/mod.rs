@@ -26,5 +26,6 @@ pub use files::{
 pub use folder::{
     FolderOptions, OutputFolder, Publication, STATE_FOLDER, SetState, Staging, StandingFiles,
 };
+pub use log::RECORD_FILE;
 pub use record::{InputStamp, Record, SetRecord, TableIdentity};
 pub use sync::SyncMode;

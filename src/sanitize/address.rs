@@ -4,6 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::text_plan::{KeyField, PlannedRouting, TextPlan};
+use crate::convert::check_same_key;
 use crate::dialect::{Dialect, Encoder, Field, FieldRules, Fields, Records};
 use crate::error::Result;
 use crate::error::quote_value;
@@ -92,6 +93,13 @@ impl<'r> TextAddress<'r> {
             }
             None => self.routing.reader.written(value)?,
         };
+        if let Some(rule) = self.routing.guard.and_then(|at| self.plan.cells.get(at)) {
+            let mut out = TextBuffer::with_capacity(64);
+            let mut vain = RuleCounts::default();
+            let rule = &rule.rule;
+            rule.text_value(&written, self.plan.inference, encoder, &mut out, &mut vain)?;
+            check_same_key(Key::Text(&written), encoder, out.as_slice())?;
+        }
         if let Some(watch) = &self.routing.watch {
             watch.check(Key::Text(&written), origin, row, line)?;
         }
@@ -193,6 +201,12 @@ enum Kept {
 }
 
 impl TextPlan {
+    /// Returns the number of keys that are looked up for each record.
+    pub(crate) fn keys(&self) -> usize {
+        let routing = self.routing.as_ref();
+        routing.map_or(0, |routing| routing.columns.keys.len())
+    }
+
     /// Returns the rule that may change what a position or key is read from.
     fn rule_of(&self, column: KeyField) -> Option<&ColumnRule> {
         self.cells.get(column.cell?).map(|cell| cell.rule.as_ref())

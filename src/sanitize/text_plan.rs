@@ -66,6 +66,8 @@ pub(super) struct PlannedRouting {
     pub(super) reader: AddressReader,
     /// Watches out for keys of the director that occur twice.
     pub(super) watch: Option<Arc<KeyWatch>>,
+    /// Number of the cell of the director's own key, where it might be changed when it is written.
+    pub(super) guard: Option<usize>,
 }
 
 /// A field that decides where a row goes.
@@ -167,6 +169,11 @@ impl TextPlan {
                             .then_some((charset, target.policy.charset)),
                     },
                     watch: routing.watch.clone(),
+                    guard: routing
+                        .director_key
+                        .as_ref()
+                        .filter(|_| target.policy.may_change_keys())
+                        .and_then(|name| columns.iter().position(|column| column.name == *name)),
                 })
             }
         };

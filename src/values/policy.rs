@@ -169,6 +169,13 @@ pub struct ValuePolicy {
 }
 
 impl ValuePolicy {
+    /// Says whether a key may be written otherwise than it was read.
+    pub fn may_change_keys(&self) -> bool {
+        self.overflow != OverflowPolicy::Error
+            || self.truncate != TruncatePolicy::Error
+            || self.binary != BinaryForm::Escape
+    }
+
     /// Returns the further spellings of NULL in the output's character set, into which values are
     /// brought before they are compared.
     pub fn null_spellings(&self) -> Spellings {

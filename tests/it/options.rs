@@ -278,7 +278,8 @@ fn make_understands_the_dependency_file() {
         .run(words(&format!("{PARTITION} --depfile p.mk")))
         .ok();
     let folder = fs::read_to_string(bench.path("p.mk")).unwrap();
-    assert_eq!(folder, "out/.skyprep/record.json: \\\n  x.txt\n");
+    assert_eq!(folder, "out/.skyprep/record.jsonl: \\\n  x.txt\n");
+    assert!(bench.path("out/.skyprep/record.jsonl").exists());
     bench
         .run(words("convert x.txt -o - --depfile d.mk"))
         .failed(2, &["--depfile"]);

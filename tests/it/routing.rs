@@ -594,3 +594,150 @@ fn a_position_that_is_rounded_goes_where_it_will_be_found() {
     let names = |folder: &str| files(&bench.path(folder)).into_keys().collect::<Vec<_>>();
     assert_eq!(names("table"), names("text"));
 }
+
+/// A pipeline of a director and a child by its key, where only the schema names the director.
+fn pipeline() -> Bench {
+    let bench = Bench::new();
+    bench.write(
+        "Star.json",
+        r#"{"schema": [{"name": "k", "type": "BIGINT"}, {"name": "r", "type": "DOUBLE"},
+            {"name": "d", "type": "DOUBLE"}]}"#,
+    );
+    bench.write(
+        "Point.json",
+        r#"{"table": "Point", "is_partitioned": 1, "director_table": "Star", "director_key": "k",
+            "schema": [{"name": "n", "type": "INT"}, {"name": "k", "type": "BIGINT"}]}"#,
+    );
+    bench.write("star.txt", "1\t10\t5\n2\t200\t-40\n");
+    bench.write("point.txt", "7\t1\n8\t2\n9\t1\n");
+    bench.write(
+        "prep.toml",
+        "[database]\nname = \"d\"\nstripes = 18\nsub_stripes = 10\noverlap = 0.1\n\
+         [product.s]\ninputs = [\"star.txt\"]\n[product.p]\ninputs = [\"point.txt\"]\n\
+         [table.Star]\nkind = \"director\"\nproducts = [\"s\"]\nid = \"k\"\nra = \"r\"\n\
+         dec = \"d\"\nschema = \"Star.json\"\n\
+         [table.Point]\nkind = \"child\"\nproducts = [\"p\"]\nschema = \"Point.json\"\n\
+         [stage]\ndest = \"out\"\n",
+    );
+    bench.run(words("run prep.toml")).ok();
+    bench
+}
+
+/// Chunk of each point, by the names of the files.
+fn chunks_of_points(bench: &Bench) -> BTreeMap<String, String> {
+    let made = files(&bench.path("out/d/Point"));
+    let mut found = BTreeMap::new();
+    for (name, text) in made {
+        for line in String::from_utf8(text).unwrap().lines() {
+            found.insert(line.split('\t').next().unwrap().to_owned(), name.clone());
+        }
+    }
+    found
+}
+
+#[test]
+fn children_are_made_again_with_their_director() {
+    let bench = pipeline();
+    let before = chunks_of_points(&bench);
+    assert_eq!(before["7"], before["9"]);
+    assert_ne!(before["7"], before["8"]);
+    let again = bench.run(words("run prep.toml")).ok();
+    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+
+    // The index is lost: director and child are made again, without any force.
+    std::fs::remove_file(bench.path("out/d/Star/chunk_object_index.txt")).unwrap();
+    bench.run(words("run prep.toml")).ok();
+    assert_eq!(chunks_of_points(&bench), before);
+    assert!(bench.path("out/d/Star/chunk_object_index.txt").exists());
+
+    // The stars have moved, and so have their points.
+    bench.write("star.txt", "1\t10\t-5\n2\t200\t40\n");
+    bench.run(words("run prep.toml")).failed(5, &["--force"]);
+    bench.run(words("run prep.toml --force")).ok();
+    let after = chunks_of_points(&bench);
+    assert!(
+        before.iter().all(|(point, chunk)| after[point] != *chunk),
+        "{after:?}"
+    );
+    bench.run(words("run prep.toml")).ok();
+
+    let text = std::fs::read_to_string(bench.path("prep.toml")).unwrap();
+    let own = text.replace(
+        "schema = \"Point.json\"",
+        "schema = \"Point.json\"\nindex = \"out/d/Star\"",
+    );
+    bench.write("own.toml", own);
+    bench
+        .run(words("run own.toml"))
+        .failed(2, &["made by this pipeline itself", "director"]);
+}
+
+#[test]
+fn what_is_no_index_is_refused() {
+    let bench = Bench::new();
+    bench.write("d.txt", "1\t10\t5\n2\t200\t-40\n");
+    bench.write("c.txt", "1\n2\n");
+    let division = "--stripes 18 --sub-stripes 10 --overlap 0.1";
+    let line = format!(
+        "partition d.txt -o d --kind director --id k --ra r --dec d --fields k,r,d \
+         --index-format binary {division}"
+    );
+    bench.run(words(&line)).ok();
+    let child = |index: &str, more: &str| {
+        format!(
+            "partition c.txt -o c --kind child --id k --fields k --index {index} {division} {more}"
+        )
+    };
+    let mut bytes = std::fs::read(bench.path("d/chunk_object_index.bin")).unwrap();
+    let middle = bytes.len() / 2 - 60;
+    bytes[middle] ^= 1;
+    bench.write("bad.bin", bytes);
+    bench
+        .run(words(&child("bad.bin", "")))
+        .failed(4, &["bad.bin"]);
+    std::fs::create_dir(bench.path("empty")).unwrap();
+    for more in ["", "--dry-run"] {
+        bench
+            .run(words(&child("empty", more)))
+            .failed(3, &["empty", "no director index"]);
+    }
+    let piped = bench.shell(&format!(
+        "skyprep {}",
+        child("<(printf '1\\t1\\t1\\n')", "")
+    ));
+    piped.failed(2, &["must be a file"]);
+    // An index of another division of the sky.
+    bench.write("sub.txt", "1\t541\t99999\n2\t541\t0\n");
+    bench
+        .run(words(&child("sub.txt", "")))
+        .failed(1, &["sub-chunk 99999", "--sub-stripes"]);
+    // Another dialect may make another table.
+    bench.write("good.txt", "1\t541\t0\n2\t541\t1\n");
+    bench.run(words(&child("good.txt", ""))).ok();
+    bench
+        .run(words(&child("good.txt", "--index-dialect qserv-csv")))
+        .failed(5, &["--force"]);
+}
+
+#[test]
+fn a_director_key_is_never_changed() {
+    let bench = Bench::new();
+    bench.write(
+        "t.json",
+        r#"{"schema": [{"name": "k", "type": "INT"}, {"name": "r", "type": "DOUBLE"},
+            {"name": "d", "type": "DOUBLE"}]}"#,
+    );
+    bench.write("d.txt", "1\t1\t1\n3000000000\t1\t1\n4000000000\t1\t1\n");
+    let line = "partition d.txt -o out --kind director --id k --schema t.json --ra r --dec d \
+                --overflow clamp --stripes 18 --sub-stripes 10 --overlap 0.1";
+    bench.run(words(line)).failed(
+        1,
+        &[
+            "line 2",
+            "column k",
+            "3000000000",
+            "2147483647",
+            "may not be changed",
+        ],
+    );
+}

@@ -254,5 +254,5 @@ fn table_in_words(table: &TableOutlook, has_pipe: bool) -> String {
 /// Returns the folder's record, which depends on all that the folder is made of.
 pub fn record_of(root: &Path) -> PathBuf {
     root.join(skyprep::publish::STATE_FOLDER)
-        .join("record.json")
+        .join(skyprep::publish::RECORD_FILE)
 }

@@ -352,6 +352,29 @@ fn routing_of(
 
 /// Refuses options that name columns of tables of another kind: they would do nothing.
 fn refuse_others_columns(args: &PartitionArgs, kind: TableKind) -> Result<()> {
+    let has_index = args.index.is_some() || args.index1.is_some() || args.index2.is_some();
+    let idle = [
+        (
+            "--index-format",
+            args.index_format != IndexFormatArg::Text && kind != TableKind::Director,
+        ),
+        (
+            "--index-dialect",
+            args.index_dialect.is_some() && !has_index,
+        ),
+        (
+            "--unknown-keys",
+            args.unknown_keys.is_some() && kind != TableKind::Match,
+        ),
+        (
+            "--no-overlap",
+            args.no_overlap && kind != TableKind::Director && args.overlap.is_some(),
+        ),
+    ];
+    if let Some((option, _)) = idle.iter().find(|(_, is_idle)| *is_idle) {
+        let message = format!("{option} does nothing for this {} table", kind.name());
+        return Err(Error::usage(message).hint("leave it out").into());
+    }
     let of_matches = [
         ("--ra1", &args.ra1),
         ("--dec1", &args.dec1),
