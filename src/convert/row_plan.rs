@@ -43,6 +43,13 @@ struct PlannedCell {
     is_given_type: bool,
 }
 
+/// A column of the file that decides where rows go.
+struct RouteRoot {
+    root: usize,
+    /// Number of the cell that is written from it, if its rule may write another number.
+    written: Option<usize>,
+}
+
 impl PlannedCell {
     /// Says whether its rule may write a number as another; a source of the same type never does.
     fn changes_numbers(&self) -> bool {
@@ -52,8 +59,7 @@ impl PlannedCell {
 
 struct PlannedRouting {
     router: Router,
-    /// Root columns of the file.
-    columns: RouteColumns<usize>,
+    columns: RouteColumns<RouteRoot>,
     /// Character set that text keys are looked up in.
     charset: Charset,
     /// Spellings of NULL, which no key is.
@@ -107,7 +113,13 @@ impl RowPlan {
             });
         }
         let routing = match &target.routing {
-            Some(routing) => Some(plan_routing(target, routing, columns, schema, &renamed)?),
+            Some(routing) => Some(plan_routing(
+                target,
+                routing,
+                (columns, &cells),
+                schema,
+                &renamed,
+            )?),
             None => None,
         };
         Ok(Self {
@@ -123,7 +135,8 @@ impl RowPlan {
     /// in.
     pub(crate) fn key_root(&self, number: usize) -> Option<(usize, Charset)> {
         let routing = self.routing.as_ref()?;
-        Some((routing.columns.keys.get(number)?.column, routing.charset))
+        let column = &routing.columns.keys.get(number)?.column;
+        Some((column.root, routing.charset))
     }
 
     /// Returns the root columns of the file that are needed, ascending.
@@ -139,7 +152,9 @@ impl RowPlan {
             .filter_map(|cell| Some(cell.source?.0))
             .collect();
         let routing = self.routing.iter();
-        roots.extend(routing.flat_map(|routing| routing.columns.all().map(|named| named.column)));
+        roots.extend(
+            routing.flat_map(|routing| routing.columns.all().map(|named| named.column.root)),
+        );
         roots.sort_unstable();
         roots.dedup();
         roots
@@ -181,21 +196,17 @@ impl RowPlan {
             })
         };
         let cells: Result<Vec<_>> = self.cells.iter().map(|cell| bind(cell, counts)).collect();
-        let cells_bound = cells?;
+        let cells = cells?;
         let routing = match &self.routing {
             None => None,
             Some(plan) => {
-                let position = |named: &Named<usize>| {
-                    let written = self
-                        .cells
-                        .iter()
-                        .zip(&cells_bound)
-                        .position(|(cell, bound)| {
-                            cell.name == named.name && bound.is_some() && cell.changes_numbers()
-                        });
-                    Ok::<_, Error>(match written {
+                let position = |named: &Named<RouteRoot>| {
+                    Ok::<_, Error>(match named.column.written {
                         Some(cell) => Coordinates::Written(cell),
-                        None => Coordinates::Read(PositionColumn::bind(array(named.column)?)?),
+                        None => {
+                            let values = array(named.column.root)?;
+                            Coordinates::Read(PositionColumn::bind(values)?)
+                        }
                     })
                 };
                 let positions: Result<Vec<_>> = plan
@@ -206,7 +217,7 @@ impl RowPlan {
                     .collect();
                 let keys = plan.columns.keys.iter();
                 let keys: Result<Vec<_>> = keys
-                    .map(|named| KeyValues::bind(array(named.column)?, plan.charset))
+                    .map(|named| KeyValues::bind(array(named.column.root)?, plan.charset))
                     .collect();
                 let keys = keys?;
                 let rows = batch.num_rows() as u64;
@@ -241,7 +252,6 @@ impl RowPlan {
                 })
             }
         };
-        let cells = cells_bound;
         let (segments, blocks) = self.segments(&cells);
         Ok(BoundRows {
             plan: self,
@@ -288,7 +298,7 @@ impl RowPlan {
 fn plan_routing(
     target: &RowTarget,
     routing: &Routing,
-    columns: &[OutputColumn],
+    (columns, cells): (&[OutputColumn], &[PlannedCell]),
     schema: &Schema,
     renamed: &[String],
 ) -> Result<PlannedRouting> {
@@ -299,12 +309,18 @@ fn plan_routing(
     let position = |name: &str| {
         let root = root_of(name)?;
         PositionColumn::check_type(name, schema.field(root).data_type())?;
-        Ok(root)
+        let written = cells
+            .iter()
+            .position(|cell| cell.name == name && cell.source.is_some() && cell.changes_numbers());
+        Ok(RouteRoot { root, written })
     };
     let key = |name: &str| {
         let root = root_of(name)?;
         KeyValues::check_type(name, schema.field(root).data_type())?;
-        Ok(root)
+        Ok(RouteRoot {
+            root,
+            written: None,
+        })
     };
     let route_columns = RouteColumns::resolve(routing, position, key)?;
     let director_key = match &routing.director_key {

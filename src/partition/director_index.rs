@@ -1,21 +1,13 @@
 //! The index of a director, opened when the pass that needs it begins.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use super::key_index::{
     DuplicateRule, IndexLimits, IndexOptions, IndexSource, Key, KeyIndex, KeyPlace,
 };
-use crate::error::{Error, ErrorKind, Place, Result};
+use crate::error::{Error, Place, Result};
 use crate::publish::InputStamp;
-use crate::resources::{Cancel, MemoryGate};
-
-/// Name of a text index among a director's files, as sph-partition calls it.
-pub const KEY_INDEX_TEXT: &str = "chunk_object_index.txt";
-/// Name of an index in Parquet.
-pub const KEY_INDEX_PARQUET: &str = "chunk_object_index.parquet";
-/// Name of a compact index.
-pub const KEY_INDEX_BINARY: &str = "chunk_object_index.bin";
 
 /// Where the keys of a director lie. The index is named when a table is planned, but may be made
 /// only later, by the pass over the director; so it is opened when the table's own pass begins.
@@ -57,40 +49,26 @@ impl DirectorIndex {
         &self.source
     }
 
-    /// Returns the file that the index is in.
-    pub fn file(&self) -> PathBuf {
-        let path = &self.source.path;
-        if !path.is_dir() {
-            return path.clone();
-        }
-        let names = [KEY_INDEX_BINARY, KEY_INDEX_PARQUET, KEY_INDEX_TEXT];
-        let files = names.map(|name| path.join(name));
-        let found = files.iter().find(|file| file.exists());
-        found.unwrap_or(path).clone()
-    }
-
     /// Returns the stamp of the file.
     ///
     /// # Errors
-    /// It can't be looked at.
+    /// It can't be looked at, or is no file.
     pub fn stamp(&self) -> Result<InputStamp> {
-        let file = self.file();
+        let file = self.source.file()?;
         if self.is_absent(&file) {
             return Ok(InputStamp::absent(&file));
         }
         let found = std::fs::metadata(&file).map_err(|error| Error::reading(&file, error))?;
-        let refusal = match (found.is_dir(), found.is_file()) {
-            (false, true) => return InputStamp::of(&file),
-            (true, _) => Error::new(ErrorKind::InputMissing, "the folder has no director index")
-                .hint("partition the director with --id, or name the index itself"),
-            (false, false) => Error::usage("a director index must be a file")
-                .hint("it is looked at more than once, which a pipe does not allow"),
-        };
-        Err(refusal.at(Place::file(file.display().to_string())))
+        match found.is_file() {
+            true => InputStamp::of(&file),
+            false => Err(Error::usage("a director index must be a file")
+                .at(Place::file(file.display().to_string()))
+                .hint("it is looked at more than once, which a pipe does not allow")),
+        }
     }
 
     fn is_absent(&self, file: &Path) -> bool {
-        self.sibling.is_some() && (!file.exists() || file.is_dir())
+        self.sibling.is_some() && !file.exists()
     }
 
     /// Returns the name that messages show.
@@ -103,19 +81,16 @@ impl DirectorIndex {
     ///
     /// # Errors
     /// It is missing, damaged, or places a key twice.
-    pub fn open(&self, scratch: PathBuf, gate: &Arc<MemoryGate>, cancel: &Cancel) -> Result<()> {
+    pub fn open(&self, scratch: PathBuf, limits: IndexLimits) -> Result<()> {
         if self.opened.get().is_some() {
             return Ok(());
         }
         let options = IndexOptions {
             scratch,
             duplicates: self.duplicates,
-            limits: IndexLimits {
-                gate: Arc::clone(gate),
-                cancel: cancel.clone(),
-            },
+            limits,
         };
-        let index = match self.is_absent(&self.file()) {
+        let index = match self.is_absent(&self.source.file()?) {
             true => None,
             false => {
                 // Whoever looks up only sees that bounds are kept.

@@ -12,7 +12,7 @@ mod routing;
 mod unknown_keys;
 
 pub use chunk_index::{CHUNK_INDEX_RECORD, chunk_index_record, chunk_index_rows};
-pub use director_index::{DirectorIndex, KEY_INDEX_BINARY, KEY_INDEX_PARQUET, KEY_INDEX_TEXT};
+pub use director_index::DirectorIndex;
 pub use joined::{JoinedKeys, RowStarts};
 pub use key_watch::{KeyWatch, PieceOrigin, RowUnit};
 pub use partitioning::Partitioning;

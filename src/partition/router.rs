@@ -216,26 +216,28 @@ impl Router {
         origin: PieceOrigin<'_>,
         rows: u64,
     ) -> Result<Vec<Option<Vec<Option<KeyPlace>>>>, Error> {
-        let lookups = match &self.way {
-            Way::Position(_) | Way::MatchPositions => return Ok(Vec::new()),
-            Way::Key { lookup, .. } => std::slice::from_ref(lookup),
-            Way::MatchKeys { lookups, .. } => lookups.as_slice(),
-        };
         let known = |lookup: &KeyLookup| match &lookup.joined {
             None => Ok(None),
             Some(joined) => joined.of_piece(origin, rows).map(Some),
         };
-        lookups.iter().map(known).collect()
+        self.lookups().iter().map(known).collect()
+    }
+
+    /// Returns where each key is looked up.
+    fn lookups(&self) -> &[KeyLookup] {
+        match &self.way {
+            Way::Position(_) | Way::MatchPositions => &[],
+            Way::Key { lookup, .. } => std::slice::from_ref(lookup),
+            Way::MatchKeys { lookups, .. } => lookups,
+        }
     }
 
     /// Returns the index that key number `number` is looked up in, unless that was done before.
     pub fn index(&self, number: usize) -> Option<&DirectorIndex> {
-        let lookup = match &self.way {
-            Way::Position(_) | Way::MatchPositions => None,
-            Way::Key { lookup, .. } => Some(lookup).filter(|_| number == 0),
-            Way::MatchKeys { lookups, .. } => lookups.get(number),
-        };
-        let lookup = lookup.filter(|lookup| lookup.joined.is_none());
+        let lookup = self
+            .lookups()
+            .get(number)
+            .filter(|lookup| lookup.joined.is_none());
         lookup.map(|lookup| lookup.index.as_ref())
     }
 

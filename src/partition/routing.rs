@@ -154,7 +154,13 @@ impl Routing {
             own.or_else(|| schema.and_then(|schema| theirs(schema).clone()))
         };
         let mut indexes = std::mem::take(&mut options.indexes).into_iter();
-        let indexes = (indexes.next(), indexes.next());
+        let (index, index2) = (indexes.next(), indexes.next());
+        // Both sides of a match may have the same director.
+        let index2 = index2.map(|other| match &index {
+            Some(index) if index.source().path == other.source().path => Arc::clone(index),
+            _ => other,
+        });
+        let indexes = (index, index2);
         let id = of_schema(options.id.take(), |schema| &schema.id);
         let is_director = options.kind == TableKind::Director;
         let by = match (options.kind, indexes) {

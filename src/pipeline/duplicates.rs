@@ -16,7 +16,7 @@ use crate::convert::{BadRow, RowTarget};
 use crate::dialect::{Fields, Records};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{Packet, RunEnd, Sink};
-use crate::partition::key_index::{DuplicatedKeys, IndexLimits, Key, duplicated};
+use crate::partition::key_index::{DuplicatedKeys, Key, duplicated};
 use crate::partition::{KeyWatch, PieceOrigin, RowUnit};
 
 /// Keys of table number so-and-so that occur more than once.
@@ -32,11 +32,7 @@ pub(super) fn duplicates_of(
     scratch: &Path,
     limits: &PassLimits,
 ) -> Result<Option<DuplicatedKeys>> {
-    let limits = IndexLimits {
-        gate: Arc::clone(&limits.gate),
-        cancel: limits.cancel.clone(),
-    };
-    let found = duplicated(index, &job.target.dialect, &limits, scratch)?;
+    let found = duplicated(index, &job.target.dialect, &limits.for_index(), scratch)?;
     Ok((!found.is_empty()).then_some(found))
 }
 

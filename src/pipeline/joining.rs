@@ -13,9 +13,7 @@ use super::table::TableJob;
 use crate::convert::{KeyValues, RowTarget};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::check_room;
-use crate::partition::key_index::{
-    IndexLimits, KeyIndex, LEAST_ROUTE_MEMORY, RouteTable, RouteTableBuilder,
-};
+use crate::partition::key_index::{KeyIndex, LEAST_ROUTE_MEMORY, RouteTable, RouteTableBuilder};
 use crate::partition::{JoinedKeys, KeyColumn, Routing, RowStarts};
 use crate::publish::OutputFolder;
 use crate::source::{DecodeBudget, SharedRowGroup};
@@ -43,7 +41,7 @@ impl PassJob {
         for (number, table) in self.tables.iter().enumerate() {
             for (at, key) in keys_of(table).into_iter().enumerate() {
                 let scratch = table.scratch(folder, &format!("index{at}"))?;
-                key.index.open(scratch, &limits.gate, &limits.cancel)?;
+                key.index.open(scratch, limits.for_index())?;
                 let is_held = held
                     .iter()
                     .any(|other| Arc::ptr_eq(&other.index, &key.index));
@@ -118,10 +116,7 @@ impl Join<'_> {
     ) -> Result<JoinedKeys> {
         let gate = &self.limits.gate;
         let memory = (gate.room() / 2).max(LEAST_ROUTE_MEMORY);
-        let limits = IndexLimits {
-            gate: Arc::clone(gate),
-            cancel: self.limits.cancel.clone(),
-        };
+        let limits = self.limits.for_index();
         let mut builder = RouteTableBuilder::new(self.index, scratch, memory, &limits)?;
         let mut starts = RowStarts::default();
         let mut rows = 0;

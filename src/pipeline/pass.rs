@@ -18,6 +18,7 @@ use crate::exchange::{
     first_piece,
 };
 use crate::partition::Routing;
+use crate::partition::key_index::IndexLimits;
 use crate::resources::{Cancel, MemoryGate, process_bytes};
 use crate::schema::row_steps;
 use crate::source::{DecodeBudget, Input};
@@ -119,6 +120,14 @@ impl PassLimits {
     /// Returns the file that lists `rejected` rows, if there are any.
     pub(super) fn reject_file(&self, rejected: u64) -> Option<String> {
         self.rejects.listed_in().filter(|_| rejected > 0)
+    }
+
+    /// Returns what work on a director index is to keep within.
+    pub(super) fn for_index(&self) -> IndexLimits {
+        IndexLimits {
+            gate: Arc::clone(&self.gate),
+            cancel: self.cancel.clone(),
+        }
     }
 
     /// Returns the same limits where so many bytes of the memory are taken for the whole pass.

@@ -19,7 +19,7 @@ use crate::exchange::{
     JournalPlace, Mark, Parts, Sink, StreamSink,
 };
 use crate::partition::key_index::{
-    DuplicateRule, DuplicatedKeys, IndexColumns, IndexFormat, IndexLimits, write_compact_index,
+    DuplicateRule, DuplicatedKeys, IndexColumns, IndexFormat, write_compact_index,
     write_parquet_index,
 };
 use crate::partition::{DirectorIndex, Partitioning, Routing, chunk_index_record};
@@ -412,10 +412,7 @@ impl TableJob {
                 return Ok(found);
             }
         }
-        let limits = IndexLimits {
-            gate: Arc::clone(&limits.gate),
-            cancel: limits.cancel.clone(),
-        };
+        let limits = limits.for_index();
         let path = format!("{}{}", self.folder, self.key_index(self.index_format));
         let text = (text.as_path(), &self.target.dialect);
         let out = folder.staged(&path)?;

@@ -119,28 +119,21 @@ impl Directors<'_> {
             (&section.director1, &section.index1, 1),
             (&section.director2, &section.index2, 2),
         ];
-        let mut indexes: Vec<Arc<DirectorIndex>> = Vec::with_capacity(2);
-        for ((director, index, side), of_schema) in of_section.into_iter().zip(of_schema) {
-            let index = match (index, director.as_ref().or(of_schema)) {
-                (Some(path), _) => self.foreign(path)?,
-                (None, Some(director)) => self.sibling(director)?,
-                (None, None) => {
-                    return Err(Error::usage(
+        let sides = of_section.into_iter().zip(of_schema);
+        sides
+            .map(|((director, index, side), of_schema)| {
+                match (index, director.as_ref().or(of_schema)) {
+                    (Some(path), _) => self.foreign(path),
+                    (None, Some(director)) => self.sibling(director),
+                    (None, None) => Err(Error::usage(
                         "a match table needs the positions of both sides, or their directors",
                     )
                     .hint(format!(
                         "name ra1, dec1, ra2 and dec2, or director{side} or index{side}"
-                    )));
+                    ))),
                 }
-            };
-            // Both sides may have the same director.
-            let same = indexes
-                .iter()
-                .find(|known| known.source().path == index.source().path);
-            let index = same.map(Arc::clone).unwrap_or(index);
-            indexes.push(index);
-        }
-        Ok(indexes)
+            })
+            .collect()
     }
 
     /// Returns the index of a director that this pipeline makes.

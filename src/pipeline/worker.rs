@@ -186,9 +186,11 @@ impl Worker<'_> {
         };
         let plans = input.plans.iter();
         // What keys of a block lead to is kept for all of its rows.
-        let lines = memchr::memchr_iter(b'\n', block.records()).count() as u64;
         let keys: usize = input.plans.iter().map(|(_, plan)| plan.keys()).sum();
-        let _places = self.collector.charge(lines * keys as u64 * PLACE_BYTES);
+        let _places = (keys > 0).then(|| {
+            let lines = memchr::memchr_iter(b'\n', block.records()).count() as u64;
+            self.collector.charge(lines * keys as u64 * PLACE_BYTES)
+        });
         let all: Result<Vec<_>> = plans
             .filter(|(target, _)| emitter.wants(*target))
             .map(|(target, plan)| {

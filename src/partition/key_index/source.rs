@@ -8,16 +8,13 @@ use crate::dialect::Dialect;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::source::ParquetFile;
 
+use super::formats::IndexFormat;
 use super::key::{Canonical, KeyPlace, unmix};
 use super::layout::MAGIC;
 use super::texts::Texts;
 
-/// The names of an index in a folder of output, the one that is quickest to use first.
-const NAMES: [&str; 3] = [
-    "chunk_object_index.bin",
-    "chunk_object_index.parquet",
-    "chunk_object_index.txt",
-];
+/// The formats of an index in a folder of output, the one that is quickest to use first.
+const FORMATS: [IndexFormat; 3] = [IndexFormat::Binary, IndexFormat::Parquet, IndexFormat::Text];
 
 /// A director index that is to be looked up.
 #[derive(Debug, Clone)]
@@ -44,11 +41,7 @@ const LEAST_LINE: u64 = 6;
 impl Found {
     /// Looks at a source.
     pub(super) fn of(source: &IndexSource) -> Result<Self> {
-        let path = if source.path.is_dir() {
-            in_folder(&source.path)?
-        } else {
-            source.path.clone()
-        };
+        let path = source.file()?;
         let reading = |error: io::Error| {
             Error::reading(&path, error)
                 .hint("name the director index, or the folder that its table was partitioned into")
@@ -92,13 +85,27 @@ impl Found {
     }
 }
 
+impl IndexSource {
+    /// Returns the file that the index is in: of a folder the one that it holds.
+    ///
+    /// # Errors
+    /// The folder holds none.
+    pub fn file(&self) -> Result<PathBuf> {
+        match self.path.is_dir() {
+            true => in_folder(&self.path),
+            false => Ok(self.path.clone()),
+        }
+    }
+}
+
 fn in_folder(folder: &Path) -> Result<PathBuf> {
-    let found = NAMES
+    let names = FORMATS.map(IndexFormat::file_name);
+    let found = names
         .iter()
         .map(|name| folder.join(name))
         .find(|path| path.exists());
     found.ok_or_else(|| {
-        let message = format!("holds no director index: none of {}", NAMES.join(", "));
+        let message = format!("holds no director index: none of {}", names.join(", "));
         Error::new(ErrorKind::InputMissing, message)
             .at(Place::file(folder.display().to_string()))
             .hint("partition the director first, with its key (--id), or name the index file")

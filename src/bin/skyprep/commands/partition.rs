@@ -301,16 +301,7 @@ fn routing_of(
         let message = format!("that index is not for a {} table", kind.name());
         return Err(Error::usage(message).hint(hint).into());
     }
-    let mut indexes: Vec<Arc<DirectorIndex>> = Vec::new();
-    for path in wanted.iter().copied().flatten() {
-        // Both sides of a match may have the same director.
-        let known = indexes.iter().find(|known| known.source().path == *path);
-        let next = match known.map(Arc::clone) {
-            Some(known) => known,
-            None => index(path)?,
-        };
-        indexes.push(next);
-    }
+    let indexes: Result<Vec<_>> = wanted.iter().copied().flatten().map(index).collect();
     let first_of = |own: &Option<String>, of_match: &Option<String>| match is_match {
         true => of_match.clone(),
         false => own.clone(),
@@ -329,7 +320,7 @@ fn routing_of(
         position2: (args.ra2.clone(), args.dec2.clone()),
         id: first_of(&args.id, &args.id1),
         id2: args.id2.clone(),
-        indexes,
+        indexes: indexes?,
         unknown: completed.unknown_keys,
         schema,
         overlap: if args.no_overlap {
