@@ -39,6 +39,10 @@ pub enum ErrorKind {
     OutputRefused,
     /// The disk or the quota is full.
     DiskFull,
+    /// The network or a server failed; trying again may help.
+    Network,
+    /// A server refused: credentials, permission; trying again won't help.
+    ServerRefused,
     /// Checksums, sizes or row counts do not agree.
     Integrity,
     /// A fault of skyprep itself.
@@ -62,6 +66,8 @@ impl ErrorKind {
             Self::Corrupt => 4,
             Self::OutputRefused => 5,
             Self::DiskFull => 6,
+            Self::Network => 7,
+            Self::ServerRefused => 8,
             Self::Integrity => 9,
             Self::Internal => 10,
             Self::Interrupted(signal) => 128_u8.saturating_add(signal),

@@ -4,7 +4,7 @@
 //! and [`sanitize`] (columns and text to rows, by the rules of [`values`], in a [`dialect`]),
 //! [`partition`] (positions to chunks), [`exchange`] (packets to files, in input order),
 //! [`publish`] (files under their final names), [`stage`] and [`manifest`] (to where Qserv fetches
-//! them). [`pipeline`] puts them together; [`schema`] knows the target tables, [`resources`] the
+//! them, a [`place`]). [`pipeline`] puts them together; [`schema`] knows the target tables, [`resources`] the
 //! limits, [`report`] what was done; [`sph`] knows how Qserv's own tools are told what to do. The library never prints, exits or reads the environment.
 //!
 //! # Examples
@@ -48,6 +48,7 @@ pub mod exchange;
 pub mod manifest;
 pub mod partition;
 pub mod pipeline;
+pub mod place;
 pub mod publish;
 pub mod report;
 pub mod resources;

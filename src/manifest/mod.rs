@@ -3,7 +3,6 @@
 //! The first line names format, version and database; each further line is one contribution. It is
 //! written last, so whoever finds it finds everything that it names.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -14,6 +13,7 @@ use crate::dialect::Dialect;
 use crate::error::{Error, Result};
 use crate::exchange::{FileSummary, HexDigest};
 use crate::partition::Partitioning;
+use crate::place::PlaceUrl;
 use crate::publish::{SyncMode, TableIdentity, stream_atomically};
 use crate::schema::TableKind;
 
@@ -162,7 +162,7 @@ impl<'a> Manifest<'a> {
                 kind: identity.kind,
                 chunk: file.chunk(),
                 overlap: file.is_overlap(),
-                url: file_url(&table.root.join(&*file.path())),
+                url: PlaceUrl::Folder(table.root.clone()).object(&file.path()),
                 bytes: file.bytes,
                 rows: file.rows,
                 sha256: file.sha256,
@@ -250,22 +250,6 @@ impl Write for Comparison {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
-}
-
-/// Returns the `file://` URL of an absolute path, escaped as URLs want it.
-fn file_url(path: &Path) -> String {
-    use std::os::unix::ffi::OsStrExt;
-    let mut url = String::from("file://");
-    for byte in path.as_os_str().as_bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' => {
-                url.push(char::from(*byte));
-            }
-            // Writing to a String can't fail.
-            _ => _ = write!(url, "%{byte:02X}"),
-        }
-    }
-    url
 }
 
 #[cfg(test)]
