@@ -341,6 +341,24 @@ impl FileSummary {
         self.name.path()
     }
 
+    /// Returns the same file as one of a chunk, or of none.
+    #[must_use]
+    pub fn of_chunk(&self, chunk: Option<i32>, is_overlap: bool) -> Self {
+        Self {
+            name: FileName::of(&self.path(), chunk, is_overlap),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the same file under another path.
+    #[must_use]
+    pub fn renamed(&self, path: &str) -> Self {
+        Self {
+            name: FileName::of(path, self.chunk(), self.is_overlap()),
+            ..self.clone()
+        }
+    }
+
     /// Returns the folder of the file relative to the output folder: empty or ended by `/`.
     pub fn folder(&self) -> &str {
         let place = &*self.name.place;

@@ -10,8 +10,11 @@ use crate::dialect::{Dialect, DialectOptions};
 use crate::error::{Error, Place, Result};
 use crate::partition::UnknownKeyRule;
 use crate::partition::key_index::IndexFormat;
+use crate::place::PlaceUrl;
+use crate::publish::STATE_FOLDER;
 use crate::schema::{TableKind, TableSchema, check_name, check_together};
 use crate::source::{Input, InputList};
+use crate::stage::{FetchUrls, Retention, parse_span};
 use crate::values::{
     BinaryForm, BoolPolicy, Charset, FractionPolicy, InfPolicy, InvalidTextPolicy, NanPolicy,
     NestedPolicy, OverflowPolicy, TruncatePolicy, ValuePolicy,
@@ -186,8 +189,19 @@ impl Constant {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StageSection {
-    /// Folder below which the database's folder is made.
+    /// Folder or URL below which the database's folder is made.
     pub dest: String,
+    /// Folder where a copy of all files stays, if `dest` is no folder.
+    pub keep_local: Option<PathBuf>,
+    /// Folder where tables grow before they are brought to `dest`, if that is no folder and no copy
+    /// is kept.
+    pub work: Option<PathBuf>,
+    /// What `dest` is called where Qserv fetches the files.
+    pub public_url: Option<String>,
+    /// How long signed URLs in the manifest are to be good.
+    presign: Option<String>,
+    /// Until when the files are to be kept.
+    retain_until: Option<String>,
 }
 
 impl PipelineFile {
@@ -212,14 +226,52 @@ impl PipelineFile {
         &self.base
     }
 
-    /// Returns the destination folder.
-    pub fn destination(&self) -> PathBuf {
-        let dest = self
-            .stage
-            .dest
-            .strip_prefix("file://")
-            .unwrap_or(&self.stage.dest);
-        self.base.join(dest)
+    /// Returns where the files are to be.
+    ///
+    /// # Errors
+    /// It is no place that is known.
+    pub fn destination(&self) -> Result<PlaceUrl> {
+        let dest = PlaceUrl::parse(&self.stage.dest)?;
+        Ok(match dest {
+            PlaceUrl::Folder(path) => PlaceUrl::Folder(self.base.join(path)),
+            other => other,
+        })
+    }
+
+    /// Returns the folder where the tables are made: the destination, if that is a folder.
+    ///
+    /// # Errors
+    /// The destination is no place that is known.
+    pub fn root(&self) -> Result<PathBuf> {
+        if let PlaceUrl::Folder(path) = self.destination()? {
+            return Ok(path);
+        }
+        let usual = || Path::new(STATE_FOLDER).join(&self.database.name);
+        let named = self.stage.keep_local.as_ref().or(self.stage.work.as_ref());
+        Ok(self.base.join(named.cloned().unwrap_or_else(usual)))
+    }
+
+    /// Returns by which URLs the files are fetched.
+    ///
+    /// # Errors
+    /// `presign` is no time.
+    pub fn fetch_urls(&self) -> Result<FetchUrls> {
+        let wrong = |reason| Error::usage(format!("presign: {reason}"));
+        Ok(match (&self.stage.public_url, &self.stage.presign) {
+            (Some(base), _) => FetchUrls::Base(base.clone()),
+            (None, Some(text)) => FetchUrls::Signed(parse_span(text).map_err(wrong)?),
+            (None, None) => FetchUrls::Own,
+        })
+    }
+
+    /// Returns until when the files are to be kept, if that is limited.
+    ///
+    /// # Errors
+    /// `retain_until` is no time.
+    pub fn retention(&self) -> Result<Option<Retention>> {
+        let wrong = |reason| Error::usage(format!("retain_until: {reason}"));
+        let text = self.stage.retain_until.as_deref();
+        text.map(str::parse).transpose().map_err(wrong)
     }
 
     /// Returns the inputs of the product `name`, with format and stamp.
@@ -340,14 +392,28 @@ impl PipelineFile {
                 return Err(Error::usage(format!("product {name} has no inputs")));
             }
         }
-        if let Some((scheme, _)) = self.stage.dest.split_once("://")
-            && scheme != "file"
-        {
-            return Err(
-                Error::usage(format!("staging to {scheme}:// is not supported"))
-                    .hint("name a folder"),
-            );
+        self.stage_check()
+    }
+
+    fn stage_check(&self) -> Result<()> {
+        let stage = &self.stage;
+        let is_folder = self.destination()?.is_folder();
+        if is_folder && (stage.keep_local.is_some() || stage.work.is_some()) {
+            let message = "keep_local and work are for a dest that is no folder";
+            return Err(Error::usage(message));
         }
+        if stage.keep_local.is_some() && stage.work.is_some() {
+            let message = "with keep_local the tables grow there; leave work out";
+            return Err(Error::usage(message));
+        }
+        if stage.public_url.is_some() && stage.presign.is_some() {
+            return Err(Error::usage("public_url and presign exclude each other"));
+        }
+        if stage.presign.is_some() && !stage.dest.starts_with("s3://") {
+            return Err(Error::usage("only S3 places have signed URLs").hint("leave presign out"));
+        }
+        self.fetch_urls()?;
+        self.retention()?;
         Ok(())
     }
 }

@@ -344,6 +344,7 @@ impl PassJob {
                 inputs: inputs_then,
                 files,
                 report: recorded,
+                placed_at: None,
             };
             sets.insert(job.target.name.clone(), set);
             reports.push(report);
@@ -474,6 +475,7 @@ impl PassJob {
                 inputs: stamps[number].clone(),
                 files: Vec::new(),
                 report: recorded,
+                placed_at: None,
             };
             Ok((set, report))
         };

@@ -15,6 +15,7 @@ mod measure;
 mod outlook;
 mod pass;
 mod pieces;
+mod placing;
 mod plan;
 mod prepared;
 mod rejects;

@@ -1,18 +1,22 @@
 //! `run`: all tables of a pipeline file, pass by pass, then manifest and report.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::time::SystemTime;
 
 use super::file::{PipelineFile, TableSection};
 use super::folder_run::{PassJob, Replace, Standing, standing};
 use super::outlook::{Outlook, outlook};
 use super::pass::{Events, PassLimits};
+use super::placing::Placing;
 use super::plan::plan;
 use super::table::{TableJob, TableReport};
 use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::{MANIFEST_FILE, Manifest};
+use crate::place::Network;
 use crate::publish::{FolderOptions, OutputFolder, Record, create_folders};
 use crate::report::{REPORT_FILE, Report};
+use crate::stage::{ServerOptions, ServerStage};
 
 /// What a run may use and how it treats what is there.
 #[derive(Debug, Clone)]
@@ -27,6 +31,8 @@ pub struct RunOptions {
     pub report: Report,
     /// How the output folder is opened and written.
     pub folder: FolderOptions,
+    /// How a destination that is no folder is written; the network for it is handed to [`run`].
+    pub server: ServerOptions,
 }
 
 /// Told how a run gets on.
@@ -46,8 +52,10 @@ pub struct RunOutcome {
     pub tables: Vec<TableReport>,
     /// Whether there was anything to do.
     pub is_unchanged: bool,
-    /// Where the manifest is.
-    pub manifest: PathBuf,
+    /// Path or URL of the manifest.
+    pub manifest: String,
+    /// When signed URLs in it end.
+    pub urls_expire: Option<SystemTime>,
     /// Contributions that the manifest names.
     pub contributions: usize,
     /// What was done, finished.
@@ -62,8 +70,21 @@ pub struct RunOutcome {
 pub fn run(
     file: &PipelineFile,
     options: &RunOptions,
+    network: &Network,
     events: &dyn RunEvents,
 ) -> Result<RunOutcome> {
+    let dest = file.destination()?;
+    let urls = file.fetch_urls()?;
+    let server = match dest.is_folder() {
+        true => None,
+        false => {
+            let retention = file.retention()?;
+            let stage = ServerStage::new(network, &dest, &options.server, &urls, retention);
+            Some(stage?)
+        }
+    };
+    let placing = server.as_ref().map(|server| Placing::new(file, server));
+    let placing = placing.transpose()?;
     let (tables, jobs) = plan(file, options, events)?;
     let mut report = options.report.clone();
     report.database = Some(file.database.name.clone());
@@ -71,7 +92,10 @@ pub fn run(
         jobs.iter()
             .flat_map(|job| job.inputs.iter().map(|fed| &fed.input)),
     );
-    let root = file.destination();
+    let root = file.root()?;
+    if let Some(placing) = &placing {
+        placing.forget_lost(options)?;
+    }
     let Standing { done, folder } = standing(
         &root,
         &jobs,
@@ -84,9 +108,6 @@ pub fn run(
     options.limits.check_standing(&standing)?;
     let mut reports = BTreeMap::new();
     let mut failures = Failures::default();
-    let folder_path = root.join(&file.database.name);
-    let manifest_path = folder_path.join(MANIFEST_FILE);
-    let report_path = folder_path.join(REPORT_FILE);
     let mut keep = |made: Vec<TableReport>| {
         reports.extend(
             made.into_iter()
@@ -104,16 +125,33 @@ pub fn run(
         }
     }
     let mut folder = folder;
-    if let Some(folder) = &mut folder {
-        for job in left {
-            if let Err(error) = options.limits.cancel.check() {
-                failures.add(Vec::new(), error);
-                break;
+    let database = file.database.name.as_str();
+    let mut brought = match &placing {
+        Some(placing) => Some((placing, placing.begin(database)?)),
+        None => None,
+    };
+    for job in left {
+        if let Err(error) = options.limits.cancel.check() {
+            failures.add(Vec::new(), error);
+            break;
+        }
+        let Some(open) = &mut folder else { break };
+        let made = run_pass(job, file, open, options, events, &failures);
+        let names = match made {
+            Ok(made) => {
+                let names: Vec<_> = made.iter().map(|table| table.table.clone()).collect();
+                keep(made);
+                names
             }
-            match run_pass(job, file, folder, options, events, &failures) {
-                Ok(made) => keep(made),
-                Err((names, error)) => failures.add(names, error),
+            Err((names, error)) => {
+                failures.add(names, error);
+                continue;
             }
+        };
+        if let Some((placing, brought)) = &mut brought
+            && let Err(error) = placing.bring(brought, &names, &mut folder, options, events)
+        {
+            failures.add(names, error);
         }
     }
     failures.into_result()?;
@@ -121,32 +159,70 @@ pub fn run(
         .iter()
         .filter_map(|table| reports.remove(table.name))
         .collect();
-    // The folder stays locked until the manifest is there.
-    let looked_up = match folder {
-        Some(_) => Record::default(),
-        None => OutputFolder::peek(&root)?.unwrap_or_default(),
-    };
-    let record = folder.as_ref().map_or(&looked_up, OutputFolder::record);
-    let manifest = manifest_of(file, &tables, record, &root)?;
-    let stands = manifest.stands_at(&manifest_path)?;
     for table in &tables {
         report.add_table(table.clone(), !old.contains(&table.table));
     }
-    report.unchanged = is_unchanged && stands && report_path.exists();
-    report.keep_in(&root)?;
+    let mut outcome = RunOutcome {
+        is_unchanged,
+        contributions: 0,
+        manifest: String::new(),
+        urls_expire: None,
+        report,
+        tables,
+    };
+    if let Some((placing, mut brought)) = brought {
+        // Tables that stood here before, but may not have been brought there yet.
+        let names = outcome.tables.iter().map(|table| table.table.clone());
+        let names: Vec<String> = names.filter(|name| !brought.has(name)).collect();
+        placing.bring(&mut brought, &names, &mut folder, options, events)?;
+        if placing.keeps_local() {
+            write_local(file, &root, folder.as_ref(), options, &mut outcome)?;
+        }
+        outcome.report.unchanged = is_unchanged;
+        let placed = brought.finish(&mut outcome.report, database)?;
+        outcome.report.unchanged &= !placed.is_changed;
+        outcome.is_unchanged = outcome.report.unchanged;
+        outcome.contributions = usize::try_from(placed.files).unwrap_or(usize::MAX);
+        outcome.manifest = placed.manifests.concat();
+        outcome.urls_expire = placed.urls_expire;
+        outcome.report.keep_in(&root)?;
+    } else {
+        write_local(file, &root, folder.as_ref(), options, &mut outcome)?;
+    }
+    Ok(outcome)
+}
+
+/// Writes report and manifest beside the tables, unless they stand.
+fn write_local(
+    file: &PipelineFile,
+    root: &Path,
+    folder: Option<&OutputFolder>,
+    options: &RunOptions,
+    outcome: &mut RunOutcome,
+) -> Result<()> {
+    let folder_path = root.join(&file.database.name);
+    let manifest_path = folder_path.join(MANIFEST_FILE);
+    let report_path = folder_path.join(REPORT_FILE);
+    // The folder stays locked until the manifest is there.
+    let looked_up = match folder {
+        Some(_) => Record::default(),
+        None => OutputFolder::peek(root)?.unwrap_or_default(),
+    };
+    let record = folder.map_or(&looked_up, OutputFolder::record);
+    let manifest = manifest_of(file, &outcome.tables, record, root)?;
+    let stands = manifest.stands_at(&manifest_path)?;
+    let report = &mut outcome.report;
+    report.unchanged = outcome.is_unchanged && stands && report_path.exists();
+    report.keep_in(root)?;
     if !report.unchanged {
         // Tables without any row have no files, and so no folder.
         create_folders(&folder_path)?;
         report.write(&report_path)?;
         manifest.write(&manifest_path, options.folder.sync)?;
     }
-    Ok(RunOutcome {
-        tables,
-        is_unchanged,
-        contributions: manifest.count(),
-        manifest: manifest_path,
-        report,
-    })
+    outcome.contributions = manifest.count();
+    outcome.manifest = manifest_path.display().to_string();
+    Ok(())
 }
 
 /// Returns the directors of a pass's tables in the same pipeline.
@@ -195,7 +271,7 @@ pub fn foresee(
     events: &dyn RunEvents,
 ) -> Result<Outlook> {
     let (_, jobs) = plan(file, options, events)?;
-    outlook(&file.destination(), &jobs, options.replace)
+    outlook(&file.root()?, &jobs, options.replace)
 }
 
 /// Failures so far, and the tables that they took down.

@@ -154,7 +154,7 @@ impl Directors<'_> {
             .hint(format!("give [table.{name}] an id, the column of its key")));
         }
         let format = director.section.index_format.unwrap_or_default();
-        let folder = self.file.destination().join(&self.file.database.name);
+        let folder = self.file.root()?.join(&self.file.database.name);
         let source = IndexSource {
             path: folder.join(name).join(format.file_name()),
             dialect: director.section.output_dialect()?,
@@ -164,7 +164,7 @@ impl Directors<'_> {
 
     /// Returns an index that was made elsewhere; as text it is in the table's own dialect.
     fn foreign(&self, path: &std::path::Path) -> Result<Arc<DirectorIndex>> {
-        let own = self.file.destination().join(&self.file.database.name);
+        let own = self.file.root()?.join(&self.file.database.name);
         let absolute = |path: &std::path::Path| std::path::absolute(path).unwrap_or_default();
         if absolute(&self.file.base().join(path)).starts_with(absolute(&own)) {
             return Err(Error::usage(format!(

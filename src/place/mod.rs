@@ -14,6 +14,7 @@ mod fault;
 mod folder;
 mod http;
 mod network;
+mod reader;
 mod retry;
 mod s3;
 mod url;
@@ -27,10 +28,13 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use blocks::{RowDigest, check_recorded};
 pub use credentials::{Credentials, HttpLogin, Secret};
 pub use network::{Network, NetworkOptions};
+pub use reader::StreamReader;
 pub use retry::RetryPolicy;
-pub use url::{ObjectUrl, PlaceUrl};
+pub(crate) use url::shown;
+pub use url::{ObjectUrl, PlaceUrl, shown_url};
 
 use crate::error::{Error, Result};
 use crate::exchange::{FileSummary, HexDigest};

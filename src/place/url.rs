@@ -84,6 +84,17 @@ impl PlaceUrl {
         matches!(self, Self::Folder(_))
     }
 
+    /// Returns the key of the object that `url` names; nothing if it is not of this place.
+    pub fn key_of(&self, url: &str) -> Option<String> {
+        let url = url.split_once('?').map_or(url, |(before, _)| before);
+        let base = match self {
+            Self::Folder(root) => format!("{}/", file_url(root)),
+            _ => self.to_string(),
+        };
+        let key = url.strip_prefix(&base)?;
+        String::from_utf8(decoded(key.as_bytes())).ok()
+    }
+
     /// Returns the URL of the object `key` of this place.
     pub fn object(&self, key: &str) -> String {
         match self {
@@ -172,6 +183,11 @@ impl ObjectUrl {
 /// Returns the `file://` URL of an absolute path, escaped as URLs want it.
 pub(crate) fn file_url(path: &Path) -> String {
     format!("file://{}", percent_encoded(path.as_os_str().as_bytes()))
+}
+
+/// Returns a path or URL as it may be shown: without passwords, queries and signatures.
+pub fn shown_url(text: &str) -> String {
+    shown(text)
 }
 
 /// Returns a text as users may see it: without what a URL holds of passwords and signatures.
@@ -310,6 +326,9 @@ mod tests {
             let url = PlaceUrl::parse(place).unwrap().object(key);
             let object = ObjectUrl::parse(&url).unwrap();
             assert_eq!(object.place.object(&object.key), url);
+            let place = PlaceUrl::parse(place).unwrap();
+            assert_eq!(place.key_of(&url).as_deref(), Some(key));
+            assert_eq!(place.key_of("http://other/p/x"), None);
         }
         let object = ObjectUrl::parse("https://h/b/k.txt?X-Amz-Signature=abc").unwrap();
         assert_eq!(object.place.object(&object.key), "https://h/b/k.txt");

@@ -275,6 +275,63 @@ impl OutputFolder {
         self.carry_out(attempt)
     }
 
+    /// Writes down that the files to be loaded of sets were brought to another place, and removes
+    /// them here.
+    ///
+    /// # Errors
+    /// The record can't be written, or a file can't be removed.
+    pub fn mark_placed<'n>(
+        &mut self,
+        names: impl IntoIterator<Item = &'n str>,
+        place: &str,
+    ) -> Result<()> {
+        self.carry_out(Attempt::Again)?;
+        let mut sets = BTreeMap::new();
+        for name in names {
+            if let Some(set) = self.record.sets.get(name) {
+                let placed_at = Some(place.to_owned());
+                let set = SetRecord {
+                    placed_at,
+                    ..set.clone()
+                };
+                sets.insert(name.to_owned(), set);
+            }
+        }
+        let intent = Intent {
+            skyprep: env!("CARGO_PKG_VERSION").into(),
+            ..Intent::default()
+        };
+        let pending = Pending { sets, intent };
+        self.check_inside(&pending)?;
+        let names: Vec<String> = pending.sets.keys().cloned().collect();
+        self.lock.check()?;
+        self.log.begin(&pending)?;
+        self.pending = Some(pending);
+        // Nothing is staged and nothing goes, so this only takes note.
+        self.carry_out(Attempt::Again)?;
+        for name in names {
+            self.clear_placed(&name)?;
+        }
+        Ok(())
+    }
+
+    /// Removes what is still here of files that were brought to another place.
+    ///
+    /// # Errors
+    /// A file can't be removed.
+    pub fn clear_placed(&self, name: &str) -> Result<()> {
+        let Some(set) = self.record.sets.get(name) else {
+            return Ok(());
+        };
+        if set.placed_at.is_none() {
+            return Ok(());
+        }
+        let files: Vec<&FileSummary> = set.loaded().collect();
+        files
+            .par_iter()
+            .try_for_each(|file| remove_optional(&self.root.join(&*file.path())))
+    }
+
     /// Adds to each set the files of its forerunner that are still there.
     fn add_standing(&self, sets: &mut BTreeMap<String, SetRecord>) {
         for (name, set) in sets {
@@ -503,7 +560,7 @@ impl Record {
         if set.options != *options || set.inputs != inputs {
             return SetState::Different;
         }
-        let is_whole = set.files.par_iter().all(|file| {
+        let is_whole = set.here().all(|file| {
             fs::metadata(root.join(&*file.path())).is_ok_and(|found| found.len() == file.bytes)
         });
         if is_whole {

@@ -284,7 +284,7 @@ impl Drop for Claim {
 
 /// A held lock; dropping it frees the folder.
 #[derive(Debug)]
-pub(super) struct FolderLock {
+pub struct FolderLock {
     path: PathBuf,
     inode: u64,
     heartbeat: Option<(Sender<()>, JoinHandle<()>)>,
@@ -310,7 +310,7 @@ impl FolderLock {
     ///
     /// # Errors
     /// Another live process holds it, or it can't be written.
-    pub(super) fn take(state: &Path) -> Result<Self> {
+    pub fn take(state: &Path) -> Result<Self> {
         let me = Owner::this_process();
         let path = state.join(LOCK_FILE);
         let host = me.host.replace('/', "_");
@@ -386,7 +386,7 @@ impl FolderLock {
     ///
     /// # Errors
     /// It was.
-    pub(super) fn check(&self) -> Result<()> {
+    pub fn check(&self) -> Result<()> {
         if self.is_held() {
             return Ok(());
         }

@@ -373,6 +373,7 @@ mod tests {
             inputs: Vec::new(),
             files,
             report: serde_json::Value::Null,
+            placed_at: None,
         };
         Pending {
             sets: BTreeMap::from([(name.to_owned(), set)]),

@@ -26,6 +26,7 @@ pub use files::{
 pub use folder::{
     FolderOptions, OutputFolder, Publication, STATE_FOLDER, SetState, Staging, StandingFiles,
 };
+pub use lock::FolderLock;
 pub use log::RECORD_FILE;
 pub use record::{InputStamp, Record, SetRecord, TableIdentity};
 pub use sync::SyncMode;

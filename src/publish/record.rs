@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::dialect::Dialect;
@@ -54,6 +55,29 @@ pub struct SetRecord {
     pub files: Vec<FileSummary>,
     /// What the run counted, for reports.
     pub report: serde_json::Value,
+    /// The place that the files to be loaded were brought to, if they are no longer here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placed_at: Option<String>,
+}
+
+impl SetRecord {
+    /// Returns the files that the ingest service loads: all of a regular table, those with a chunk
+    /// of others. Indexes are for other tools.
+    pub fn loaded(&self) -> impl Iterator<Item = &FileSummary> {
+        let files = self.files.iter();
+        files.filter(|file| self.is_loaded(file))
+    }
+
+    /// Returns the files that are to be here.
+    pub(super) fn here(&self) -> impl rayon::iter::ParallelIterator<Item = &FileSummary> {
+        let files = self.files.par_iter();
+        files.filter(|file| self.placed_at.is_none() || !self.is_loaded(file))
+    }
+
+    fn is_loaded(&self, file: &FileSummary) -> bool {
+        let kind = self.identity.as_ref().map(|identity| identity.kind);
+        file.chunk().is_some() || kind.is_some_and(|kind| !kind.is_partitioned())
+    }
 }
 
 /// What tells an unchanged input: size and time of last change, or size and digest.

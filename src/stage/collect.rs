@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::local::{StageOptions, TableHints};
+use super::options::{StageOptions, TableHints};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::FileSummary;
 use crate::publish::{OutputFolder, TableIdentity};
@@ -11,14 +11,14 @@ use crate::schema::{TableKind, check_name};
 
 /// A file to be staged.
 #[derive(Debug, Clone)]
-pub(super) struct SourceFile {
-    pub(super) path: PathBuf,
+pub(crate) struct SourceFile {
+    pub(crate) path: PathBuf,
     /// Name in the table's folder.
-    pub(super) name: String,
-    pub(super) chunk: Option<i32>,
-    pub(super) is_overlap: bool,
+    pub(crate) name: String,
+    pub(crate) chunk: Option<i32>,
+    pub(crate) is_overlap: bool,
     /// What the record says of it.
-    pub(super) recorded: Option<FileSummary>,
+    pub(crate) recorded: Option<FileSummary>,
 }
 
 /// A table to be staged.

@@ -12,7 +12,9 @@ use skyprep::exchange::Finish;
 use skyprep::publish::SyncMode;
 
 use crate::partition_args::PartitionArgs;
-use crate::table_args::{CheckArgs, KindArg, SchemaArgs};
+use crate::stage_args::{ReleaseArgs, StageArgs, VerifyArgs};
+use crate::table_args::{CheckArgs, SchemaArgs};
+use crate::times::parse_time;
 
 /// Gets astronomical catalogues ready for Qserv.
 ///
@@ -45,6 +47,10 @@ pub enum Command {
     Partition(Box<PartitionArgs>),
     /// Copy prepared files to where Qserv fetches them, and write the manifest
     Stage(StageArgs),
+    /// Compare staged files with the manifest that names them
+    Verify(VerifyArgs),
+    /// Remove staged files once they are loaded
+    Release(ReleaseArgs),
     /// Do all steps for all tables of a pipeline file
     Run(RunArgs),
     /// Propose a table for Parquet files: Qserv's table JSON, or a CREATE TABLE
@@ -72,6 +78,8 @@ impl Command {
             Self::Partition(args) => Some(&args.rejects),
             Self::Run(args) => Some(&args.rejects),
             Self::Stage(_)
+            | Self::Verify(_)
+            | Self::Release(_)
             | Self::Schema(_)
             | Self::Check(_)
             | Self::Completions(_)
@@ -227,26 +235,6 @@ pub struct DigestArgs {
     /// Read the inputs first for their SHA-256; it then tells changed inputs, not their time
     #[arg(long)]
     pub checksum_inputs: bool,
-}
-
-/// Reads a stretch of time: a number and ms, s, m or h.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("'{text}' is not a time; write for example 500ms, 10s or 2m");
-    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
-    let (number, unit) = text.split_at(digits.unwrap_or(text.len()));
-    let number: f64 = number.parse().map_err(|_| wrong())?;
-    let seconds = match unit.trim() {
-        "ms" => number / 1e3,
-        "s" | "" => number,
-        "m" | "min" => number * 60.0,
-        "h" => number * 3600.0,
-        _ => return Err(wrong()),
-    };
-    if (0.01..1e6).contains(&seconds) {
-        Ok(Duration::from_secs_f64(seconds))
-    } else {
-        Err(format!("{text} is out of range: expected 10ms to 250h"))
-    }
 }
 
 #[derive(Debug, Clone, Args)]
@@ -509,33 +497,6 @@ pub struct SanitizeArgs {
     pub books: BookArgs,
     #[command(flatten)]
     pub digests: DigestArgs,
-}
-
-#[derive(Debug, Args)]
-pub struct StageArgs {
-    /// Output folders of partition and run, other folders or files; last the destination folder
-    #[arg(value_names = ["SRC", "DEST"], num_args = 2.., required = true)]
-    pub paths: Vec<PathBuf>,
-    /// Replace tables that were staged from other files
-    #[arg(short, long)]
-    pub force: bool,
-    /// Name of the database; needed for what partition has made
-    #[arg(long, value_name = "NAME")]
-    pub database: Option<String>,
-    /// Name of the table [default: what the record says]
-    #[arg(long, value_name = "NAME")]
-    pub table: Option<String>,
-    /// Kind of the table, for files without a record
-    #[arg(long, value_name = "KIND")]
-    pub kind: Option<KindArg>,
-    /// Dialect of files without a record: qserv or qserv-csv [default: qserv]
-    #[arg(long, value_name = "NAME")]
-    pub dialect: Option<String>,
-    /// Encoding of files without a record [default: latin1]
-    #[arg(long, value_name = "NAME", value_parser = ["latin1", "utf8mb4", "binary"])]
-    pub charset: Option<String>,
-    #[command(flatten)]
-    pub books: BookArgs,
 }
 
 #[derive(Debug, Args)]

@@ -11,7 +11,9 @@ mod books;
 mod commands;
 mod dropin;
 mod layers;
+mod listings;
 mod logging;
+mod network_args;
 mod partition_args;
 mod printer;
 mod progress;
@@ -19,7 +21,9 @@ mod session;
 mod settings;
 mod signals;
 mod sph_config;
+mod stage_args;
 mod table_args;
+mod times;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -91,6 +95,8 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Sanitize(args) => commands::sanitize::run(args, &session),
         Command::Partition(args) => commands::partition::run(args, &session),
         Command::Stage(args) => commands::stage::run(args, &session),
+        Command::Verify(args) => commands::verify::run(args, &session),
+        Command::Release(args) => commands::release::run(args, &session),
         Command::Run(args) => commands::run::run(args, &session),
         Command::Schema(args) => commands::schema::run(args, &session),
         Command::Check(args) => commands::check::run(args, &session),

@@ -16,6 +16,7 @@ fn set(paths: &[&str]) -> BTreeMap<String, SetRecord> {
         inputs: Vec::new(),
         files,
         report: serde_json::Value::Null,
+        placed_at: None,
     };
     BTreeMap::from([("T".to_owned(), set)])
 }

@@ -5,36 +5,79 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::Error;
+use skyprep::manifest::UtcTime;
+use skyprep::place::{Network, PlaceUrl};
 use skyprep::publish::{FolderOptions, Staging};
-use skyprep::stage::{StageOptions, TableHints, foresee, stage};
+use skyprep::stage::{FetchUrls, StageOptions, StageOutcome, TableHints, foresee, stage};
 
-use crate::args::StageArgs;
 use crate::books::{self, DataTo};
 use crate::printer::grouped;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::settings;
+use crate::stage_args::StageArgs;
 
-/// Copies prepared files to where Qserv fetches them.
+/// Brings prepared files to where Qserv fetches them.
 pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
     let Some((dest, sources)) = args.paths.split_last() else {
         return Err(Error::usage("name sources and a destination").into());
     };
-    let shown = dest.to_string_lossy();
-    if let Some((scheme, _)) = shown.split_once("://") {
-        return Err(
-            Error::usage(format!("staging to {scheme}:// is not supported"))
-                .hint("name a folder")
-                .into(),
-        );
+    let network = Network::new(args.network.options(session)?)?;
+    let options = options(args, sources, dest, session)?;
+    books::check(&args.books, None, DataTo::Files, &[])?;
+    if args.books.dry_run {
+        let outlook = foresee(&options, &network)?;
+        return books::foretell(session, dest, outlook);
     }
+    if options.dest.is_folder() {
+        // Copies go on until they are done; an early end is as safe as a kill.
+        session.interruption.may_not_look();
+    }
+    warn_of_urls(&options, session);
+    let mut report = session.begin_report();
+    let progress = Progress::new(session);
+    progress.start(&session.command, 0);
+    let outcome = stage(&options, &network, &progress);
+    progress.end();
+    let outcome = outcome?;
+    session.printer.note(&in_words(&options.dest, &outcome));
+    if let Some(end) = outcome.urls_expire {
+        let end = UtcTime::of(end);
+        session.printer.note(&format!(
+            "the first signed URL ends at {end}; skyprep manifest presign makes new ones"
+        ));
+    }
+    report.add_inputs(&outcome.inputs);
+    report.files = outcome.files;
+    report.bytes = outcome.bytes;
+    report.unchanged = outcome.is_unchanged;
+    if let PlaceUrl::Folder(root) = &options.dest {
+        report.keep_in(root)?;
+    }
+    let names: String = outcome.manifests.iter().map(|m| format!("{m}\n")).collect();
+    let targets: Vec<&Path> = outcome.manifests.iter().map(Path::new).collect();
+    let sources = books::sources([], session);
+    let table = Some(names.as_str());
+    books::close(&args.books, session, &mut report, &targets, &sources, table)
+}
+
+fn options(
+    args: &StageArgs,
+    sources: &[PathBuf],
+    dest: &Path,
+    session: &Session,
+) -> Result<StageOptions> {
     let dialect = DialectOptions {
         dialect: args.dialect.clone(),
         ..DialectOptions::default()
     };
-    let options = StageOptions {
+    let place = match dest.to_str().filter(|text| text.contains("://")) {
+        Some(url) => PlaceUrl::parse(url)?,
+        None => PlaceUrl::Folder(dest.to_owned()),
+    };
+    Ok(StageOptions {
         sources: sources.to_vec(),
-        dest: dest.clone(),
+        dest: place,
         hints: TableHints {
             database: args.database.clone(),
             table: args.table.clone(),
@@ -48,39 +91,46 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
             staging: Staging::Clear,
             ..session.folder
         },
-    };
-    books::check(&args.books, None, DataTo::Files, &[])?;
-    if args.books.dry_run {
-        return books::foretell(session, dest, foresee(&options)?);
+        server: args.network.server()?,
+        urls: match (&args.public_url, args.presign) {
+            (Some(base), _) => FetchUrls::Base(base.clone()),
+            (None, Some(valid)) => FetchUrls::Signed(valid),
+            (None, None) => FetchUrls::Own,
+        },
+        retain: args.retain_until,
+    })
+}
+
+/// Warns of what Qserv will not understand.
+fn warn_of_urls(options: &StageOptions, session: &Session) {
+    match &options.dest {
+        PlaceUrl::S3 { .. } if options.urls == FetchUrls::Own => session.printer.warn(
+            "Qserv fetches no s3:// URLs: use --public-url or --presign, now or with skyprep manifest",
+        ),
+        PlaceUrl::Folder(path) => {
+            let shown = path.display().to_string();
+            let host = shown.split_once(':').filter(|(host, _)| !host.contains('/'));
+            if let Some((host, _)) = host.filter(|_| !path.exists()) {
+                session.printer.warn(&format!(
+                    "{shown} is a folder here, not a place on a machine called {host}"
+                ));
+            }
+        }
+        _ => {}
     }
-    // Copies go on until they are done; an early end is as safe as a kill.
-    session.interruption.may_not_look();
-    let mut report = session.begin_report();
-    let progress = Progress::new(session);
-    progress.start(&session.command, 0);
-    let outcome = stage(&options, &progress);
-    progress.end();
-    let outcome = outcome?;
+}
+
+fn in_words(dest: &PlaceUrl, outcome: &StageOutcome) -> String {
     let files = format!(
         "{} files, {} bytes",
         grouped(outcome.files),
         grouped(outcome.bytes)
     );
-    session.printer.note(&match outcome.is_unchanged {
-        true => format!("{}: all {files} are there; nothing to do", dest.display()),
-        false => format!("{}: {files} staged", dest.display()),
-    });
-    report.add_inputs(&outcome.inputs);
-    report.files = outcome.files;
-    report.bytes = outcome.bytes;
-    report.unchanged = outcome.is_unchanged;
-    report.keep_in(dest)?;
-    let manifests = outcome.manifests.iter();
-    let names: String = manifests
-        .map(|path| format!("{}\n", path.display()))
-        .collect();
-    let targets: Vec<&Path> = outcome.manifests.iter().map(PathBuf::as_path).collect();
-    let sources = books::sources([], session);
-    let table = Some(names.as_str());
-    books::close(&args.books, session, &mut report, &targets, &sources, table)
+    if outcome.is_unchanged {
+        return format!("{dest}: all {files} are there; nothing to do");
+    }
+    match outcome.files - outcome.new_files.min(outcome.files) {
+        0 => format!("{dest}: {files} staged"),
+        old => format!("{dest}: {files} staged, {} of them were there already", grouped(old)),
+    }
 }

@@ -1,0 +1,95 @@
+//! What can be said to stage, verify and release; doc comments are the help texts.
+#![allow(
+    clippy::doc_markdown,
+    reason = "the texts are shown as they are, without Markdown"
+)]
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use skyprep::stage::{Retention, parse_span};
+
+use crate::args::BookArgs;
+use crate::network_args::NetworkArgs;
+use crate::table_args::KindArg;
+
+#[derive(Debug, Args)]
+pub struct StageArgs {
+    /// Output folders of partition and run, other folders or files; last the destination: a folder,
+    /// http(s)://host/path (PUT or WebDAV), or s3://bucket/prefix
+    #[arg(value_names = ["SRC", "DEST"], num_args = 2.., required = true)]
+    pub paths: Vec<PathBuf>,
+    /// Replace tables that were staged from other files
+    #[arg(short, long)]
+    pub force: bool,
+    /// Name of the database; needed for what partition has made
+    #[arg(long, value_name = "NAME")]
+    pub database: Option<String>,
+    /// Name of the table [default: what the record says]
+    #[arg(long, value_name = "NAME")]
+    pub table: Option<String>,
+    /// Kind of the table, for files without a record
+    #[arg(long, value_name = "KIND")]
+    pub kind: Option<KindArg>,
+    /// Dialect of files without a record: qserv or qserv-csv [default: qserv]
+    #[arg(long, value_name = "NAME")]
+    pub dialect: Option<String>,
+    /// Encoding of files without a record [default: latin1]
+    #[arg(long, value_name = "NAME", value_parser = ["latin1", "utf8mb4", "binary"])]
+    pub charset: Option<String>,
+    /// Where Qserv fetches the files from, if not by the URLs that they are put to: what the
+    /// destination is called there
+    #[arg(long, value_name = "URL", conflicts_with = "presign")]
+    pub public_url: Option<String>,
+    /// Write signed URLs into the manifest, which anybody can read for so long: at most 7d (S3)
+    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    pub presign: Option<Duration>,
+    /// Until when the files are to be kept: a time (2027-01-31T12:00:00Z), or from now on (30d)
+    /// [default: until they are released]
+    #[arg(long, value_name = "WHEN", value_parser = str::parse::<Retention>)]
+    pub retain_until: Option<Retention>,
+    #[command(flatten)]
+    pub network: NetworkArgs,
+    #[command(flatten)]
+    pub books: BookArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    skyprep verify out/stars/manifest.jsonl\n  \
+    skyprep verify --quick s3://bucket/stars/manifest.jsonl\n\n\
+    Exit code 9 if a file is missing or is not what the manifest says.")]
+pub struct VerifyArgs {
+    /// The manifest: a file, a URL, or - for stdin
+    pub manifest: String,
+    /// Compare sizes and the checksums that the place keeps, and read no file
+    #[arg(long)]
+    pub quick: bool,
+    /// Print what was found as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Without --yes nothing is removed: what would go is listed.\n\n\
+    Examples:\n  \
+    skyprep release out/stars/manifest.jsonl\n  \
+    skyprep release out/stars/manifest.jsonl --yes")]
+pub struct ReleaseArgs {
+    /// The manifest: a file, a URL, or - for stdin
+    pub manifest: String,
+    /// Remove the files
+    #[arg(long)]
+    pub yes: bool,
+    /// Remove them before the time until which they are to be kept
+    #[arg(short, long)]
+    pub force: bool,
+    /// Print what was found as JSON
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}

@@ -1,0 +1,46 @@
+//! The places of a manifest's files, each opened once.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::error::Result;
+use crate::place::{Network, ObjectUrl, Place, PlaceUrl};
+
+/// Places that were opened so far.
+pub(super) struct Places<'n> {
+    network: &'n Network,
+    open: BTreeMap<PlaceUrl, Arc<dyn Place>>,
+}
+
+/// An object at a place.
+#[derive(Clone)]
+pub(super) struct Object {
+    pub(super) place: Arc<dyn Place>,
+    pub(super) key: String,
+}
+
+impl<'n> Places<'n> {
+    pub(super) fn new(network: &'n Network) -> Self {
+        Self {
+            network,
+            open: BTreeMap::new(),
+        }
+    }
+
+    /// Finds the object that a URL names; nothing is asked of its place.
+    ///
+    /// # Errors
+    /// It is no URL of an object.
+    pub(super) fn object(&mut self, url: &str) -> Result<Object> {
+        let ObjectUrl { place, key } = ObjectUrl::parse(url)?;
+        let place = match self.open.get(&place) {
+            Some(open) => Arc::clone(open),
+            None => {
+                let open = self.network.open(&place)?;
+                self.open.insert(place, Arc::clone(&open));
+                open
+            }
+        };
+        Ok(Object { place, key })
+    }
+}
