@@ -16,7 +16,7 @@ use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::place::Network;
 use crate::publish::{FolderOptions, OutputFolder, Record, create_folders};
 use crate::report::{REPORT_FILE, Report};
-use crate::stage::{ServerOptions, ServerStage};
+use crate::stage::{FetchUrls, FolderPublicity, ServerOptions, ServerStage};
 
 /// What a run may use and how it treats what is there.
 #[derive(Debug, Clone)]
@@ -209,8 +209,20 @@ fn write_local(
         None => OutputFolder::peek(root)?.unwrap_or_default(),
     };
     let record = folder.map_or(&looked_up, OutputFolder::record);
-    let manifest = manifest_of(file, &outcome.tables, record, root)?;
-    let stands = manifest.stands_at(&manifest_path)?;
+    let publicity = match file.destination()?.is_folder() {
+        true => FolderPublicity::new(root, &file.fetch_urls()?, file.retention()?)?,
+        // What is said of URLs is about the place.
+        false => FolderPublicity::new(root, &FetchUrls::Own, file.retention()?)?,
+    };
+    let url_of = |path: &str| publicity.url_of(path);
+    let mut manifest = Manifest::new(file.database.name.as_str());
+    for table in &outcome.tables {
+        let set = record.sets.get(&table.table);
+        if let Some((set, identity)) = set.and_then(|set| Some((set, set.identity.as_ref()?))) {
+            manifest.add_placed(identity, &set.files, &url_of);
+        }
+    }
+    let stands = publicity.stands(&mut manifest, &manifest_path)?;
     let report = &mut outcome.report;
     report.unchanged = outcome.is_unchanged && stands && report_path.exists();
     report.keep_in(root)?;
@@ -336,21 +348,4 @@ fn run_pass(
         }
         (names, error)
     })
-}
-
-fn manifest_of<'a>(
-    file: &PipelineFile,
-    tables: &[TableReport],
-    record: &'a Record,
-    root: &Path,
-) -> Result<Manifest<'a>> {
-    let mut manifest = Manifest::new(file.database.name.as_str());
-    let root = std::path::absolute(root).map_err(|error| Error::writing(root, error))?;
-    for table in tables {
-        let set = record.sets.get(&table.table);
-        if let Some((set, identity)) = set.and_then(|set| Some((set, set.identity.as_ref()?))) {
-            manifest.add_local(&root, identity, &set.files);
-        }
-    }
-    Ok(manifest)
 }

@@ -33,8 +33,8 @@ pub use credentials::{Credentials, HttpLogin, Secret};
 pub use network::{Network, NetworkOptions};
 pub use reader::StreamReader;
 pub use retry::RetryPolicy;
-pub(crate) use url::shown;
 pub use url::{ObjectUrl, PlaceUrl, shown_url};
+pub(crate) use url::{percent_encoded, shown};
 
 use crate::error::{Error, Result};
 use crate::exchange::{FileSummary, HexDigest};

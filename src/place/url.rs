@@ -99,7 +99,7 @@ impl PlaceUrl {
     pub fn object(&self, key: &str) -> String {
         match self {
             Self::Folder(root) => file_url(&root.join(key)),
-            _ => format!("{self}{}", percent_encoded(key.as_bytes())),
+            _ => format!("{self}{}", percent_encoded(key)),
         }
     }
 }
@@ -111,7 +111,7 @@ impl fmt::Display for PlaceUrl {
             Self::Folder(path) => path.display().fmt(f),
             Self::Http(url) => url.fmt(f),
             Self::S3 { bucket, prefix } => {
-                write!(f, "s3://{bucket}/{}", percent_encoded(prefix.as_bytes()))
+                write!(f, "s3://{bucket}/{}", percent_encoded(prefix))
             }
         }
     }
@@ -182,7 +182,7 @@ impl ObjectUrl {
 
 /// Returns the `file://` URL of an absolute path, escaped as URLs want it.
 pub(crate) fn file_url(path: &Path) -> String {
-    format!("file://{}", percent_encoded(path.as_os_str().as_bytes()))
+    format!("file://{}", encoded(path.as_os_str().as_bytes()))
 }
 
 /// Returns a path or URL as it may be shown: without passwords, queries and signatures.
@@ -253,8 +253,13 @@ fn check_key(key: &str, text: &str) -> Result<()> {
     Ok(())
 }
 
+/// Escapes a key as the path of a URL wants it; `/` stays.
+pub(crate) fn percent_encoded(key: &str) -> String {
+    encoded(key.as_bytes())
+}
+
 /// Escapes bytes as the path of a URL wants it; `/` stays.
-fn percent_encoded(bytes: &[u8]) -> String {
+fn encoded(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for byte in bytes {
         match byte {

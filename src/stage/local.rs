@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::collect::{SourceFile, SourceTable};
 use super::copy::copy_digested;
+use super::folder_manifest::FolderPublicity;
 use super::options::{StageOptions, StageOutcome};
 use super::sources::{Sources, Stamps, Tables, databases, set_name};
 use crate::error::{Error, ErrorKind, Place, Result};
@@ -214,21 +215,20 @@ fn write_manifests(
     tables: &Tables,
     record: &Record,
 ) -> Result<Vec<String>> {
-    let root = std::path::absolute(dest).map_err(|error| Error::writing(dest, error))?;
+    let publicity = FolderPublicity::new(dest, &options.urls, options.retain)?;
+    let url_of = |path: &str| publicity.url_of(path);
     let mut paths = Vec::new();
     for database in databases(tables) {
         let mut manifest = Manifest::new(database);
         for set in record.sets.values() {
-            if let Some(identity) = set
-                .identity
-                .as_ref()
-                .filter(|known| known.database.as_deref() == Some(database))
-            {
-                manifest.add_local(&root, identity, &set.files);
+            let identity = set.identity.as_ref();
+            let own = identity.filter(|known| known.database.as_deref() == Some(database));
+            if let Some(identity) = own {
+                manifest.add_placed(identity, &set.files, &url_of);
             }
         }
         let path = dest.join(database).join(MANIFEST_FILE);
-        if !manifest.stands_at(&path)? {
+        if !publicity.stands(&mut manifest, &path)? {
             // Tables without any row have no files, and so no folder.
             create_folders(path.parent().unwrap_or(Path::new("")))?;
             manifest.write(&path, options.folder.sync)?;

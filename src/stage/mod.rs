@@ -5,6 +5,7 @@
 
 mod collect;
 mod copy;
+mod folder_manifest;
 mod local;
 mod options;
 mod placed_manifest;
@@ -18,6 +19,7 @@ mod verify;
 mod when;
 
 pub(crate) use collect::SourceFile;
+pub(crate) use folder_manifest::FolderPublicity;
 pub use options::{FetchUrls, ServerOptions, StageOptions, StageOutcome, TableHints};
 pub use release::{ReleasePlan, ReleaseSummary, plan_release};
 pub(crate) use server::{Others, Placed, PlacedFile, PlacedTable, ServerRun, ServerStage};

@@ -11,7 +11,7 @@ use super::when::Retention;
 use crate::error::{Error, Result};
 use crate::exchange::FileSummary;
 use crate::manifest::{Contribution, Listing, ManifestHeader, PlacedUrl, UtcTime};
-use crate::place::{FileUpload, Network, Place, PlaceUrl, UploadLog};
+use crate::place::{FileUpload, Network, Place, UploadLog, percent_encoded};
 use crate::publish::{SyncMode, TableIdentity, remove_optional};
 
 /// What a manifest tells besides what there is.
@@ -35,7 +35,7 @@ pub(super) struct Written {
 /// The place refuses or fails.
 pub(super) fn write_manifest(
     network: &Network,
-    (place, dest): (&dyn Place, &PlaceUrl),
+    place: &dyn Place,
     publicity: &Publicity<'_>,
     (state, log): (&Path, &dyn UploadLog),
     standing: Option<&Standing>,
@@ -73,7 +73,7 @@ pub(super) fn write_manifest(
                     stored_at: None,
                 },
                 FetchUrls::Base(base) => PlacedUrl {
-                    url: public_url(base, dest, &object),
+                    url: public_url(base, &file.path()),
                     stored_at: Some(object),
                 },
                 FetchUrls::Signed(valid) => {
@@ -172,9 +172,7 @@ fn is_same(new: &Contribution, old: &Contribution, is_signature_valid: bool) -> 
     new == *old
 }
 
-/// Returns the URL below `base` of an object of the place `dest`.
-fn public_url(base: &str, dest: &PlaceUrl, object: &str) -> String {
-    let dest = dest.to_string();
-    let path = object.strip_prefix(&dest).unwrap_or(object);
-    format!("{}/{path}", base.trim_end_matches('/'))
+/// Returns the URL below `base` of the object of a key.
+pub(super) fn public_url(base: &str, key: &str) -> String {
+    format!("{}/{}", base.trim_end_matches('/'), percent_encoded(key))
 }

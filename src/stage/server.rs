@@ -430,7 +430,7 @@ impl ServerRun<'_> {
             stage.check_nobody_else(&key, standing.as_ref())?;
             let written = write_manifest(
                 stage.network,
-                (stage.place.as_ref(), stage.dest),
+                stage.place.as_ref(),
                 &stage.publicity,
                 (&stage.state, &self.journal),
                 standing.as_ref(),
@@ -491,7 +491,7 @@ impl ServerRun<'_> {
         standing.listing = rest;
         let key = manifest_key(database);
         stage.check_nobody_else(&key, Some(standing))?;
-        let to = (stage.place.as_ref(), stage.dest);
+        let to = stage.place.as_ref();
         let through: (&Path, &dyn UploadLog) = (&stage.state, &self.journal);
         let (network, publicity) = (stage.network, &stage.publicity);
         write_manifest(
