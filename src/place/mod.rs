@@ -10,6 +10,7 @@
 
 mod blocks;
 mod credentials;
+mod credentials_file;
 mod fault;
 mod folder;
 mod http;
@@ -27,7 +28,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
-pub use credentials::{Credentials, HttpLogin, Secret};
+pub use credentials::{Credentials, HttpLogin, S3Settings, Secret};
 pub use network::{Network, NetworkOptions};
 pub use retry::RetryPolicy;
 pub use url::{ObjectUrl, PlaceUrl};

@@ -230,7 +230,7 @@ pub struct DigestArgs {
 }
 
 /// Reads a stretch of time: a number and ms, s, m or h.
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub fn parse_time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("'{text}' is not a time; write for example 500ms, 10s or 2m");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
     let (number, unit) = text.split_at(digits.unwrap_or(text.len()));

@@ -12,6 +12,8 @@ mod commands;
 mod dropin;
 mod layers;
 mod logging;
+#[expect(dead_code, reason = "no command speaks to servers yet")]
+mod network_args;
 mod partition_args;
 mod printer;
 mod progress;
