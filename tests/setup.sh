@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests need is there: cargo, a C compiler, a MariaDB server.
+# Makes sure that what the tests need is there: cargo, a C compiler, a MariaDB server, nginx.
 #
-# MariaDB is installed if it is missing, which needs root, apt-get and a package source. Nothing
-# else is installed, and no server is left running: the tests start their own, on a socket in a
-# temporary folder. Where all is there already this takes no time.
+# MariaDB, nginx and openssl are installed if they are missing, which needs root, apt-get and a
+# package source. Nothing else is installed, and no server is left running: the tests start their
+# own, on a socket in a temporary folder or on free ports of the loopback. Where all is there
+# already this takes no time.
 set -euo pipefail
 
 LEAST_CARGO=1.95
 # The places where tests/it/mariadb.rs looks. /usr/sbin is often not in the PATH of plain users.
 MARIADB_PLACES=(/usr/sbin /usr/bin /usr/local/bin)
 MARIADB_PROGRAMS=(mariadbd mariadb-install-db mariadb)
+# The places where tests/it/http_server.rs looks.
+NGINX_PLACES=(/usr/sbin /usr/bin /usr/local/sbin)
 POLICY=/usr/sbin/policy-rc.d
 
 fail() {
@@ -50,37 +53,71 @@ keep_services_down() {
     fi
 }
 
-install_mariadb() {
-    local missing=$1
+# install PACKAGE MISSING: installs a Debian package because those programs are missing.
+install() {
+    local package=$1 missing=$2
     command -v apt-get >/dev/null ||
-        fail "missing: $missing" "there is no apt-get here; install a MariaDB server (10.11 or so)"
+        fail "missing: $missing" "there is no apt-get here; install what Debian calls $package"
     [ "$(id -u)" = 0 ] ||
-        fail "missing: $missing" "only root can install it; run: sudo apt-get install mariadb-server"
-    echo "tests/setup.sh: installing mariadb-server for the load test"
+        fail "missing: $missing" "only root can install it; run: sudo apt-get install $package"
+    echo "tests/setup.sh: installing $package for the tests"
     keep_services_down
     export DEBIAN_FRONTEND=noninteractive
     local log
     log=$(mktemp)
     if ! {
         apt-get -q -o DPkg::Lock::Timeout=300 update &&
-            apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends mariadb-server
+            apt-get -q -y -o DPkg::Lock::Timeout=300 install --no-install-recommends "$package"
     } >"$log" 2>&1 </dev/null; then
         tail -n 20 "$log" >&2
-        fail "can't install mariadb-server (see above); is there a network or a package mirror?" \
+        fail "can't install $package (see above); is there a network or a package mirror?" \
             "the whole log is in $log"
     fi
     rm -f "$log"
-    # Where systemd runs, the package has enabled its service for the next boot.
+}
+
+# Where systemd runs, a package has enabled its service for the next boot.
+disable_service() {
     if [ -d /run/systemd/system ]; then
-        systemctl disable --quiet --now mariadb.service
+        systemctl disable --quiet --now "$1"
     fi
+}
+
+check_mariadb() {
+    local missing
+    missing=$(missing_programs)
+    [ -n "$missing" ] || return 0
+    install mariadb-server "$missing"
+    disable_service mariadb.service
+    missing=$(missing_programs)
+    [ -z "$missing" ] || fail "still missing after installing mariadb-server: $missing"
+}
+
+# The server that HTTP and WebDAV staging is tried on; any build with its dav module will do.
+has_nginx() {
+    local place
+    for place in "${NGINX_PLACES[@]}"; do
+        [ ! -x "$place/nginx" ] || return 0
+    done
+    return 1
+}
+
+check_nginx() {
+    if has_nginx; then
+        return 0
+    fi
+    install nginx-light nginx
+    disable_service nginx.service
+    has_nginx || fail "still missing after installing nginx-light: nginx"
+}
+
+# Makes the certificates of test servers.
+check_openssl() {
+    command -v openssl >/dev/null || install openssl openssl
 }
 
 check_cargo
 check_compiler
-missing=$(missing_programs)
-if [ -n "$missing" ]; then
-    install_mariadb "$missing"
-    missing=$(missing_programs)
-    [ -z "$missing" ] || fail "still missing after installing mariadb-server: $missing"
-fi
+check_mariadb
+check_nginx
+check_openssl

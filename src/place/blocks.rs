@@ -53,7 +53,7 @@ impl Room {
 /// A block and the room that it takes; both go when the last user of its bytes does.
 struct Block {
     bytes: Vec<u8>,
-    _room: OwnedSemaphorePermit,
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl AsRef<[u8]> for Block {
@@ -151,7 +151,11 @@ fn read(
     loop {
         // One byte more than is expected, so that a file that grows meanwhile is noticed.
         let wanted = block_bytes.min(left + 1);
-        let permit = room.take(handle, wanted)?;
+        // The look for the end waits for no room: who waits for the end may hold the last block.
+        let permit = match left {
+            0 => None,
+            _ => Some(room.take(handle, wanted)?),
+        };
         let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
         (&file)
             .take(wanted)

@@ -60,7 +60,8 @@ impl Fault {
         };
         let error = |kind| Error::new(kind, message.clone()).at(Place::file(shown(url)));
         match status.as_u16() {
-            408 | 425 | 429 | 500 | 502..=504 => Self::Passing {
+            // 423: a try that broke may hold its lock for a moment.
+            408 | 423 | 425 | 429 | 500 | 502..=504 => Self::Passing {
                 error: error(ErrorKind::Network)
                     .hint("try again later: the same command goes on where it was"),
                 wait: wait_asked(headers),

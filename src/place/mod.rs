@@ -10,6 +10,7 @@
 
 mod blocks;
 mod credentials;
+mod credentials_file;
 mod fault;
 mod folder;
 mod http;
@@ -29,7 +30,7 @@ use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use blocks::{RowDigest, check_recorded};
-pub use credentials::{Credentials, HttpLogin, Secret};
+pub use credentials::{Credentials, HttpLogin, S3Settings, Secret};
 pub use network::{Network, NetworkOptions};
 pub use reader::StreamReader;
 pub use retry::RetryPolicy;

@@ -80,8 +80,11 @@ pub struct Network {
 /// What every place has a share of.
 #[derive(Debug)]
 pub(super) struct Shared {
-    /// For HTTP; it follows no redirections.
+    /// For short requests: the timeout is for all of sending and answer. It follows no
+    /// redirections.
     pub(super) client: reqwest::Client,
+    /// For requests of any length, whose users notice themselves when nothing moves any more.
+    pub(super) unhurried: reqwest::Client,
     pub(super) room: Room,
     pub(super) options: NetworkOptions,
 }
@@ -97,15 +100,11 @@ impl Network {
             .enable_all()
             .thread_name("network")
             .build()
-            .map_err(|error| {
-                Error::new(
-                    ErrorKind::Internal,
-                    format!("starting the network: {error}"),
-                )
-            })?;
-        let client = client(&options)?;
+            .map_err(|error| faulty(&error))?;
+        let tls = tls(&options)?;
         let shared = Shared {
-            client,
+            client: client(tls.clone(), Some(options.timeout))?,
+            unhurried: client(tls, None)?,
             room: Room::new(options.buffer_bytes),
             options,
         };
@@ -139,13 +138,15 @@ impl Network {
     }
 }
 
-fn client(options: &NetworkOptions) -> Result<reqwest::Client> {
-    let faulty = |error: &dyn std::fmt::Display| {
-        Error::new(
-            ErrorKind::Internal,
-            format!("starting the network: {error}"),
-        )
-    };
+fn faulty(error: &dyn std::fmt::Display) -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        format!("starting the network: {error}"),
+    )
+}
+
+/// Reads the certificates to trust.
+fn tls(options: &NetworkOptions) -> Result<rustls::ClientConfig> {
     let mut roots = rustls::RootCertStore::empty();
     for certificate in rustls_native_certs::load_native_certs().certs {
         // One that is odd is not trusted, which its servers' users will see.
@@ -173,16 +174,19 @@ fn client(options: &NetworkOptions) -> Result<reqwest::Client> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let tls = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .map_err(|error| faulty(&error))?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    reqwest::Client::builder()
+        .map_err(|error| faulty(&error))?;
+    Ok(tls.with_root_certificates(roots).with_no_client_auth())
+}
+
+fn client(tls: rustls::ClientConfig, timeout: Option<Duration>) -> Result<reqwest::Client> {
+    let mut builder = reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(options.timeout)
         .tcp_nodelay(true)
-        .user_agent(concat!("skyprep/", env!("CARGO_PKG_VERSION")))
-        .build()
-        .map_err(|error| faulty(&error))
+        .user_agent(concat!("skyprep/", env!("CARGO_PKG_VERSION")));
+    if let Some(timeout) = timeout {
+        builder = builder.read_timeout(timeout);
+    }
+    builder.build().map_err(|error| faulty(&error))
 }

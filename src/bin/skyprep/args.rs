@@ -11,8 +11,9 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use skyprep::exchange::Finish;
 use skyprep::publish::SyncMode;
 
+use crate::network_args::NetworkArgs;
 use crate::partition_args::PartitionArgs;
-use crate::stage_args::{ReleaseArgs, StageArgs, VerifyArgs};
+use crate::stage_args::{ReleaseArgs, StageArgs, StateArgs, VerifyArgs};
 use crate::table_args::{CheckArgs, SchemaArgs};
 use crate::times::parse_time;
 
@@ -509,6 +510,10 @@ pub struct RunArgs {
     pub force: bool,
     #[command(flatten)]
     pub rejects: RejectArgs,
+    #[command(flatten)]
+    pub state: StateArgs,
+    #[command(flatten)]
+    pub network: NetworkArgs,
     #[command(flatten)]
     pub books: BookArgs,
     #[command(flatten)]

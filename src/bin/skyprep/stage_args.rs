@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use skyprep::error::Error;
 use skyprep::stage::{Retention, parse_span};
 
 use crate::args::BookArgs;
@@ -50,9 +51,40 @@ pub struct StageArgs {
     #[arg(long, value_name = "WHEN", value_parser = str::parse::<Retention>)]
     pub retain_until: Option<Retention>,
     #[command(flatten)]
+    pub state: StateArgs,
+    #[command(flatten)]
     pub network: NetworkArgs,
     #[command(flatten)]
     pub books: BookArgs,
+}
+
+/// Where this machine keeps what it knows of places.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Network")]
+pub struct StateArgs {
+    /// Folder that remembers what was sent to servers, so that a killed command is gone on with
+    /// [default: skyprep in XDG_STATE_HOME, or in ~/.local/state]
+    #[arg(long, value_name = "DIR")]
+    pub state_dir: Option<PathBuf>,
+}
+
+impl StateArgs {
+    /// Returns the folder.
+    ///
+    /// # Errors
+    /// None was named, and there is no home.
+    pub fn folder(&self) -> Result<PathBuf, Error> {
+        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let usual = || {
+            let state = variable("XDG_STATE_HOME").map(PathBuf::from);
+            let home = || Some(PathBuf::from(variable("HOME")?).join(".local/state"));
+            Some(state.or_else(home)?.join("skyprep"))
+        };
+        self.state_dir.clone().or_else(usual).ok_or_else(|| {
+            Error::usage("there is no HOME to remember in what was sent to servers")
+                .hint("name a folder with --state-dir")
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -74,10 +106,12 @@ pub struct VerifyArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Without --yes nothing is removed: what would go is listed.\n\n\
+#[command(
+    after_help = "Without --yes nothing is removed: what would go is listed.\n\n\
     Examples:\n  \
     skyprep release out/stars/manifest.jsonl\n  \
-    skyprep release out/stars/manifest.jsonl --yes")]
+    skyprep release out/stars/manifest.jsonl --yes"
+)]
 pub struct ReleaseArgs {
     /// The manifest: a file, a URL, or - for stdin
     pub manifest: String,

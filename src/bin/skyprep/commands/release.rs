@@ -21,7 +21,7 @@ pub fn run(args: &ReleaseArgs, session: &Session) -> Result<()> {
     let listing = listings::read(&args.manifest, &network)?;
     let kept_until = listing.header().retain_until;
     let is_early = kept_until.is_some_and(|time| time.system_time() > SystemTime::now());
-    let at_once = args.network.uploads;
+    let at_once = args.network.uploads.get();
     let plan = plan_release(&listing, &network, at_once)?;
     let mut summary = plan.summary.clone();
     let refusal = kept_until.filter(|_| is_early && !args.force).map(|time| {

@@ -1,7 +1,11 @@
 //! `skyprep run`
 
+use std::path::{Path, PathBuf};
+
 use anyhow::Result;
 use skyprep::pipeline::{PipelineFile, RunOptions, foresee};
+use skyprep::place::Network;
+use skyprep::stage::ServerOptions;
 
 use crate::args::RunArgs;
 use crate::books::{self, DataTo};
@@ -19,14 +23,22 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
         has_digests: args.digests.checksum_inputs,
         report: session.begin_report(),
         folder: session.folder,
+        server: ServerOptions {
+            state: match file.destination()?.is_folder() {
+                true => PathBuf::new(),
+                false => args.state.folder()?,
+            },
+            uploads: args.network.uploads.get(),
+        },
     };
+    let network = Network::new(args.network.options(session)?)?;
     let progress = Progress::new(session);
     books::check(&args.books, Some(&args.rejects), DataTo::Files, &[])?;
     if args.books.dry_run {
         let outlook = foresee(&file, &options, &progress)?;
-        return books::foretell(session, &file.destination(), outlook);
+        return books::foretell(session, &file.root()?, outlook);
     }
-    let outcome = skyprep::pipeline::run(&file, &options, &progress);
+    let outcome = skyprep::pipeline::run(&file, &options, &network, &progress);
     progress.end();
     let mut outcome = outcome?;
     books::close_rejects(session, &outcome.report)?;
@@ -35,7 +47,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
         &args.books,
         session,
         &mut outcome.report,
-        &[&outcome.manifest],
+        &[Path::new(&outcome.manifest)],
         &sources,
         Some(&format_tables(&outcome.tables)),
     )?;
@@ -50,7 +62,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
     session.printer.note(&format!(
         "next: let Qserv's ingest fetch the {} files that {} names",
         grouped(outcome.contributions as u64),
-        outcome.manifest.display()
+        outcome.manifest
     ));
     books::end(session, &outcome.report)
 }

@@ -8,7 +8,9 @@ use skyprep::error::Error;
 use skyprep::manifest::UtcTime;
 use skyprep::place::{Network, PlaceUrl};
 use skyprep::publish::{FolderOptions, Staging};
-use skyprep::stage::{FetchUrls, StageOptions, StageOutcome, TableHints, foresee, stage};
+use skyprep::stage::{
+    FetchUrls, ServerOptions, StageOptions, StageOutcome, TableHints, foresee, stage,
+};
 
 use crate::books::{self, DataTo};
 use crate::printer::grouped;
@@ -75,6 +77,7 @@ fn options(
         Some(url) => PlaceUrl::parse(url)?,
         None => PlaceUrl::Folder(dest.to_owned()),
     };
+    let is_folder = place.is_folder();
     Ok(StageOptions {
         sources: sources.to_vec(),
         dest: place,
@@ -91,7 +94,13 @@ fn options(
             staging: Staging::Clear,
             ..session.folder
         },
-        server: args.network.server()?,
+        server: ServerOptions {
+            state: match is_folder {
+                true => PathBuf::new(),
+                false => args.state.folder()?,
+            },
+            uploads: args.network.uploads.get(),
+        },
         urls: match (&args.public_url, args.presign) {
             (Some(base), _) => FetchUrls::Base(base.clone()),
             (None, Some(valid)) => FetchUrls::Signed(valid),
@@ -131,6 +140,9 @@ fn in_words(dest: &PlaceUrl, outcome: &StageOutcome) -> String {
     }
     match outcome.files - outcome.new_files.min(outcome.files) {
         0 => format!("{dest}: {files} staged"),
-        old => format!("{dest}: {files} staged, {} of them were there already", grouped(old)),
+        old => format!(
+            "{dest}: {files} staged, {} of them were there already",
+            grouped(old)
+        ),
     }
 }

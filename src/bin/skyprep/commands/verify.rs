@@ -27,7 +27,7 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<()> {
     let progress = Progress::new(session);
     let bytes = listing.contributions().map(|line| line.bytes).sum();
     progress.start(&session.command, bytes);
-    let at_once = args.network.uploads;
+    let at_once = args.network.uploads.get();
     let found = verify(listing.contributions(), &network, depth, at_once, &progress);
     progress.end();
     let found = found?;
@@ -69,7 +69,10 @@ fn in_words(found: &Verification) -> String {
     }
     if found.findings.len() > SHOWN {
         let more = found.findings.len() - SHOWN;
-        text.push_str(&format!("and {} more (--json lists all)\n", grouped(more as u64)));
+        text.push_str(&format!(
+            "and {} more (--json lists all)\n",
+            grouped(more as u64)
+        ));
     }
     if found.findings.is_empty() {
         text.push_str(&format!(
