@@ -15,7 +15,7 @@ use crate::error::{Error, Place, Result};
 pub const TRANSACTION_COLUMN: &str = "qserv_trans_id";
 
 /// What a table is to Qserv.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum TableKind {
     /// Partitioned by its own position, with overlap and a key of its own.

@@ -11,6 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use skyprep::exchange::Finish;
 use skyprep::publish::SyncMode;
 
+use crate::manifest_args::ManifestArgs;
 use crate::partition_args::PartitionArgs;
 use crate::table_args::{CheckArgs, KindArg, SchemaArgs};
 
@@ -45,6 +46,8 @@ pub enum Command {
     Partition(Box<PartitionArgs>),
     /// Copy prepared files to where Qserv fetches them, and write the manifest
     Stage(StageArgs),
+    /// Turn a manifest into other formats, give it other URLs, compare two
+    Manifest(ManifestArgs),
     /// Do all steps for all tables of a pipeline file
     Run(RunArgs),
     /// Propose a table for Parquet files: Qserv's table JSON, or a CREATE TABLE
@@ -72,6 +75,7 @@ impl Command {
             Self::Partition(args) => Some(&args.rejects),
             Self::Run(args) => Some(&args.rejects),
             Self::Stage(_)
+            | Self::Manifest(_)
             | Self::Schema(_)
             | Self::Check(_)
             | Self::Completions(_)

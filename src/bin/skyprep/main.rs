@@ -12,6 +12,7 @@ mod commands;
 mod dropin;
 mod layers;
 mod logging;
+mod manifest_args;
 mod partition_args;
 mod printer;
 mod progress;
@@ -91,6 +92,7 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Sanitize(args) => commands::sanitize::run(args, &session),
         Command::Partition(args) => commands::partition::run(args, &session),
         Command::Stage(args) => commands::stage::run(args, &session),
+        Command::Manifest(args) => commands::manifest::run(args, &session),
         Command::Run(args) => commands::run::run(args, &session),
         Command::Schema(args) => commands::schema::run(args, &session),
         Command::Check(args) => commands::check::run(args, &session),
