@@ -70,8 +70,16 @@ fn what_is_wrong_is_told_with_its_line() {
     let first = &good[..=good.find('\n').unwrap()];
     let cases = [
         (String::new(), ErrorKind::Corrupt, "the file is empty"),
-        ("PAR1\n".into(), ErrorKind::Corrupt, "m.jsonl, line 1: this is not JSON"),
-        ("{}\n".into(), ErrorKind::Corrupt, "not a manifest's first line"),
+        (
+            "PAR1\n".into(),
+            ErrorKind::Corrupt,
+            "m.jsonl, line 1: this is not JSON",
+        ),
+        (
+            "{}\n".into(),
+            ErrorKind::Corrupt,
+            "not a manifest's first line",
+        ),
         (
             good.replace("\"version\":1", "\"version\":2"),
             ErrorKind::Corrupt,
@@ -102,14 +110,26 @@ fn what_is_wrong_is_told_with_its_line() {
             ErrorKind::Corrupt,
             "line 2: this is not a line of a manifest",
         ),
-        (good.replace("\"chunk\":7,", ""), ErrorKind::Corrupt, "do not suit a director"),
-        (good.replace("\"chunk\":7", "\"chunk\":-7"), ErrorKind::Corrupt, "do not suit"),
+        (
+            good.replace("\"chunk\":7,", ""),
+            ErrorKind::Corrupt,
+            "do not suit a director",
+        ),
+        (
+            good.replace("\"chunk\":7", "\"chunk\":-7"),
+            ErrorKind::Corrupt,
+            "do not suit",
+        ),
         (
             good.replace("\"table\":\"R\"", "\"table\":\"T\""),
             ErrorKind::Corrupt,
             "table T is a regular here and was a director",
         ),
-        (good.replace("x/d/R", "x y/d/R"), ErrorKind::Corrupt, "line 3: a URL has"),
+        (
+            good.replace("x/d/R", "x y/d/R"),
+            ErrorKind::Corrupt,
+            "line 3: a URL has",
+        ),
         (
             good.replacen("\"database\":\"d\"", "\"database\":\"e\"", 1),
             ErrorKind::Corrupt,
@@ -122,7 +142,11 @@ fn what_is_wrong_is_told_with_its_line() {
         assert!(message.contains(said), "'{said}' is not in: {message}");
     }
     // Fields that later versions add are passed over.
-    read(good.replace("\"rows\":2", "\"rows\":2,\"later\":[1]").as_bytes()).unwrap();
+    read(
+        good.replace("\"rows\":2", "\"rows\":2,\"later\":[1]")
+            .as_bytes(),
+    )
+    .unwrap();
 }
 
 #[test]
@@ -131,7 +155,10 @@ fn signatures_do_not_show_in_faults() {
     let listing = Listing::of(&header(), [line(url, Some(7)), line(url, Some(7))]);
     let good = String::from_utf8(text_of(&listing)).unwrap();
     assert!(good.contains("5ec3e7"));
-    for text in [good.clone(), good.replace("\"kind\":\"director\"", &format!("\"kind\":\"{url}\""))] {
+    for text in [
+        good.clone(),
+        good.replace("\"kind\":\"director\"", &format!("\"kind\":\"{url}\"")),
+    ] {
         let error = read(text.as_bytes()).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("5ec3e7"), "{error}");
     }
@@ -156,7 +183,11 @@ fn tables_come_in_the_order_of_loading() {
             of("C", TableKind::Child, "file:///6", Some(2)),
         ],
     );
-    let names: Vec<String> = listing.tables().into_iter().map(|table| table.name).collect();
+    let names: Vec<String> = listing
+        .tables()
+        .into_iter()
+        .map(|table| table.name)
+        .collect();
     assert_eq!(names, ["D2", "D1", "C", "M", "R"]);
     assert_eq!(listing.tables()[2].rows, 4);
     assert_eq!(listing.only(|line| line.table == "C").len(), 2);

@@ -1,8 +1,17 @@
 //! The manifest: what Qserv's ingest is to fetch, one JSON line per file.
+//!
+//! The first line names format, version and database; each further line is one contribution. It is
+//! written last, so whoever finds it finds everything that it names. Tools that know other formats
+//! get these from it ([`export`]), and what the ingest service says of its work is compared with it
+//! ([`contribs`]).
 
+pub mod contribs;
 mod diff;
+pub mod export;
 mod line;
 mod listing;
+#[cfg(test)]
+mod listing_tests;
 mod names;
 mod read;
 mod rebase;

@@ -11,6 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use skyprep::exchange::Finish;
 use skyprep::publish::SyncMode;
 
+use crate::manifest_args::ManifestArgs;
 use crate::network_args::NetworkArgs;
 use crate::partition_args::PartitionArgs;
 use crate::stage_args::{ReleaseArgs, StageArgs, StateArgs, VerifyArgs};
@@ -52,6 +53,8 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Remove staged files once they are loaded
     Release(ReleaseArgs),
+    /// Turn a manifest into other formats, give it other URLs, compare two
+    Manifest(ManifestArgs),
     /// Do all steps for all tables of a pipeline file
     Run(RunArgs),
     /// Propose a table for Parquet files: Qserv's table JSON, or a CREATE TABLE
@@ -81,6 +84,7 @@ impl Command {
             Self::Stage(_)
             | Self::Verify(_)
             | Self::Release(_)
+            | Self::Manifest(_)
             | Self::Schema(_)
             | Self::Check(_)
             | Self::Completions(_)

@@ -13,6 +13,7 @@ mod dropin;
 mod layers;
 mod listings;
 mod logging;
+mod manifest_args;
 mod network_args;
 mod partition_args;
 mod printer;
@@ -97,6 +98,7 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Stage(args) => commands::stage::run(args, &session),
         Command::Verify(args) => commands::verify::run(args, &session),
         Command::Release(args) => commands::release::run(args, &session),
+        Command::Manifest(args) => commands::manifest::run(args, &session),
         Command::Run(args) => commands::run::run(args, &session),
         Command::Schema(args) => commands::schema::run(args, &session),
         Command::Check(args) => commands::check::run(args, &session),

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod convert;
+pub mod manifest;
 pub mod pages;
 pub mod partition;
 pub mod release;

@@ -1,0 +1,434 @@
+//! `skyprep manifest`
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use skyprep::error::{Error, ErrorKind, Place};
+use skyprep::manifest::export::{
+    FileList, FileListForm, Locations, MetadataOptions, common_text, metadata, write_filecache,
+    write_urls,
+};
+use skyprep::manifest::{Base, ListedTable, Listing, ManifestDiff, Rebase, Stored};
+use skyprep::place::{ObjectUrl, PlaceUrl};
+use skyprep::publish::{AtomicFile, append, create_folders};
+use skyprep::schema::TableSchema;
+
+use super::streams::hidden_name;
+use crate::manifest_args::{
+    DiffArgs, ExportArgs, ExportForm, ManifestArgs, ManifestCommand, RebaseArgs,
+};
+use crate::printer::grouped;
+use crate::session::Session;
+
+/// Does what can be done with a manifest alone.
+pub fn run(args: &ManifestArgs, session: &Session) -> Result<()> {
+    match &args.command {
+        ManifestCommand::Export(args) => export(args, session),
+        ManifestCommand::Rebase(args) => rebase(args, session),
+        ManifestCommand::Diff(args) => diff(args, session),
+    }
+}
+
+/// Opens a manifest: a file, a `file://` URL, or `-`.
+pub fn open(name: &str) -> Result<Box<dyn BufRead>> {
+    if name == "-" {
+        return Ok(Box::new(BufReader::new(io::stdin())));
+    }
+    let path = match name.split_once("://") {
+        None => PathBuf::from(name),
+        Some(_) => {
+            let object = ObjectUrl::parse(name)?;
+            let PlaceUrl::Folder(folder) = object.place else {
+                return Err(Error::usage("a manifest is read from a file or from stdin")
+                    .at(Place::file(name.split('?').next().unwrap_or_default()))
+                    .hint("fetch it, with curl for example, and name - here")
+                    .into());
+            };
+            folder.join(object.key)
+        }
+    };
+    let file = File::open(&path).map_err(|error| Error::reading(&path, error))?;
+    Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
+}
+
+/// Reads a whole manifest.
+pub fn read(name: &str) -> Result<Listing> {
+    let shown = if name == "-" { "stdin" } else { name };
+    Ok(Listing::read(open(name)?, shown)?)
+}
+
+fn rebase(args: &RebaseArgs, session: &Session) -> Result<()> {
+    let from = args.from.as_deref().map(Base::parse).transpose()?;
+    let rebase = Rebase {
+        from,
+        to: Base::parse(&args.to)?,
+        stored: match args.moved {
+            true => Stored::Moved,
+            false => Stored::Unmoved,
+        },
+    };
+    let output = Output::of(&args.output, args.force)?;
+    let mut listing = read(&args.manifest)?;
+    if listing.header().urls_expire.is_some() {
+        let message = "the signatures of the URLs are dropped: they hold for one server only";
+        session.printer.note(message);
+    }
+    rebase.apply(&mut listing)?;
+    output.write(session, |out| listing.write_to(out))
+}
+
+fn diff(args: &DiffArgs, session: &Session) -> Result<()> {
+    if args.old == "-" && args.new == "-" {
+        return Err(Error::usage("only one of the manifests can come from stdin").into());
+    }
+    let diff = ManifestDiff::between(&read(&args.old)?, &read(&args.new)?);
+    match args.json {
+        true => session
+            .printer
+            .data(format!("{:#}\n", diff.as_json()).as_bytes())?,
+        false => session.printer.result(&diff.in_words())?,
+    }
+    match diff.is_empty() {
+        true => Ok(()),
+        false => Err(Error::new(ErrorKind::DataRefused, "the manifests differ").into()),
+    }
+}
+
+fn export(args: &ExportArgs, session: &Session) -> Result<()> {
+    check_options(args)?;
+    let mut listing = read(&args.manifest)?;
+    let tables = chosen(&mut listing, &args.table)?;
+    match args.to {
+        ExportForm::Urls => export_urls(args, &listing, &tables, session),
+        ExportForm::Filecache => {
+            let output = Output::of(&args.output, args.force)?;
+            let write = write_filecache(&listing)?;
+            warn_of_text(&listing, session)?;
+            output.write(session, write)
+        }
+        ExportForm::FileList => export_file_lists(args, &listing, &tables, session),
+        ExportForm::Metadata => export_metadata(args, &listing, session),
+    }
+}
+
+/// Refuses options that another format has.
+fn check_options(args: &ExportArgs) -> Result<()> {
+    let given = [
+        (
+            "--locations",
+            ExportForm::FileList,
+            !args.locations.is_empty(),
+        ),
+        ("--tables", ExportForm::Metadata, args.tables.is_some()),
+        ("--server", ExportForm::Metadata, args.server.is_some()),
+    ];
+    let odd = given
+        .iter()
+        .find(|(_, form, is_given)| *is_given && *form != args.to);
+    match odd {
+        None => Ok(()),
+        Some((option, form, _)) => {
+            let form = match form {
+                ExportForm::FileList => "file-list",
+                _ => "metadata",
+            };
+            Err(Error::usage(format!("{option} is for --to {form} only")).into())
+        }
+    }
+}
+
+/// Keeps the tables that were asked for; returns all that are left.
+fn chosen(listing: &mut Listing, names: &[String]) -> Result<Vec<ListedTable>> {
+    let all = listing.tables();
+    if let Some(name) = names
+        .iter()
+        .find(|name| all.iter().all(|table| table.name != **name))
+    {
+        let known: Vec<&str> = all.iter().map(|table| table.name.as_str()).collect();
+        return Err(Error::usage(format!("the manifest has no table {name}"))
+            .hint(format!("it has {}", known.join(", ")))
+            .into());
+    }
+    if names.is_empty() {
+        return Ok(all);
+    }
+    *listing = listing.only(|line| names.contains(&line.table));
+    Ok(listing.tables())
+}
+
+fn export_urls(
+    args: &ExportArgs,
+    listing: &Listing,
+    tables: &[ListedTable],
+    session: &Session,
+) -> Result<()> {
+    let is_file = Path::new(&args.output)
+        .extension()
+        .is_some_and(|end| end == "urls");
+    let targets = targets(args, tables, is_file, "urls")?;
+    let mut writes = Vec::new();
+    for (table, output) in &targets {
+        let own = listing.only(|line| line.table == *table);
+        warn_of_text(&own, session)?;
+        writes.push((write_urls(listing, table)?, output));
+    }
+    for (write, output) in writes {
+        output.write(session, write)?;
+    }
+    Ok(())
+}
+
+fn export_file_lists(
+    args: &ExportArgs,
+    listing: &Listing,
+    tables: &[ListedTable],
+    session: &Session,
+) -> Result<()> {
+    let mut locations = Locations::default();
+    for path in &args.locations {
+        let text = std::fs::read(path).map_err(|error| Error::reading(path, error))?;
+        locations.add(&text, &path.display().to_string())?;
+    }
+    let form = match (args.locations.is_empty(), args.transaction) {
+        (true, _) => FileListForm::Paths,
+        (false, None) => FileListForm::Trans,
+        (false, Some(transaction)) => FileListForm::Full(transaction),
+    };
+    let is_file = args.output == "-"
+        || Path::new(&args.output)
+            .extension()
+            .is_some_and(|end| end == "json");
+    if is_file {
+        let output = Output::of(&args.output, args.force)?;
+        let list = FileList::new(listing, &locations, form)?;
+        tell_of_list(&list, form, &args.output, session);
+        return output.write(session, |out| list.write_to(out));
+    }
+    let targets = targets(args, tables, false, "json")?;
+    let own = |table: &String| listing.only(|line| line.table == *table);
+    let listings: Vec<Listing> = targets.iter().map(|(table, _)| own(table)).collect();
+    let lists = listings.iter();
+    let lists: skyprep::error::Result<Vec<FileList<'_>>> = lists
+        .map(|listing| FileList::new(listing, &locations, form))
+        .collect();
+    for (list, (_, output)) in lists?.iter().zip(&targets) {
+        tell_of_list(list, form, &output.shown(), session);
+        output.write(session, |out| list.write_to(out))?;
+    }
+    Ok(())
+}
+
+/// Tells with which options a list is loaded, and what it lacks.
+fn tell_of_list(list: &FileList<'_>, form: FileListForm, output: &str, session: &Session) {
+    if form == FileListForm::Paths {
+        session.printer.warn(
+            "without --locations the list tells no workers; qserv-replica-file takes it once each \
+             entry has worker-host and worker-port",
+        );
+    }
+    let options = list.options();
+    if !options.is_empty() {
+        let message = format!("{output}: load it with qserv-replica-file's options {options}");
+        session.printer.note(&message);
+    }
+}
+
+fn export_metadata(args: &ExportArgs, listing: &Listing, session: &Session) -> Result<()> {
+    if args.output == "-" {
+        return Err(
+            Error::usage("metadata are several files, which stdout can't hold")
+                .hint("name a folder with -o")
+                .into(),
+        );
+    }
+    let Some(tables) = &args.tables else {
+        return Err(Error::usage("metadata need the definitions of the tables")
+            .hint("name their folder, or a Felis file, with --tables")
+            .into());
+    };
+    let server = args.server.as_deref().map(Base::parse).transpose()?;
+    let schema_of = |table: &str| definition_of(tables, table);
+    let options = MetadataOptions {
+        server: server.as_ref(),
+        schema_of: &schema_of,
+    };
+    let files = metadata(listing, &options)?;
+    let folder = Path::new(&args.output);
+    let mut outputs = Vec::new();
+    for file in &files {
+        outputs.push(Output::file(folder.join(&file.name), args.force)?);
+    }
+    create_folders(folder)?;
+    for (file, output) in files.iter().zip(&outputs) {
+        output.write(session, |out| out.write_all(file.text.as_bytes()))?;
+    }
+    let tables = grouped(files.len() as u64 - 2);
+    let shown = folder.display();
+    session
+        .printer
+        .note(&format!("{shown}: metadata of {tables} tables"));
+    Ok(())
+}
+
+/// Reads the definition of a table: a file of its name in the folder, or its part of a file.
+fn definition_of(tables: &Path, table: &str) -> skyprep::error::Result<TableSchema> {
+    if !tables.is_dir() {
+        return TableSchema::read_for(tables, table);
+    }
+    let endings = ["json", "yaml", "yml"];
+    let mut files = endings
+        .iter()
+        .map(|end| tables.join(format!("{table}.{end}")));
+    let Some(file) = files.find(|file| file.exists()) else {
+        return Err(Error::new(
+            ErrorKind::InputMissing,
+            format!("there is no {table}.json, and no {table}.yaml or .yml"),
+        )
+        .at(Place::file(tables.display().to_string()))
+        .hint("--tables names the folder with the definitions of all tables, or a Felis file"));
+    };
+    TableSchema::read_for(&file, table)
+}
+
+/// Returns where each table goes: into one file, or into a folder with a file for each.
+fn targets(
+    args: &ExportArgs,
+    tables: &[ListedTable],
+    is_file: bool,
+    ending: &str,
+) -> Result<Vec<(String, Output)>> {
+    if args.output == "-" || is_file || is_special(Path::new(&args.output)) {
+        let [table] = tables else {
+            return Err(Error::usage(format!(
+                "there are {} tables, and each has a list of its own",
+                tables.len()
+            ))
+            .hint("choose one with --table, or name a folder with -o")
+            .into());
+        };
+        let output = Output::of(&args.output, args.force)?;
+        return Ok(vec![(table.name.clone(), output)]);
+    }
+    let folder = Path::new(&args.output);
+    let mut targets = Vec::new();
+    for table in tables {
+        let file = folder.join(format!("{}.{ending}", table.name));
+        targets.push((table.name.clone(), Output::file(file, args.force)?));
+    }
+    create_folders(folder)?;
+    Ok(targets)
+}
+
+/// Warns of what lists of URLs can't tell, and tells with which options they are loaded.
+fn warn_of_text(listing: &Listing, session: &Session) -> Result<()> {
+    let Some((dialect, charset)) = common_text(listing.contributions(), "a list of URLs")? else {
+        return Ok(());
+    };
+    let tables: Vec<String> = listing
+        .tables()
+        .into_iter()
+        .map(|table| table.name)
+        .collect();
+    let tables = tables.join(", ");
+    let spelled = dialect.spelled();
+    if (
+        spelled.fields_terminated_by.as_str(),
+        spelled.fields_enclosed_by.as_str(),
+    ) != (r"\t", r"\0")
+    {
+        session.printer.note(&format!(
+            "{tables}: say fields_terminated_by {} and fields_enclosed_by {} when it is loaded",
+            spelled.fields_terminated_by, spelled.fields_enclosed_by
+        ));
+    }
+    if charset != "latin1" {
+        session.printer.warn(&format!(
+            "{tables}: the list does not tell that the text is {charset}, and Qserv would take it \
+             for latin1; say charset_name {charset} when it is loaded"
+        ));
+    }
+    Ok(())
+}
+
+fn is_special(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
+}
+
+/// Where a file goes.
+enum Output {
+    Stdout,
+    /// A pipe or a device: it must not be replaced by a file.
+    Special(PathBuf),
+    File(PathBuf, bool),
+}
+
+impl Output {
+    /// Reads `-` or the name of a file.
+    fn of(name: &str, is_forced: bool) -> Result<Self> {
+        match name {
+            "-" => Ok(Self::Stdout),
+            name => Self::file(PathBuf::from(name), is_forced),
+        }
+    }
+
+    fn file(path: PathBuf, is_forced: bool) -> Result<Self> {
+        if is_special(&path) {
+            return Ok(Self::Special(path));
+        }
+        if path.is_dir() {
+            return Err(Error::usage("this is a folder, expected a file")
+                .at(Place::file(path.display().to_string()))
+                .into());
+        }
+        if !is_forced {
+            AtomicFile::check_new(&path)?;
+        }
+        Ok(Self::File(path, is_forced))
+    }
+
+    fn shown(&self) -> String {
+        match self {
+            Self::Stdout => "stdout".to_owned(),
+            Self::Special(path) | Self::File(path, _) => path.display().to_string(),
+        }
+    }
+
+    fn write(
+        &self,
+        session: &Session,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<()> {
+        let streamed = |out: &mut dyn Write| {
+            let mut out = BufWriter::with_capacity(1 << 16, out);
+            write(&mut out).and_then(|()| out.flush())
+        };
+        match self {
+            Self::Stdout => {
+                let written = streamed(&mut io::stdout().lock());
+                Ok(written.map_err(|error| Error::writing(Path::new("stdout"), error))?)
+            }
+            Self::Special(path) => {
+                let written = streamed(&mut append(path)?);
+                Ok(written.map_err(|error| Error::writing(path, error))?)
+            }
+            Self::File(path, is_forced) => {
+                // A link stays a link: what it points to is replaced.
+                let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+                let file = match is_forced {
+                    true => AtomicFile::create(&resolved)?,
+                    false => AtomicFile::create_new(path)?,
+                };
+                let mut file = file.with_sync(session.folder.sync);
+                let unfinished = Some(hidden_name(&resolved));
+                session.interruption.set_unfinished(unfinished);
+                let written = streamed(&mut file);
+                written.map_err(|error| Error::writing(path, error))?;
+                file.commit()?;
+                session.interruption.set_unfinished(None);
+                Ok(())
+            }
+        }
+    }
+}
