@@ -30,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub use credentials::{Credentials, HttpLogin, Secret};
 pub use network::{Network, NetworkOptions};
 pub use retry::RetryPolicy;
+pub(crate) use url::shown;
 pub use url::{ObjectUrl, PlaceUrl};
 
 use crate::error::{Error, Result};

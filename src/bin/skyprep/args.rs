@@ -12,6 +12,7 @@ use skyprep::exchange::Finish;
 use skyprep::publish::SyncMode;
 
 use crate::partition_args::PartitionArgs;
+use crate::serve_args::{LoadPlanArgs, ServeArgs};
 use crate::table_args::{CheckArgs, KindArg, SchemaArgs};
 
 /// Gets astronomical catalogues ready for Qserv.
@@ -45,6 +46,17 @@ pub enum Command {
     Partition(Box<PartitionArgs>),
     /// Copy prepared files to where Qserv fetches them, and write the manifest
     Stage(StageArgs),
+    /// Serve a folder by HTTP, read-only, for Qserv's workers to fetch from
+    ///
+    /// The base URL is the first line on stdout. Hidden files are not served, nor what links lead
+    /// to outside of the folder; there are no listings. The server runs until Ctrl-C or kill, and
+    /// ends after the answers under way.
+    Serve(ServeArgs),
+    /// Write the calls of Qserv's ingest service that load what a manifest names
+    ///
+    /// One JSON object a line, in the order in which the calls are to be made, with places such as
+    /// ${trans_id} for what is known only then. docs/ingest.md tells how to carry them out.
+    LoadPlan(LoadPlanArgs),
     /// Do all steps for all tables of a pipeline file
     Run(RunArgs),
     /// Propose a table for Parquet files: Qserv's table JSON, or a CREATE TABLE
@@ -72,6 +84,8 @@ impl Command {
             Self::Partition(args) => Some(&args.rejects),
             Self::Run(args) => Some(&args.rejects),
             Self::Stage(_)
+            | Self::Serve(_)
+            | Self::LoadPlan(_)
             | Self::Schema(_)
             | Self::Check(_)
             | Self::Completions(_)
@@ -230,7 +244,7 @@ pub struct DigestArgs {
 }
 
 /// Reads a stretch of time: a number and ms, s, m or h.
-fn parse_time(text: &str) -> Result<Duration, String> {
+pub fn parse_time(text: &str) -> Result<Duration, String> {
     let wrong = || format!("'{text}' is not a time; write for example 500ms, 10s or 2m");
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.');
     let (number, unit) = text.split_at(digits.unwrap_or(text.len()));

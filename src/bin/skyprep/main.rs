@@ -15,6 +15,7 @@ mod logging;
 mod partition_args;
 mod printer;
 mod progress;
+mod serve_args;
 mod session;
 mod settings;
 mod signals;
@@ -91,6 +92,8 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Sanitize(args) => commands::sanitize::run(args, &session),
         Command::Partition(args) => commands::partition::run(args, &session),
         Command::Stage(args) => commands::stage::run(args, &session),
+        Command::Serve(args) => commands::serve::run(args, &session),
+        Command::LoadPlan(args) => commands::load_plan::run(args, &session),
         Command::Run(args) => commands::run::run(args, &session),
         Command::Schema(args) => commands::schema::run(args, &session),
         Command::Check(args) => commands::check::run(args, &session),

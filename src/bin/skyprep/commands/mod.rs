@@ -2,11 +2,13 @@
 
 pub mod check;
 pub mod convert;
+pub mod load_plan;
 pub mod pages;
 pub mod partition;
 pub mod run;
 pub mod sanitize;
 pub mod schema;
+pub mod serve;
 pub mod sph_tools;
 pub mod stage;
 mod statistics;
