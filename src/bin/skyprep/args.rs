@@ -14,6 +14,7 @@ use skyprep::publish::SyncMode;
 use crate::manifest_args::ManifestArgs;
 use crate::network_args::NetworkArgs;
 use crate::partition_args::PartitionArgs;
+use crate::serve_args::{LoadPlanArgs, ServeArgs};
 use crate::stage_args::{ReleaseArgs, StageArgs, StateArgs, VerifyArgs};
 use crate::table_args::{CheckArgs, SchemaArgs};
 use crate::times::parse_time;
@@ -55,6 +56,17 @@ pub enum Command {
     Release(ReleaseArgs),
     /// Turn a manifest into other formats, give it other URLs, compare two
     Manifest(ManifestArgs),
+    /// Serve a folder by HTTP, read-only, for Qserv's workers to fetch from
+    ///
+    /// The base URL is the first line on stdout. Hidden files are not served, nor what links lead
+    /// to outside of the folder; there are no listings. The server runs until Ctrl-C or kill, and
+    /// ends after the answers under way.
+    Serve(ServeArgs),
+    /// Write the calls of Qserv's ingest service that load what a manifest names
+    ///
+    /// One JSON object a line, in the order in which the calls are to be made, with places such as
+    /// ${trans_id} for what is known only then. docs/ingest.md tells how to carry them out.
+    LoadPlan(LoadPlanArgs),
     /// Do all steps for all tables of a pipeline file
     Run(RunArgs),
     /// Propose a table for Parquet files: Qserv's table JSON, or a CREATE TABLE
@@ -85,6 +97,8 @@ impl Command {
             | Self::Verify(_)
             | Self::Release(_)
             | Self::Manifest(_)
+            | Self::Serve(_)
+            | Self::LoadPlan(_)
             | Self::Schema(_)
             | Self::Check(_)
             | Self::Completions(_)

@@ -18,6 +18,7 @@ mod network_args;
 mod partition_args;
 mod printer;
 mod progress;
+mod serve_args;
 mod session;
 mod settings;
 mod signals;
@@ -99,6 +100,8 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Verify(args) => commands::verify::run(args, &session),
         Command::Release(args) => commands::release::run(args, &session),
         Command::Manifest(args) => commands::manifest::run(args, &session),
+        Command::Serve(args) => commands::serve::run(args, &session),
+        Command::LoadPlan(args) => commands::load_plan::run(args, &session),
         Command::Run(args) => commands::run::run(args, &session),
         Command::Schema(args) => commands::schema::run(args, &session),
         Command::Check(args) => commands::check::run(args, &session),

@@ -20,6 +20,8 @@ pub struct Interruption {
     /// Asks the work to end.
     pub cancel: Cancel,
     may_not_look: Arc<AtomicBool>,
+    /// Time that the work has asked for, if any.
+    grace: Arc<Mutex<Option<Duration>>>,
     unfinished: Arc<Mutex<Option<PathBuf>>>,
 }
 
@@ -51,6 +53,11 @@ impl Interruption {
         self.may_not_look.store(true, Ordering::Relaxed);
     }
 
+    /// Says that the work ends by itself within this time after a signal.
+    pub fn may_take(&self, grace: Duration) {
+        *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = Some(grace + GRACE);
+    }
+
     /// Names the hidden file that goes if the process ends early.
     pub fn set_unfinished(&self, path: Option<PathBuf>) {
         *self
@@ -69,6 +76,8 @@ impl Interruption {
             true => SHORT_GRACE,
             false => GRACE,
         };
+        let asked = *self.grace.lock().unwrap_or_else(PoisonError::into_inner);
+        let grace = asked.unwrap_or(grace);
         let own = self.clone();
         let watch = move || {
             std::thread::sleep(grace);

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod convert;
+pub mod load_plan;
 pub mod manifest;
 pub mod pages;
 pub mod partition;
@@ -9,6 +10,7 @@ pub mod release;
 pub mod run;
 pub mod sanitize;
 pub mod schema;
+pub mod serve;
 pub mod sph_tools;
 pub mod stage;
 mod statistics;
