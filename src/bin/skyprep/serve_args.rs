@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
-use crate::args::parse_time;
+use crate::times::parse_time;
 
 #[derive(Debug, Args)]
 pub struct ServeArgs {
