@@ -53,6 +53,7 @@ impl Room {
 /// A block and the room that it takes; both go when the last user of its bytes does.
 struct Block {
     bytes: Vec<u8>,
+    /// None for what came unexpected at the end of a file, of which one byte is read.
     _room: Option<OwnedSemaphorePermit>,
 }
 
