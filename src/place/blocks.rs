@@ -152,11 +152,8 @@ fn read(
     loop {
         // One byte more than is expected, so that a file that grows meanwhile is noticed.
         let wanted = block_bytes.min(left + 1);
-        // The look for the end waits for no room: who waits for the end may hold the last block.
-        let permit = match left {
-            0 => None,
-            _ => Some(room.take(handle, wanted)?),
-        };
+        // Whoever holds all of a file waits for its end without having to give room back first.
+        let permit = (left > 0).then(|| room.take(handle, wanted)).transpose()?;
         let mut bytes = Vec::with_capacity(usize::try_from(wanted).unwrap_or(0));
         (&file)
             .take(wanted)
