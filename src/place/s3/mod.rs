@@ -52,8 +52,8 @@ impl S3Place {
     /// # Errors
     /// The settings can't be used.
     pub(super) fn new(bucket: &str, prefix: &str, shared: Arc<Shared>) -> Result<Self> {
-        let given = &shared.options.credentials.s3;
-        let settings = Settings::read(bucket, given, shared.client.clone())?;
+        let given = shared.options.credentials.s3_of(bucket);
+        let settings = Settings::read(bucket, &given, shared.client.clone())?;
         Ok(Self {
             client: Arc::new(Client::new(bucket, prefix, settings, shared)),
             has_bucket: AtomicBool::new(false),
