@@ -22,6 +22,8 @@ mod harness;
 mod json_rows;
 mod load;
 mod loading;
+mod manifest;
+mod manifest_formats;
 mod mariadb;
 mod mariadb_bytes;
 mod mariadb_numbers;
