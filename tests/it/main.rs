@@ -24,6 +24,8 @@ mod http_server;
 mod json_rows;
 mod load;
 mod loading;
+mod manifest;
+mod manifest_formats;
 mod mariadb;
 mod mariadb_bytes;
 mod mariadb_numbers;

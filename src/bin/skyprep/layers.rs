@@ -74,9 +74,9 @@ pub fn resolve(arguments: &[OsString]) -> Result<Resolved, Refusal> {
     // A first look, which passes over faults, tells what the command line says.
     let first = command(color).ignore_errors(true);
     if let Ok(matches) = first.try_get_matches_from(arguments)
-        && let Some((name, matches)) = matches.subcommand()
+        && let Some((name, matches)) = innermost(&matches)
     {
-        let added = lower_layers(name, matches, &mut origins)?;
+        let added = lower_layers(&name, matches, &mut origins)?;
         let end = all.iter().position(|argument| argument == "--");
         let end = end.unwrap_or(all.len());
         all.splice(end..end, added);
@@ -91,8 +91,11 @@ pub fn resolve(arguments: &[OsString]) -> Result<Resolved, Refusal> {
     };
     let matches = command(color).try_get_matches_from(all).map_err(refuse)?;
     let arguments = Arguments::from_arg_matches(&matches).map_err(refuse)?;
-    let (name, options) = match matches.subcommand() {
-        Some((name, matches)) => (name.to_owned(), options_of(name, matches)),
+    let (name, options) = match innermost(&matches) {
+        Some((name, matches)) => {
+            let options = options_of(&name, matches);
+            (name, options)
+        }
         None => (String::new(), Map::new()),
     };
     Ok(Resolved {
@@ -125,11 +128,27 @@ fn color_wanted(arguments: &[OsString]) -> ColorChoice {
     }
 }
 
+/// Returns the command that was named, such as `manifest export`, and what was said to it.
+fn innermost(matches: &ArgMatches) -> Option<(String, &ArgMatches)> {
+    let (name, matches) = matches.subcommand()?;
+    match innermost(matches) {
+        Some((inner, matches)) => Some((format!("{name} {inner}"), matches)),
+        None => Some((name.to_owned(), matches)),
+    }
+}
+
 /// Returns the command `name` with the options of all commands in it.
 fn command_named(name: &str) -> Option<Command> {
     let mut all = Arguments::command();
     all.build();
-    all.find_subcommand(name).cloned()
+    let mut names = name.split(' ');
+    let found = names.try_fold(&all, |command, name| command.find_subcommand(name));
+    found.cloned()
+}
+
+/// Returns a command and those below it.
+fn with_inner(command: &Command) -> impl Iterator<Item = &Command> {
+    std::iter::once(command).chain(command.get_subcommands())
 }
 
 /// Returns the options of a command that have a long name.
@@ -333,17 +352,20 @@ fn settings_of(
                 ));
             };
             for key in own.keys() {
-                find(of, key)
-                    .ok_or_else(|| unknown(key, long_options(of).map(|(long, _)| long)))?;
+                let options = || with_inner(of).flat_map(long_options);
+                if !with_inner(of).any(|command| find(command, key).is_some()) {
+                    return Err(unknown(key, options().map(|(long, _)| long)));
+                }
             }
-            if key == name {
+            if name.split(' ').next() == Some(key.as_str()) {
                 section = Some(own);
             }
             continue;
         }
-        let mut everywhere = all.get_subcommands().flat_map(long_options);
+        let commands = || all.get_subcommands().flat_map(with_inner);
+        let mut everywhere = commands().flat_map(long_options);
         if !everywhere.any(|(long, _)| is_key_of(long, key)) || is_key_of("config", key) {
-            let all = all.get_subcommands().flat_map(long_options);
+            let all = commands().flat_map(long_options);
             return Err(unknown(key, all.map(|(long, _)| long)));
         }
         if let Some((long, arg)) = find(command, key) {

@@ -7,6 +7,8 @@
 mod comparison;
 mod descriptors;
 mod report;
+#[cfg(test)]
+mod tests;
 
 pub use descriptors::{Descriptor, Descriptors, Status};
 pub use report::{Attempt, ContribReport, Finding, Remedy};

@@ -169,11 +169,12 @@ fn export_urls(
         .is_some_and(|end| end == "urls");
     let targets = targets(args, tables, is_file, "urls")?;
     let mut writes = Vec::new();
-    for (table, output) in &targets {
+    for (table, output) in &targets.files {
         let own = listing.only(|line| line.table == *table);
         warn_of_text(&own, session)?;
         writes.push((write_urls(listing, table)?, output));
     }
+    targets.make_folder()?;
     for (write, output) in writes {
         output.write(session, write)?;
     }
@@ -208,12 +209,14 @@ fn export_file_lists(
     }
     let targets = targets(args, tables, false, "json")?;
     let own = |table: &String| listing.only(|line| line.table == *table);
-    let listings: Vec<Listing> = targets.iter().map(|(table, _)| own(table)).collect();
+    let listings: Vec<Listing> = targets.files.iter().map(|(table, _)| own(table)).collect();
     let lists = listings.iter();
     let lists: skyprep::error::Result<Vec<FileList<'_>>> = lists
         .map(|listing| FileList::new(listing, &locations, form))
         .collect();
-    for (list, (_, output)) in lists?.iter().zip(&targets) {
+    let lists = lists?;
+    targets.make_folder()?;
+    for (list, (_, output)) in lists.iter().zip(&targets.files) {
         tell_of_list(list, form, &output.shown(), session);
         output.write(session, |out| list.write_to(out))?;
     }
@@ -292,13 +295,30 @@ fn definition_of(tables: &Path, table: &str) -> skyprep::error::Result<TableSche
     TableSchema::read_for(&file, table)
 }
 
+/// Where tables go.
+struct Targets {
+    /// The folder of the files, if there is one for each table.
+    folder: Option<PathBuf>,
+    files: Vec<(String, Output)>,
+}
+
+impl Targets {
+    /// Makes the folder; to be called when nothing is refused any more.
+    fn make_folder(&self) -> Result<()> {
+        match &self.folder {
+            Some(folder) => Ok(create_folders(folder)?),
+            None => Ok(()),
+        }
+    }
+}
+
 /// Returns where each table goes: into one file, or into a folder with a file for each.
 fn targets(
     args: &ExportArgs,
     tables: &[ListedTable],
     is_file: bool,
     ending: &str,
-) -> Result<Vec<(String, Output)>> {
+) -> Result<Targets> {
     if args.output == "-" || is_file || is_special(Path::new(&args.output)) {
         let [table] = tables else {
             return Err(Error::usage(format!(
@@ -309,16 +329,21 @@ fn targets(
             .into());
         };
         let output = Output::of(&args.output, args.force)?;
-        return Ok(vec![(table.name.clone(), output)]);
+        return Ok(Targets {
+            folder: None,
+            files: vec![(table.name.clone(), output)],
+        });
     }
     let folder = Path::new(&args.output);
-    let mut targets = Vec::new();
+    let mut files = Vec::new();
     for table in tables {
         let file = folder.join(format!("{}.{ending}", table.name));
-        targets.push((table.name.clone(), Output::file(file, args.force)?));
+        files.push((table.name.clone(), Output::file(file, args.force)?));
     }
-    create_folders(folder)?;
-    Ok(targets)
+    Ok(Targets {
+        folder: Some(folder.to_owned()),
+        files,
+    })
 }
 
 /// Warns of what lists of URLs can't tell, and tells with which options they are loaded.

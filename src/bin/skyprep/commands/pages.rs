@@ -29,7 +29,11 @@ pub fn manual(args: &ManArgs, printer: Printer) -> Result<()> {
     create_folders(folder)?;
     write_page(folder, &all, "skyprep")?;
     for command in all.get_subcommands().filter(|c| c.get_name() != "help") {
-        write_page(folder, command, &format!("skyprep-{}", command.get_name()))?;
+        let name = format!("skyprep-{}", command.get_name());
+        write_page(folder, command, &name)?;
+        for inner in command.get_subcommands().filter(|c| c.get_name() != "help") {
+            write_page(folder, inner, &format!("{name}-{}", inner.get_name()))?;
+        }
     }
     Ok(())
 }
