@@ -5,7 +5,7 @@ use std::io;
 use serde_json::{Map, Value, json};
 
 use super::call::Call;
-use super::input::{Form, ListedFile};
+use super::listed::{Form, ListedFile};
 use super::registration::Registration;
 use super::transactions::Transaction;
 use super::{DatabaseState, LoadPlan, Sending};

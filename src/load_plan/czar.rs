@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::call::Call;
 use super::controller::{form_of, parts, rows_from};
-use super::input::Listing;
+use super::listed::ListedFiles;
 use super::registration::{Registration, columns_json};
 use super::{DatabaseState, LoadPlan, PlanOptions, Sending};
 use crate::error::{Error, Result};
@@ -24,7 +24,7 @@ const PREFIX: &str = "user_";
 /// It would not.
 pub(super) fn check(
     database: &str,
-    listing: &Listing,
+    listing: &ListedFiles,
     tables: &[Registration],
     options: &PlanOptions,
 ) -> Result<()> {

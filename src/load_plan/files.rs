@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Sending;
-use super::input::{Form, ListedFile, ListedTable, Listing};
+use super::listed::{Form, ListedFile, ListedFiles, ListedTable};
 use crate::error::{Error, Result};
 use crate::manifest::IngestDialect;
 use crate::partition::Partitioning;
@@ -16,7 +16,7 @@ use crate::schema::TableKind;
 /// # Errors
 /// The first that the service would refuse.
 pub(super) fn check_files(
-    listing: &Listing,
+    listing: &ListedFiles,
     partitioning: Option<Partitioning>,
     sending: Sending,
 ) -> Result<()> {

@@ -8,14 +8,13 @@ mod call;
 mod controller;
 mod czar;
 mod database;
-mod definitions;
 mod files;
 mod indexes;
-mod input;
+mod listed;
 mod registration;
 mod transactions;
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 use std::path::PathBuf;
 
 use serde_json::json;
@@ -24,12 +23,12 @@ pub use transactions::Division;
 
 use self::call::Call;
 use self::database::DatabaseJson;
-use self::definitions::definition_of;
-use self::input::Listing;
+use self::listed::ListedFiles;
 use self::registration::Registration;
 use self::transactions::Transaction;
 use crate::error::{Error, Result};
-use crate::schema::{TableKind, check_name};
+use crate::manifest::Listing;
+use crate::schema::{TableKind, check_name, definition_of};
 
 const FORMAT: &str = "skyprep-load-plan";
 const VERSION: u32 = 1;
@@ -91,7 +90,7 @@ pub struct PlanOptions {
 #[derive(Debug)]
 pub struct LoadPlan {
     options: PlanOptions,
-    listing: Listing,
+    listing: ListedFiles,
     database: DatabaseJson,
     /// In the order of registration.
     tables: Vec<Registration>,
@@ -102,13 +101,13 @@ pub struct LoadPlan {
 }
 
 impl LoadPlan {
-    /// Makes a plan out of a manifest; `shown` names it in messages.
+    /// Makes a plan out of a manifest.
     ///
     /// # Errors
-    /// The manifest or a definition can't be read, or the service would refuse something.
-    pub fn new(manifest: &mut dyn BufRead, shown: &str, options: PlanOptions) -> Result<Self> {
+    /// A definition can't be read, or the service would refuse something.
+    pub fn new(manifest: &Listing, options: PlanOptions) -> Result<Self> {
         let mut warnings = Vec::new();
-        let listing = Listing::read(manifest, shown)?;
+        let listing = ListedFiles::of(manifest);
         let name = &listing.header.database;
         check_name("database", name)?;
         let partitioning = listing.header.partitioning;
@@ -248,7 +247,11 @@ fn check_directors(
 }
 
 /// Checks that tables of these kinds can be loaded in this way.
-fn check_kinds(listing: &Listing, tables: &[Registration], options: &PlanOptions) -> Result<()> {
+fn check_kinds(
+    listing: &ListedFiles,
+    tables: &[Registration],
+    options: &PlanOptions,
+) -> Result<()> {
     let database = &listing.header.database;
     match options.api {
         Api::Czar => czar::check(database, listing, tables, options),

@@ -5,8 +5,8 @@
 
 use serde_json::{Value, json};
 
-use super::definitions::Definition;
 use crate::error::{Error, Place, Result};
+use crate::schema::Definition;
 use crate::schema::{
     Refuser, SUB_CHUNK_COLUMN, TableKind, TableSchema, check_director_columns, check_name,
     check_together,

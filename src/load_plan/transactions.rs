@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::str::FromStr;
 
-use super::input::Listing;
+use super::listed::ListedFiles;
 use super::registration::Registration;
 use crate::error::{Error, Result};
 
@@ -57,7 +57,7 @@ pub(super) struct Transaction {
 /// # Errors
 /// There would be more transactions than MySQL can have.
 pub(super) fn divide(
-    listing: &Listing,
+    listing: &ListedFiles,
     tables: &[Registration],
     division: Division,
     warnings: &mut Vec<String>,
@@ -100,12 +100,12 @@ pub(super) fn divide(
     Ok(parts.into_iter().map(transaction).collect())
 }
 
-fn by_table(listing: &Listing, order: &[usize]) -> Vec<Range<usize>> {
+fn by_table(listing: &ListedFiles, order: &[usize]) -> Vec<Range<usize>> {
     let table = |at: usize| listing.files[order[at]].table;
     cut(order.len(), |at| table(at) != table(at - 1))
 }
 
-fn by_bytes(listing: &Listing, order: &[usize], number: usize) -> Vec<Range<usize>> {
+fn by_bytes(listing: &ListedFiles, order: &[usize], number: usize) -> Vec<Range<usize>> {
     // Empty files count too, so that they are divided as well.
     let weight = |at: &usize| u128::from(listing.files[*at].bytes) + 1;
     let total: u128 = order.iter().map(weight).sum();

@@ -36,6 +36,14 @@ pub(super) struct HttpPlace {
     abilities: Abilities,
 }
 
+/// Reads what a URL gives; nothing if there is nothing.
+///
+/// # Errors
+/// The server does not answer, or refuses.
+pub(super) async fn fetch(shared: Arc<Shared>, url: Url) -> Result<Option<ByteStream>> {
+    read::read(Caller { shared }, url).await
+}
+
 impl HttpPlace {
     pub(super) fn new(root: Url, shared: Arc<Shared>) -> Self {
         if shared.options.credentials.login(&root).is_some() && is_open(&root) {

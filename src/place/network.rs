@@ -19,7 +19,8 @@ use super::folder::FolderPlace;
 use super::http::HttpPlace;
 use super::retry::RetryPolicy;
 use super::s3::S3Place;
-use super::{Place, PlaceUrl};
+use super::url::{parse_http, shown};
+use super::{ByteStream, Place, PlaceUrl};
 use crate::error::{Error, ErrorKind, Place as ErrorPlace, Result};
 use crate::publish::SyncMode;
 use crate::resources::Cancel;
@@ -124,6 +125,19 @@ impl Network {
             PlaceUrl::Folder(root) => Arc::new(FolderPlace::new(root.clone(), shared)),
             PlaceUrl::Http(url) => Arc::new(HttpPlace::new(url.clone(), shared)),
             PlaceUrl::S3 { bucket, prefix } => Arc::new(S3Place::new(bucket, prefix, shared)?),
+        })
+    }
+
+    /// Reads what an HTTP server gives for a URL, with its query.
+    ///
+    /// # Errors
+    /// It is no URL of HTTP; the server gives nothing for it, does not answer or refuses.
+    pub fn fetch(&self, url: &str) -> Result<ByteStream> {
+        let parsed = parse_http(url)?;
+        let fetched = self.wait(super::http::fetch(Arc::clone(&self.shared), parsed))?;
+        fetched.ok_or_else(|| {
+            Error::new(ErrorKind::InputMissing, "there is nothing of that name")
+                .at(ErrorPlace::file(shown(url)))
         })
     }
 

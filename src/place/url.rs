@@ -206,7 +206,7 @@ pub(crate) fn shown(text: &str) -> String {
     format!("{scheme}://{host}{path}")
 }
 
-fn parse_http(text: &str) -> Result<Url> {
+pub(super) fn parse_http(text: &str) -> Result<Url> {
     let url = Url::parse(text)
         .map_err(|error| Error::usage(format!("'{}' is not a URL: {error}", shown(text))))?;
     if !url.username().is_empty() || url.password().is_some() {

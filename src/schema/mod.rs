@@ -3,6 +3,7 @@
 mod declaration;
 mod director_rule;
 mod felis;
+mod find;
 mod input_columns;
 mod measure;
 mod mysql_type;
@@ -17,6 +18,7 @@ mod value_type;
 pub use director_rule::{
     DirectorFinding, Refuser, Severity, check_director_columns, check_measured_columns,
 };
+pub use find::{Definition, definition_of};
 pub use input_columns::{InputColumn, InputColumns};
 pub use measure::{Longest, Look, Measure};
 pub use mysql_type::MysqlType;

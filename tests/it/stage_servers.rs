@@ -104,7 +104,9 @@ fn partition(bench: &Bench, more: &str) {
 fn stage(bench: &Bench, server: Server, test: &str, more: &str) -> Outcome {
     let dest = server.dest(test);
     let options = server.options(bench);
-    bench.run(words(&format!("stage made {dest} --database d {options} {more}")))
+    bench.run(words(&format!(
+        "stage made {dest} --database d {options} {more}"
+    )))
 }
 
 /// The files that a manifest names, by their path below the destination.
@@ -155,11 +157,18 @@ fn a_table_stands_at_each_server_as_it_stood_here() {
         // Another machine has no journal, and finds the same.
         fs::remove_dir_all(bench.path("state")).unwrap();
         let elsewhere = stage(&bench, server, test, "").ok();
-        assert!(elsewhere.stderr.contains("nothing to do"), "{}", elsewhere.stderr);
+        assert!(
+            elsewhere.stderr.contains("nothing to do"),
+            "{}",
+            elsewhere.stderr
+        );
         assert_eq!(times(&server.folder(test)), before, "{server:?}");
         let verified = verify(&bench, server, test, "").ok();
         let text = String::from_utf8(verified.stdout).unwrap();
-        assert!(text.contains(&format!("all {} files", named.len())), "{text}");
+        assert!(
+            text.contains(&format!("all {} files", named.len())),
+            "{text}"
+        );
         clear(&bench, server, test);
         assert!(files(&server.folder(test)).is_empty(), "{server:?}");
     }
@@ -174,13 +183,17 @@ fn sha256(bytes: &[u8]) -> String {
 fn verify(bench: &Bench, server: Server, test: &str, more: &str) -> Outcome {
     let (dest, options) = (server.dest(test), server.options(bench));
     let options = options.replace("--state-dir state", "");
-    bench.run(words(&format!("verify {dest}/d/manifest.jsonl {options} {more}")))
+    bench.run(words(&format!(
+        "verify {dest}/d/manifest.jsonl {options} {more}"
+    )))
 }
 
 fn release(bench: &Bench, server: Server, test: &str, more: &str) -> Outcome {
     let (dest, options) = (server.dest(test), server.options(bench));
     let options = options.replace("--state-dir state", "");
-    bench.run(words(&format!("release {dest}/d/manifest.jsonl {options} {more}")))
+    bench.run(words(&format!(
+        "release {dest}/d/manifest.jsonl {options} {more}"
+    )))
 }
 
 /// Releases what a test has staged.
@@ -305,7 +318,13 @@ fn urls_can_be_public_or_signed() {
     let (server, dest) = (Server::Rclone, Server::Rclone.dest(test));
     let staged = stage(&bench, server, test, "").ok();
     assert!(staged.stderr.contains("--public-url"), "{}", staged.stderr);
-    stage(&bench, server, test, "--public-url https://data.example.org/x/").ok();
+    stage(
+        &bench,
+        server,
+        test,
+        "--public-url https://data.example.org/x/",
+    )
+    .ok();
     let manifest = fs::read(server.folder(test).join("d/manifest.jsonl")).unwrap();
     for (path, line) in named(&manifest, &dest) {
         let url = line["url"].as_str().unwrap();
@@ -313,13 +332,22 @@ fn urls_can_be_public_or_signed() {
     }
     verify(&bench, server, test, "").ok();
     let signed = stage(&bench, server, test, "--presign 2h").ok();
-    assert!(signed.stderr.contains("signed URL ends"), "{}", signed.stderr);
+    assert!(
+        signed.stderr.contains("signed URL ends"),
+        "{}",
+        signed.stderr
+    );
     let manifest = fs::read(server.folder(test).join("d/manifest.jsonl")).unwrap();
-    let header: Value = serde_json::from_slice(manifest.split(|b| *b == b'\n').next().unwrap()).unwrap();
+    let header: Value =
+        serde_json::from_slice(manifest.split(|b| *b == b'\n').next().unwrap()).unwrap();
     assert!(header["urls_expire"].as_str().unwrap().ends_with('Z'));
     for (path, line) in named(&manifest, &dest).into_iter().take(3) {
         let url = line["url"].as_str().unwrap();
-        let (host, target) = url.strip_prefix("http://").unwrap().split_once('/').unwrap();
+        let (host, target) = url
+            .strip_prefix("http://")
+            .unwrap()
+            .split_once('/')
+            .unwrap();
         let (status, body) = super::s3_server::http(host, "GET", &format!("/{target}"));
         assert_eq!(status, 200);
         assert!(body == fs::read(server.folder(test).join(path)).unwrap());
@@ -403,7 +431,10 @@ fn a_killed_upload_is_gone_on_with() {
                 break;
             }
         }
-        assert_eq!(killed, 4, "{server:?}: the uploads were too quick to be met");
+        assert_eq!(
+            killed, 4,
+            "{server:?}: the uploads were too quick to be met"
+        );
         let uploads: usize = proxy
             .requests()
             .iter()
@@ -411,7 +442,10 @@ fn a_killed_upload_is_gone_on_with() {
             .map(|(_, count)| *count)
             .sum();
         // Twelve parts and the manifest; a kill may cost what was under way, two parts of them.
-        assert!(uploads <= 12 + 1 + 2 * killed, "{server:?}: {uploads} PUTs, {killed} kills");
+        assert!(
+            uploads <= 12 + 1 + 2 * killed,
+            "{server:?}: {uploads} PUTs, {killed} kills"
+        );
         drop(proxy);
         verify(&bench, server, test, "").ok();
         if server == Server::Rclone {
@@ -427,7 +461,9 @@ fn a_killed_upload_is_gone_on_with() {
 /// Parts that journals tell of.
 fn journal_parts(bench: &Bench) -> usize {
     let state = files(&bench.path("state"));
-    let journals = state.iter().filter(|(name, _)| name.ends_with("uploads.jsonl"));
+    let journals = state
+        .iter()
+        .filter(|(name, _)| name.ends_with("uploads.jsonl"));
     journals
         .map(|(_, bytes)| String::from_utf8_lossy(bytes).matches("{\"part\":").count())
         .sum()
@@ -450,21 +486,31 @@ fn a_pipeline_runs_straight_to_a_bucket() {
         bench.write("stars/prep.toml", text);
         let line = format!("run stars/prep.toml {options}");
         let done = bench.run(words(&line)).ok();
-        assert!(done.stderr.contains(&format!("{dest}/stars/manifest.jsonl")), "{}", done.stderr);
+        assert!(
+            done.stderr
+                .contains(&format!("{dest}/stars/manifest.jsonl")),
+            "{}",
+            done.stderr
+        );
         let mut found = files(&server.folder(test).join("stars"));
         let manifest = found.remove("manifest.jsonl").unwrap();
         assert!(found.remove("report.json").is_some());
-        let is_data = |name: &&String| {
-            !name.ends_with("_index.txt") && name.contains('/')
-        };
+        let is_data = |name: &&String| !name.ends_with("_index.txt") && name.contains('/');
         let expected: BTreeSet<&String> = made.keys().filter(is_data).collect();
         assert_eq!(found.keys().collect::<BTreeSet<_>>(), expected);
         for name in expected {
             assert!(found[name] == made[name], "{name}");
         }
         assert_eq!(named(&manifest, &dest).len(), found.len());
-        let work = bench.path(if keep { "stars/kept/stars" } else { "stars/.skyprep/stars/stars" });
-        let left: Vec<String> = files(&work).into_keys().filter(|name| is_data(&name)).collect();
+        let work = bench.path(if keep {
+            "stars/kept/stars"
+        } else {
+            "stars/.skyprep/stars/stars"
+        });
+        let left: Vec<String> = files(&work)
+            .into_keys()
+            .filter(|name| is_data(&name))
+            .collect();
         assert_eq!(left.len(), if keep { found.len() } else { 0 }, "{left:?}");
 
         let before = times(&server.folder(test));
@@ -473,14 +519,20 @@ fn a_pipeline_runs_straight_to_a_bucket() {
         assert_eq!(times(&server.folder(test)), before);
 
         // Who has lost files at the place makes their tables again, and only those.
-        let chunk = found.keys().find(|name| name.starts_with("StarPair/")).unwrap();
+        let chunk = found
+            .keys()
+            .find(|name| name.starts_with("StarPair/"))
+            .unwrap();
         let lost = format!("rm {dest}/stars/{chunk}");
         let _ = lost;
         let mut lines: Vec<&[u8]> = manifest.split(|b| *b == b'\n').collect();
         lines.pop();
         assert_eq!(lines.len(), found.len() + 1);
         let manifest_url = format!("{dest}/stars/manifest.jsonl");
-        let release = format!("release {manifest_url} --yes {}", options.replace("--state-dir state", ""));
+        let release = format!(
+            "release {manifest_url} --yes {}",
+            options.replace("--state-dir state", "")
+        );
         bench.run(words(&release)).ok();
         bench.run(words(&line)).ok();
         let mut remade = files(&server.folder(test).join("stars"));
@@ -496,7 +548,11 @@ fn a_pipeline_runs_straight_to_a_bucket() {
 fn no_secret_is_shown() {
     let bench = partitioned();
     let cases = [
-        (Server::Rclone, "[s3]\naccess_key_id = \"KEYOFTESTS\"\nsecret_access_key = \"n0tthesecret\"\n", 8),
+        (
+            Server::Rclone,
+            "[s3]\naccess_key_id = \"KEYOFTESTS\"\nsecret_access_key = \"n0tthesecret\"\n",
+            8,
+        ),
         (Server::WebDav, "", 8),
     ];
     for (server, text, code) in cases {
@@ -527,7 +583,11 @@ fn no_secret_is_shown() {
     let line = "stage made http://me:n0tthesecret@127.0.0.1:1/x --database d --state-dir state";
     let refused = bench.run(words(line));
     refused.failed(2, &["password"]);
-    assert!(!refused.stderr.contains("n0tthesecret"), "{}", refused.stderr);
+    assert!(
+        !refused.stderr.contains("n0tthesecret"),
+        "{}",
+        refused.stderr
+    );
 }
 
 #[test]
@@ -536,7 +596,10 @@ fn a_dry_run_touches_nothing() {
     let bench = partitioned();
     let dry = stage(&bench, server, test, "--dry-run").ok();
     let text = String::from_utf8(dry.stdout).unwrap();
-    assert!(text.contains("d.T") && text.contains("would be made"), "{text}");
+    assert!(
+        text.contains("d.T") && text.contains("would be made"),
+        "{text}"
+    );
     assert!(!server.folder(test).exists() && !bench.path("state").exists());
     stage(&bench, server, test, "").ok();
     let dry = stage(&bench, server, test, "--dry-run").ok();

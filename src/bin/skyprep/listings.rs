@@ -6,25 +6,60 @@ use std::path::Path;
 use anyhow::Result;
 use skyprep::error::{Error, ErrorKind, Place};
 use skyprep::manifest::Listing;
-use skyprep::place::{Network, ObjectUrl, StreamReader};
+use skyprep::place::{Network, ObjectUrl, StreamReader, shown_url};
+
+use crate::network_args::NetworkArgs;
+use crate::session::Session;
+
+/// Reads a manifest; the network is started only for one at a server.
+///
+/// # Errors
+/// It is missing, can't be read, or is no whole manifest.
+pub fn read_with(name: &str, args: &NetworkArgs, session: &Session) -> Result<Listing> {
+    match name.contains("://") {
+        true => read(name, &Network::new(args.options(session)?)?),
+        false => read_local(name),
+    }
+}
 
 /// Reads a manifest.
 ///
 /// # Errors
 /// It is missing, can't be read, or is no whole manifest.
 pub fn read(name: &str, network: &Network) -> Result<Listing> {
+    match name.contains("://") {
+        true => Ok(Listing::read(remote(name, network)?, &shown_url(name))?),
+        false => read_local(name),
+    }
+}
+
+/// Opens what is told of contributions: a file, a URL (with its query), or `-`.
+///
+/// # Errors
+/// It is missing or can't be read.
+pub fn open<'n>(name: &str, network: &'n Network) -> Result<Box<dyn BufRead + 'n>> {
+    if name == "-" {
+        return Ok(Box::new(std::io::stdin().lock()));
+    }
+    if name.starts_with("http://") || name.starts_with("https://") {
+        let stream = network.fetch(name)?;
+        return Ok(Box::new(BufReader::new(StreamReader::new(network, stream))));
+    }
+    if name.contains("://") {
+        return Ok(Box::new(remote(name, network)?));
+    }
+    let path = Path::new(name);
+    let file = std::fs::File::open(path).map_err(|error| Error::reading(path, error))?;
+    Ok(Box::new(BufReader::new(file)))
+}
+
+fn read_local(name: &str) -> Result<Listing> {
     if name == "-" {
         return Ok(Listing::read(std::io::stdin().lock(), "stdin")?);
     }
-    let listing = match name.contains("://") {
-        true => Listing::read(remote(name, network)?, name)?,
-        false => {
-            let path = Path::new(name);
-            let file = std::fs::File::open(path).map_err(|error| Error::reading(path, error))?;
-            Listing::read(BufReader::new(file), name)?
-        }
-    };
-    Ok(listing)
+    let path = Path::new(name);
+    let file = std::fs::File::open(path).map_err(|error| Error::reading(path, error))?;
+    Ok(Listing::read(BufReader::new(file), name)?)
 }
 
 /// Opens what lies at a URL.

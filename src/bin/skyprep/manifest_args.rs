@@ -5,8 +5,12 @@
 )]
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use skyprep::stage::parse_span;
+
+use crate::network_args::NetworkArgs;
 
 #[derive(Debug, Args)]
 pub struct ManifestArgs {
@@ -24,6 +28,8 @@ pub enum ManifestCommand {
     ///
     /// Files belong together by table, chunk and overlap. Signatures of URLs are not compared.
     Diff(DiffArgs),
+    /// Sign the URLs of files in S3 anew, so that anybody can read them for some time
+    Presign(PresignArgs),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -48,7 +54,7 @@ pub enum ExportForm {
 
 What each format is for, and what it can't say: docs/manifest.md")]
 pub struct ExportArgs {
-    /// The manifest, or - for stdin
+    /// The manifest: a file, a URL, or - for stdin
     #[arg(value_name = "MANIFEST")]
     pub manifest: String,
     /// Format to write
@@ -86,6 +92,8 @@ pub struct ExportArgs {
     /// the folder that all files have in common]
     #[arg(long, value_name = "URL", help_heading = "Formats")]
     pub server: Option<String>,
+    #[command(flatten)]
+    pub network: NetworkArgs,
 }
 
 #[derive(Debug, Args)]
@@ -97,7 +105,7 @@ The files stay where they are, and the manifest goes on telling where that is (s
 --moved they are taken to lie below the new base. Signatures in URLs are dropped: they hold for one
 server only.")]
 pub struct RebaseArgs {
-    /// The manifest, or - for stdin
+    /// The manifest: a file, a URL, or - for stdin
     #[arg(value_name = "MANIFEST")]
     pub manifest: String,
     /// What all URLs begin with now [default: what stands before <database>/<table>/, if that is
@@ -116,6 +124,8 @@ pub struct RebaseArgs {
     /// Replace a file that stands already
     #[arg(short, long)]
     pub force: bool,
+    #[command(flatten)]
+    pub network: NetworkArgs,
 }
 
 #[derive(Debug, Args)]
@@ -123,13 +133,38 @@ pub struct RebaseArgs {
   skyprep manifest diff old.jsonl site/stars/manifest.jsonl
   skyprep manifest diff old.jsonl new.jsonl --json | jq '.tables'")]
 pub struct DiffArgs {
-    /// The older manifest, or - for stdin
+    /// The older manifest: a file, a URL, or - for stdin
     #[arg(value_name = "OLD")]
     pub old: String,
-    /// The newer manifest, or - for stdin
+    /// The newer manifest, likewise
     #[arg(value_name = "NEW")]
     pub new: String,
     /// Print the difference as JSON
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  skyprep manifest presign s3://bucket/stars/manifest.jsonl -o signed.jsonl
+  skyprep manifest presign signed.jsonl --valid 12h -o - | skyprep load-plan - --tables tables
+
+S3 signs for at most 7 days, and no longer than temporary keys live.")]
+pub struct PresignArgs {
+    /// The manifest: a file, a URL, or - for stdin
+    #[arg(value_name = "MANIFEST")]
+    pub manifest: String,
+    /// How long the URLs are to be good
+    #[arg(long, value_name = "TIME", default_value = "7d", value_parser = parse_span)]
+    pub valid: Duration,
+    /// File, or - for stdout
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    pub output: String,
+    /// Replace a file that stands already
+    #[arg(short, long)]
+    pub force: bool,
+    #[command(flatten)]
+    pub network: NetworkArgs,
 }

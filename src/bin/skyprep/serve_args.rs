@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 
+use crate::network_args::NetworkArgs;
 use crate::times::parse_time;
 
 #[derive(Debug, Args)]
@@ -35,9 +36,9 @@ pub struct ServeArgs {
 
 #[derive(Debug, Args)]
 pub struct LoadPlanArgs {
-    /// The manifest, or - for stdin
+    /// The manifest: a file, a URL, or - for stdin
     #[arg(value_name = "MANIFEST")]
-    pub manifest: PathBuf,
+    pub manifest: String,
     /// File, or - for stdout
     #[arg(short, long, value_name = "FILE", default_value = "-")]
     pub output: PathBuf,
@@ -73,6 +74,8 @@ pub struct LoadPlanArgs {
     /// Version of the service's interface that all calls ask for [default: none is named]
     #[arg(long, value_name = "N")]
     pub api_version: Option<u32>,
+    #[command(flatten)]
+    pub network: NetworkArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -90,14 +90,23 @@ impl StateArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     skyprep verify out/stars/manifest.jsonl\n  \
-    skyprep verify --quick s3://bucket/stars/manifest.jsonl\n\n\
-    Exit code 9 if a file is missing or is not what the manifest says.")]
+    skyprep verify --quick s3://bucket/stars/manifest.jsonl\n  \
+    skyprep verify manifest.jsonl --contribs answers.json --send-again rest.jsonl\n\n\
+    Exit code 9 if a file is missing or is not what the manifest says, or is not loaded as it says.")]
 pub struct VerifyArgs {
     /// The manifest: a file, a URL, or - for stdin
     pub manifest: String,
     /// Compare sizes and the checksums that the place keeps, and read no file
     #[arg(long)]
     pub quick: bool,
+    /// Compare with what the ingest service says instead: files of its answers to
+    /// GET /ingest/trans/<id>?contrib=1&contrib_long=1 or GET /ingest/file-async/<id>, or a URL that
+    /// gives one (repeatable)
+    #[arg(long, value_name = "FILE|URL", conflicts_with = "quick")]
+    pub contribs: Vec<String>,
+    /// With --contribs: write the manifest of what is to be sent again
+    #[arg(long, value_name = "FILE", requires = "contribs")]
+    pub send_again: Option<PathBuf>,
     /// Print what was found as JSON
     #[arg(long)]
     pub json: bool,

@@ -1,7 +1,6 @@
 //! `skyprep load-plan`
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::Result;
@@ -9,6 +8,7 @@ use skyprep::error::{Error, ErrorKind, Place};
 use skyprep::load_plan::{Api, DatabaseState, LoadPlan, PlanOptions, Sending};
 use skyprep::publish::stream_atomically;
 
+use crate::listings;
 use crate::printer::grouped;
 use crate::serve_args::{ApiArg, ByValueArg, LoadPlanArgs};
 use crate::session::Session;
@@ -44,8 +44,8 @@ pub fn run(args: &LoadPlanArgs, session: &Session) -> Result<()> {
         },
         api_version: args.api_version,
     };
-    let shown = args.manifest.display().to_string();
-    let plan = LoadPlan::new(&mut *open(&args.manifest)?, &shown, options)?;
+    let listing = listings::read_with(&args.manifest, &args.network, session)?;
+    let plan = LoadPlan::new(&listing, options)?;
     for warning in &plan.warnings {
         session.printer.warn(warning);
     }
@@ -62,12 +62,4 @@ pub fn run(args: &LoadPlanArgs, session: &Session) -> Result<()> {
         grouped(plan.transactions() as u64)
     ));
     Ok(())
-}
-
-fn open(path: &Path) -> Result<Box<dyn BufRead>> {
-    if path.as_os_str() == "-" {
-        return Ok(Box::new(std::io::stdin().lock()));
-    }
-    let file = File::open(path).map_err(|error| Error::reading(path, error))?;
-    Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
 }

@@ -1,7 +1,6 @@
 //! `skyprep manifest`
 
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -11,13 +10,14 @@ use skyprep::manifest::export::{
     write_urls,
 };
 use skyprep::manifest::{Base, ListedTable, Listing, ManifestDiff, Rebase, Stored};
-use skyprep::place::{ObjectUrl, PlaceUrl};
+use skyprep::place::Network;
 use skyprep::publish::{AtomicFile, append, create_folders};
-use skyprep::schema::TableSchema;
+use skyprep::schema::definition_of;
 
 use super::streams::hidden_name;
+use crate::listings;
 use crate::manifest_args::{
-    DiffArgs, ExportArgs, ExportForm, ManifestArgs, ManifestCommand, RebaseArgs,
+    DiffArgs, ExportArgs, ExportForm, ManifestArgs, ManifestCommand, PresignArgs, RebaseArgs,
 };
 use crate::printer::grouped;
 use crate::session::Session;
@@ -28,35 +28,8 @@ pub fn run(args: &ManifestArgs, session: &Session) -> Result<()> {
         ManifestCommand::Export(args) => export(args, session),
         ManifestCommand::Rebase(args) => rebase(args, session),
         ManifestCommand::Diff(args) => diff(args, session),
+        ManifestCommand::Presign(args) => presign(args, session),
     }
-}
-
-/// Opens a manifest: a file, a `file://` URL, or `-`.
-pub fn open(name: &str) -> Result<Box<dyn BufRead>> {
-    if name == "-" {
-        return Ok(Box::new(BufReader::new(io::stdin())));
-    }
-    let path = match name.split_once("://") {
-        None => PathBuf::from(name),
-        Some(_) => {
-            let object = ObjectUrl::parse(name)?;
-            let PlaceUrl::Folder(folder) = object.place else {
-                return Err(Error::usage("a manifest is read from a file or from stdin")
-                    .at(Place::file(name.split('?').next().unwrap_or_default()))
-                    .hint("fetch it, with curl for example, and name - here")
-                    .into());
-            };
-            folder.join(object.key)
-        }
-    };
-    let file = File::open(&path).map_err(|error| Error::reading(&path, error))?;
-    Ok(Box::new(BufReader::with_capacity(1 << 16, file)))
-}
-
-/// Reads a whole manifest.
-pub fn read(name: &str) -> Result<Listing> {
-    let shown = if name == "-" { "stdin" } else { name };
-    Ok(Listing::read(open(name)?, shown)?)
 }
 
 fn rebase(args: &RebaseArgs, session: &Session) -> Result<()> {
@@ -70,7 +43,7 @@ fn rebase(args: &RebaseArgs, session: &Session) -> Result<()> {
         },
     };
     let output = Output::of(&args.output, args.force)?;
-    let mut listing = read(&args.manifest)?;
+    let mut listing = listings::read_with(&args.manifest, &args.network, session)?;
     if listing.header().urls_expire.is_some() {
         let message = "the signatures of the URLs are dropped: they hold for one server only";
         session.printer.note(message);
@@ -79,10 +52,25 @@ fn rebase(args: &RebaseArgs, session: &Session) -> Result<()> {
     output.write(session, |out| listing.write_to(out))
 }
 
+fn presign(args: &PresignArgs, session: &Session) -> Result<()> {
+    let network = Network::new(args.network.options(session)?)?;
+    let output = Output::of(&args.output, args.force)?;
+    let mut listing = listings::read(&args.manifest, &network)?;
+    let end = skyprep::stage::presign(&mut listing, &network, args.valid)?;
+    output.write(session, |out| listing.write_to(out))?;
+    if let Some(end) = end {
+        session
+            .printer
+            .note(&format!("the first signed URL ends at {end}"));
+    }
+    Ok(())
+}
+
 fn diff(args: &DiffArgs, session: &Session) -> Result<()> {
     if args.old == "-" && args.new == "-" {
         return Err(Error::usage("only one of the manifests can come from stdin").into());
     }
+    let read = |name: &str| listings::read_with(name, &args.network, session);
     let diff = ManifestDiff::between(&read(&args.old)?, &read(&args.new)?);
     match args.json {
         true => session
@@ -98,7 +86,7 @@ fn diff(args: &DiffArgs, session: &Session) -> Result<()> {
 
 fn export(args: &ExportArgs, session: &Session) -> Result<()> {
     check_options(args)?;
-    let mut listing = read(&args.manifest)?;
+    let mut listing = listings::read_with(&args.manifest, &args.network, session)?;
     let tables = chosen(&mut listing, &args.table)?;
     match args.to {
         ExportForm::Urls => export_urls(args, &listing, &tables, session),
@@ -252,7 +240,7 @@ fn export_metadata(args: &ExportArgs, listing: &Listing, session: &Session) -> R
             .into());
     };
     let server = args.server.as_deref().map(Base::parse).transpose()?;
-    let schema_of = |table: &str| definition_of(tables, table);
+    let schema_of = |table: &str| Ok(definition_of(tables, table)?.schema);
     let options = MetadataOptions {
         server: server.as_ref(),
         schema_of: &schema_of,
@@ -273,26 +261,6 @@ fn export_metadata(args: &ExportArgs, listing: &Listing, session: &Session) -> R
         .printer
         .note(&format!("{shown}: metadata of {tables} tables"));
     Ok(())
-}
-
-/// Reads the definition of a table: a file of its name in the folder, or its part of a file.
-fn definition_of(tables: &Path, table: &str) -> skyprep::error::Result<TableSchema> {
-    if !tables.is_dir() {
-        return TableSchema::read_for(tables, table);
-    }
-    let endings = ["json", "yaml", "yml"];
-    let mut files = endings
-        .iter()
-        .map(|end| tables.join(format!("{table}.{end}")));
-    let Some(file) = files.find(|file| file.exists()) else {
-        return Err(Error::new(
-            ErrorKind::InputMissing,
-            format!("there is no {table}.json, and no {table}.yaml or .yml"),
-        )
-        .at(Place::file(tables.display().to_string()))
-        .hint("--tables names the folder with the definitions of all tables, or a Felis file"));
-    };
-    TableSchema::read_for(&file, table)
 }
 
 /// Where tables go.

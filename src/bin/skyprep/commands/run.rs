@@ -33,6 +33,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
     };
     let network = Network::new(args.network.options(session)?)?;
     let progress = Progress::new(session);
+    super::stage::warn_of_urls(&file.destination()?, &file.fetch_urls()?, session);
     books::check(&args.books, Some(&args.rejects), DataTo::Files, &[])?;
     if args.books.dry_run {
         let outlook = foresee(&file, &options, &progress)?;

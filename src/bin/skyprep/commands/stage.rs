@@ -35,7 +35,7 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
         // Copies go on until they are done; an early end is as safe as a kill.
         session.interruption.may_not_look();
     }
-    warn_of_urls(&options, session);
+    warn_of_urls(&options.dest, &options.urls, session);
     let mut report = session.begin_report();
     let progress = Progress::new(session);
     progress.start(&session.command, 0);
@@ -111,9 +111,9 @@ fn options(
 }
 
 /// Warns of what Qserv will not understand.
-fn warn_of_urls(options: &StageOptions, session: &Session) {
-    match &options.dest {
-        PlaceUrl::S3 { .. } if options.urls == FetchUrls::Own => session.printer.warn(
+pub fn warn_of_urls(dest: &PlaceUrl, urls: &FetchUrls, session: &Session) {
+    match dest {
+        PlaceUrl::S3 { .. } if *urls == FetchUrls::Own => session.printer.warn(
             "Qserv fetches no s3:// URLs: use --public-url or --presign, now or with skyprep manifest",
         ),
         PlaceUrl::Folder(path) => {

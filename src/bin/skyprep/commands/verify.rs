@@ -2,8 +2,10 @@
 
 use anyhow::Result;
 use serde_json::json;
-use skyprep::error::{Error, ErrorKind};
-use skyprep::place::Network;
+use skyprep::error::{Error, ErrorKind, Place};
+use skyprep::manifest::Listing;
+use skyprep::manifest::contribs::{ContribReport, Descriptors};
+use skyprep::place::{Network, shown_url};
 use skyprep::stage::{Depth, Verification, verify};
 
 use crate::listings;
@@ -20,6 +22,9 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<()> {
     let network = Network::new(args.network.options(session)?)?;
     session.interruption.may_not_look();
     let listing = listings::read(&args.manifest, &network)?;
+    if !args.contribs.is_empty() {
+        return contribs(args, &listing, &network, session);
+    }
     let depth = match args.quick {
         true => Depth::Quick,
         false => Depth::Full,
@@ -35,7 +40,7 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<()> {
         let mut text = serde_json::to_vec(&json!({
             "format": "skyprep-verify",
             "version": 1,
-            "manifest": skyprep::place::shown_url(&args.manifest),
+            "manifest": shown_url(&args.manifest),
             "files": found.files,
             "bytes": found.bytes,
             "rows": found.rows,
@@ -58,6 +63,42 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<()> {
             ),
         )
         .hint("stage these tables again with --force")
+        .into()),
+    }
+}
+
+/// Compares with what the ingest service says of its work.
+fn contribs(
+    args: &VerifyArgs,
+    listing: &Listing,
+    network: &Network,
+    session: &Session,
+) -> Result<()> {
+    let mut told = Descriptors::default();
+    for name in &args.contribs {
+        let answer = listings::open(name, network)?;
+        told.add(answer, &shown_url(name))?;
+    }
+    let report = ContribReport::of(listing, &told);
+    match args.json {
+        true => session
+            .printer
+            .data(format!("{:#}\n", report.as_json()).as_bytes())?,
+        false => session.printer.result(&report.in_words())?,
+    }
+    if let Some(path) = &args.send_again {
+        report
+            .send_again(listing)
+            .write(path, session.folder.sync)?;
+    }
+    match report.is_clean() {
+        true => Ok(()),
+        false => Err(Error::new(
+            ErrorKind::Integrity,
+            "what was loaded is not what the manifest says",
+        )
+        .at(Place::file(shown_url(&args.manifest)))
+        .hint("--send-again FILE makes the manifest of what is to be sent again")
         .into()),
     }
 }

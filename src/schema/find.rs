@@ -2,21 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
+use super::table::TableSchema;
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::schema::TableSchema;
 
 /// A definition and where it was found.
 #[derive(Debug)]
-pub(super) struct Definition {
-    pub(super) schema: TableSchema,
-    pub(super) file: PathBuf,
+pub struct Definition {
+    /// What the table is.
+    pub schema: TableSchema,
+    /// The file that says so.
+    pub file: PathBuf,
 }
 
 /// Reads the definition of `table` from the folder or file `path`.
 ///
 /// # Errors
 /// There is none, or it defines no table.
-pub(super) fn definition_of(path: &Path, table: &str) -> Result<Definition> {
+pub fn definition_of(path: &Path, table: &str) -> Result<Definition> {
     if !path.is_dir() {
         let schema = TableSchema::read_for(path, table)?;
         let other = schema.table.as_deref().filter(|name| !is_same(name, table));
