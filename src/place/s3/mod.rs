@@ -62,33 +62,35 @@ impl S3Place {
     }
 
     async fn look(&self, key: &str) -> Result<Option<ObjectInfo>, Fault> {
-        match look(&self.client, key).await {
+        let refusal = match look(&self.client, key).await {
             Ok(found) => {
                 self.has_bucket.store(true, Ordering::Relaxed);
-                Ok(Some(found.info))
+                return Ok(Some(found.info));
             }
-            Err(Failure::Refused(refusal)) if refusal.status.as_u16() == 404 => {
-                self.must_have_bucket(key).await?;
-                Ok(None)
-            }
-            Err(failure) => Err(failure.into()),
+            Err(Failure::Refused(refusal)) => refusal,
+            Err(Failure::Fault(fault)) => return Err(fault),
+        };
+        let is_missing = refusal.status.as_u16() == 404;
+        if is_missing && self.has_bucket.load(Ordering::Relaxed) {
+            return Ok(None);
         }
+        // Answers to HEAD have no words. Whether it is the object that is missing or the bucket,
+        // and what is wrong with the keys, only GET tells.
+        self.must_be_allowed(key).await?;
+        if is_missing {
+            self.has_bucket.store(true, Ordering::Relaxed);
+            return Ok(None);
+        }
+        Err(refusal.fault())
     }
 
-    /// Answers to HEAD have no words: whether it is the object that is missing or the bucket,
-    /// only GET tells.
-    async fn must_have_bucket(&self, key: &str) -> Result<(), Fault> {
-        if self.has_bucket.load(Ordering::Relaxed) {
-            return Ok(());
-        }
+    async fn must_be_allowed(&self, key: &str) -> Result<(), Fault> {
         let request = Request::new(Method::GET, key);
-        match self.client.open(&request).await {
+        let opened = self.client.unless_cancelled(self.client.open(&request));
+        match opened.await? {
             Err(Failure::Refused(refusal)) if !is_missing(&refusal) => Err(refusal.fault()),
             Err(Failure::Fault(fault)) => Err(fault),
-            _ => {
-                self.has_bucket.store(true, Ordering::Relaxed);
-                Ok(())
-            }
+            _ => Ok(()),
         }
     }
 
