@@ -93,7 +93,7 @@ impl NetworkArgs {
         let file = self.credentials.as_deref();
         let mut found = Credentials::find(file, variable, home, chain)?;
         let own = [
-            ("aws_endpoint_url", &self.s3_endpoint),
+            ("aws_endpoint_url_s3", &self.s3_endpoint),
             ("aws_region", &self.s3_region),
         ];
         for (name, value) in own {
@@ -112,7 +112,9 @@ impl NetworkArgs {
 fn check_endpoint(text: &str) -> Result<(), Error> {
     match PlaceUrl::parse(text)? {
         PlaceUrl::Http(_) => Ok(()),
-        _ => Err(Error::usage("--s3-endpoint: expected a URL of http or https")),
+        _ => Err(Error::usage(
+            "--s3-endpoint: expected a URL of http or https",
+        )),
     }
 }
 
@@ -147,8 +149,11 @@ mod tests {
         assert_eq!(args.part_size, Some(8 << 20));
         assert_eq!((args.uploads.get(), args.retries), (16, 7));
         let found = args.find_credentials(&|_| None, None).unwrap();
-        let expected = [("aws_endpoint_url", "http://h:9/"), ("aws_region", "here")]
-            .map(|(name, value)| (name.to_owned(), Secret::new(value)));
+        let expected = [
+            ("aws_endpoint_url_s3", "http://h:9/"),
+            ("aws_region", "here"),
+        ]
+        .map(|(name, value)| (name.to_owned(), Secret::new(value)));
         assert_eq!(found.s3_of("b"), expected);
     }
 
