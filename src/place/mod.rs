@@ -8,6 +8,7 @@
 //! An object shows under its name only when it is whole. Everything that a place answers is
 //! checked: the size and, where the server tells one, a checksum.
 
+mod aws_profile;
 mod blocks;
 mod credentials;
 mod credentials_file;
@@ -28,6 +29,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
+pub use aws_profile::s3_settings;
 pub use credentials::{Credentials, HttpLogin, S3Settings, Secret};
 pub use network::{Network, NetworkOptions};
 pub use retry::RetryPolicy;

@@ -34,7 +34,7 @@ impl RetryPolicy {
     ///
     /// "Full jitter": any time up to a bound that doubles, so that many clients that failed
     /// together do not come back together. What a server asks for is the least.
-    fn wait(&self, failed: u32, asked: Option<Duration>) -> Duration {
+    pub(super) fn wait(&self, failed: u32, asked: Option<Duration>) -> Duration {
         let doubled = 2_u32.saturating_pow(failed.saturating_sub(1));
         let bound = self.first_wait.saturating_mul(doubled);
         let bound = bound.min(self.longest_wait);

@@ -21,6 +21,7 @@ use tempfile::TempDir;
 
 use super::fault_proxy::{Fault, FaultProxy};
 use super::http_server::{PASSWORD, USER, free_ports, nginx, webdav};
+use super::place_conformance;
 
 /// Writes nothing down: HTTP has no uploads in parts.
 pub(crate) struct NoLog;
@@ -82,6 +83,18 @@ impl Site {
             place,
             files: tempfile::tempdir().unwrap(),
         }
+    }
+
+    /// What all places must do, in a folder of its own.
+    fn conforms(&self, data: &Path) {
+        let folder = new_folder("all");
+        let mut url = url::Url::parse(&self.place.url("x")).unwrap();
+        url.set_path(&folder);
+        let place = PlaceUrl::parse(url.as_str()).unwrap();
+        let place = self.network.open(&place).unwrap();
+        let data = data.join(folder);
+        let behind = |key: &str| fs::read(data.join(key)).ok();
+        place_conformance::conforms(&self.network, &*place, Some(&behind));
     }
 
     fn file(&self, bytes: &[u8]) -> PathBuf {
@@ -236,6 +249,7 @@ fn nginx_takes_objects() {
         let folder = new_folder("take");
         let site = Site::new(options(), port, &folder);
         objects_come_and_go(&site, &server.data().join(folder));
+        site.conforms(&server.data());
     }
 }
 
@@ -245,6 +259,7 @@ fn webdav_takes_objects() {
     let folder = new_folder("take/in/deep");
     let site = Site::new(with_login(options(), PASSWORD), server.port, &folder);
     objects_come_and_go(&site, &server.data().join(folder));
+    site.conforms(&server.data());
 }
 
 #[test]

@@ -85,8 +85,7 @@ impl NetworkArgs {
         variable: &dyn Fn(&str) -> Option<String>,
         home: Option<&Path>,
     ) -> Result<Credentials, Error> {
-        // TODO-CONNECT: skyprep::place::s3_settings(variable, home)?
-        let chain = Vec::new();
+        let chain = skyprep::place::s3_settings(variable, home)?;
         if let Some(endpoint) = &self.s3_endpoint {
             check_endpoint(endpoint)?;
         }
