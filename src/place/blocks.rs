@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -76,7 +76,13 @@ impl Blocks {
         let (sender, receiver) = mpsc::channel(AHEAD);
         let (path, room, handle) = (path.to_owned(), room.clone(), Handle::current());
         let reader = tokio::task::spawn_blocking(move || {
-            read(path, block_bytes.min(room.bytes()), &room, &handle, &sender)
+            read(
+                &path,
+                block_bytes.min(room.bytes()),
+                &room,
+                &handle,
+                &sender,
+            )
         });
         Self { receiver, reader }
     }
@@ -138,14 +144,14 @@ pub(crate) fn check_recorded(
 }
 
 fn read(
-    path: PathBuf,
+    path: &Path,
     block_bytes: u64,
     room: &Room,
     handle: &Handle,
     sender: &mpsc::Sender<Bytes>,
 ) -> Result<FileDigest> {
-    let reading = |error| Error::reading(&path, error);
-    let file = File::open(&path).map_err(reading)?;
+    let reading = |error| Error::reading(path, error);
+    let file = File::open(path).map_err(reading)?;
     let length = file.metadata().map_err(reading)?.len();
     let mut digest = RowDigest::default();
     let mut left = length;

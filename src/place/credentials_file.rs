@@ -20,7 +20,7 @@ const S3_KEYS: [(&str, &str); 5] = [
     ("access_key_id", "aws_access_key_id"),
     ("secret_access_key", "aws_secret_access_key"),
     ("session_token", "aws_session_token"),
-    ("endpoint", "aws_endpoint_url"),
+    ("endpoint", "aws_endpoint_url_s3"),
     ("region", "aws_region"),
 ];
 const HTTP_KEYS: [&str; 3] = ["user", "password", "bearer"];

@@ -94,7 +94,7 @@ impl Fault {
     /// The meaning of a request that got no answer.
     pub(super) fn of_transport(url: &str, error: &reqwest::Error) -> Self {
         let cause = deepest(error);
-        let is_of_tls = chain(error).any(|cause| cause.is::<rustls::Error>());
+        let is_of_tls = chain(error).any(<dyn std::error::Error>::is::<rustls::Error>);
         if is_of_tls {
             return Self::Lasting(
                 Error::new(

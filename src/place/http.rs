@@ -76,11 +76,14 @@ impl HttpPlace {
         let put = Put::new(&self.caller, &self.abilities, content, target);
         let put = tokio::sync::Mutex::new(put);
         let done = self.retry(|| Box::pin(async { put.lock().await.go_on().await }));
-        let done = done.await;
-        if done.is_err() {
-            put.lock().await.tidy().await;
+        match done.await {
+            Ok(done) => Ok(done),
+            Err(error) => {
+                let put = put.lock().await;
+                put.tidy().await;
+                Err(put.explain(error).await)
+            }
         }
-        done
     }
 }
 

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use super::harness::repo;
+use super::s3_server::venv_program;
 
 /// What watches a server: it ends when the tests' end of its stdin does, however they end, and
 /// takes server and folder with it. nginx ends its workers when it is asked to end, not when it
@@ -245,11 +245,6 @@ fn program(name: &str, folders: &[&str]) -> PathBuf {
         .unwrap_or_else(|| panic!("{name} is not installed; `make test` installs it (as root)"))
 }
 
-/// The environment for Python's packages that tests/setup.sh makes.
-pub(crate) fn test_venv() -> PathBuf {
-    repo("target/test-venv")
-}
-
 /// rclone's WebDAV server; it wants the password.
 pub(crate) struct WebDav {
     folder: PathBuf,
@@ -265,11 +260,7 @@ pub(crate) fn webdav() -> &'static WebDav {
         let data = folder.join("data");
         fs::create_dir(&data).unwrap();
         let [port] = free_ports();
-        let program = test_venv().join("bin/rclone");
-        assert!(
-            program.exists(),
-            "rclone is not installed; `make test` installs it"
-        );
+        let program = venv_program("rclone");
         let address = format!("127.0.0.1:{port}");
         let config = folder.join("none.conf");
         let command: Vec<&std::ffi::OsStr> = vec![

@@ -13,7 +13,9 @@ use skyprep::place::{
 
 use super::fault_proxy::{ALL_FAULTS, FaultProxy};
 use super::http_server::{PASSWORD, nginx, webdav};
+use super::place_conformance::Log;
 use super::place_http::{NoLog, names, noise, options, with_login};
+use super::s3_server;
 
 /// Uploads at once.
 const AT_ONCE: usize = 16;
@@ -82,6 +84,17 @@ fn are_there(data: &Path, contents: &BTreeMap<String, Vec<u8>>) {
     }
 }
 
+/// Says that all kinds of faults have happened.
+fn all_happened(proxy: &FaultProxy) {
+    let counts = proxy.counts();
+    for fault in ALL_FAULTS {
+        assert!(
+            counts.contains_key(&fault),
+            "{fault:?} never happened: {counts:?}"
+        );
+    }
+}
+
 fn storm(options: NetworkOptions, port: u16, data: &Path, files: usize, seed: u64) {
     let folder = format!("storm-{:x}", fastrand::u64(..));
     let proxy = FaultProxy::start(port, seed, 150, &ALL_FAULTS);
@@ -95,13 +108,7 @@ fn storm(options: NetworkOptions, port: u16, data: &Path, files: usize, seed: u6
     });
     let contents = put_all(&network, &place, sizes, &NoLog);
     are_there(&data.join(folder), &contents);
-    let counts = proxy.counts();
-    for fault in ALL_FAULTS {
-        assert!(
-            counts.contains_key(&fault),
-            "{fault:?} never happened: {counts:?}"
-        );
-    }
+    all_happened(&proxy);
 }
 
 #[test]
@@ -118,4 +125,30 @@ fn uploads_in_a_storm_to_servers_of_other_kinds() {
     let server = webdav();
     let options = with_login(options(), PASSWORD);
     storm(options, server.port, &server.data(), 100, 23);
+}
+
+#[test]
+fn five_hundred_uploads_to_s3_in_a_storm() {
+    let server = s3_server::rclone();
+    let upstream = server.host.rsplit_once(':').unwrap().1.parse().unwrap();
+    let proxy = FaultProxy::start(upstream, 24, 150, &ALL_FAULTS);
+    let host = format!("127.0.0.1:{}", proxy.port);
+    let options = s3_server::options(&host, s3_server::KEY, s3_server::SECRET);
+    let network = Network::new(stubborn(options)).unwrap();
+    let url = format!("s3://{}/storm", s3_server::BUCKET);
+    let place = network.open(&PlaceUrl::parse(&url).unwrap()).unwrap();
+    // Three of them in parts.
+    let sizes = (0..500).map(|number| match number % 200 {
+        0 => 12_000_000,
+        1 => 0,
+        _ => 500 + number * 37,
+    });
+    let log = Log::default();
+    let contents = put_all(&network, &place, sizes, &log);
+    for (key, bytes) in &contents {
+        assert!(log.open(key).is_none(), "{key}");
+        let found = server.on_disk(&format!("storm/{key}"));
+        assert!(found.as_ref() == Some(bytes), "{key}");
+    }
+    all_happened(&proxy);
 }

@@ -92,7 +92,7 @@ impl NetworkArgs {
         let file = self.credentials.as_deref();
         let mut found = Credentials::find(file, variable, home, chain)?;
         let own = [
-            ("aws_endpoint_url", &self.s3_endpoint),
+            ("aws_endpoint_url_s3", &self.s3_endpoint),
             ("aws_region", &self.s3_region),
         ];
         for (name, value) in own {
@@ -148,8 +148,11 @@ mod tests {
         assert_eq!(args.part_size, Some(8 << 20));
         assert_eq!((args.uploads.get(), args.retries), (16, 7));
         let found = args.find_credentials(&|_| None, None).unwrap();
-        let expected = [("aws_endpoint_url", "http://h:9/"), ("aws_region", "here")]
-            .map(|(name, value)| (name.to_owned(), Secret::new(value)));
+        let expected = [
+            ("aws_endpoint_url_s3", "http://h:9/"),
+            ("aws_region", "here"),
+        ]
+        .map(|(name, value)| (name.to_owned(), Secret::new(value)));
         assert_eq!(found.s3_of("b"), expected);
     }
 

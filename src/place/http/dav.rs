@@ -3,7 +3,7 @@
 //! Servers differ in what they offer, so it is found out once for each place.
 
 use std::collections::HashSet;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use ::url::Url;
 use reqwest::{Method, StatusCode};
@@ -30,8 +30,7 @@ pub(super) enum Renaming {
 #[derive(Debug, Default)]
 pub(super) struct Abilities {
     renaming: AtomicU8,
-    /// Files are refused where their folders are missing.
-    wants_folders: AtomicBool,
+    /// Paths of folders that are there, or that files will tell of.
     folders: Mutex<HashSet<String>>,
 }
 
@@ -53,11 +52,6 @@ impl Abilities {
             Renaming::Missing => 3,
         };
         self.renaming.store(code, Ordering::Relaxed);
-    }
-
-    /// Says whether folders are made before files are put into them.
-    pub(super) fn wants_folders(&self) -> bool {
-        self.wants_folders.load(Ordering::Relaxed)
     }
 
     /// Asks the server to rename a file that is not there: what it says tells whether it could,
@@ -86,46 +80,79 @@ impl Abilities {
         Ok(())
     }
 
-    /// Makes the folder of a file, and those above it, where they are missing.
+    /// Makes the folder of a file, and those above it, where they are missing; once for each.
+    ///
+    /// A server that makes folders itself, or knows none, refuses: whether that matters the file
+    /// will tell. To ask first is cheaper than to send a large file in vain.
     ///
     /// # Errors
-    /// The server does not answer, or refuses.
+    /// The server does not answer, refuses the login, or has no room.
     pub(super) async fn make_folders(&self, caller: &Caller, file: &Url) -> Result<(), Fault> {
         // One at a time: files of one folder come together.
         let mut made = self.folders.lock().await;
         let mut missing = Vec::new();
         let mut folder = folder_of(file);
         loop {
-            if made.contains(folder.path()) {
-                break;
-            }
-            let request = caller.request(Method::from_bytes(b"MKCOL").unwrap_or_default(), &folder);
-            let answer = caller.send(&folder, request).await?;
-            match answer.status() {
-                // Not allowed on a folder that exists; some send to its own name instead.
-                status if status.is_success() => {}
-                StatusCode::METHOD_NOT_ALLOWED | StatusCode::MOVED_PERMANENTLY => {}
-                StatusCode::CONFLICT | StatusCode::NOT_FOUND if folder.path() != "/" => {
+            if !made.contains(folder.path()) {
+                let can_be = make_folder(caller, &folder).await?;
+                if !can_be && folder.path() != "/" {
                     let above = folder_of(&folder);
-                    missing.push(folder);
-                    folder = above;
-                    continue;
+                    if !made.contains(above.path()) {
+                        missing.push(folder);
+                        folder = above;
+                        continue;
+                    }
                 }
-                _ => return Err(caller.refusal(&folder, answer).await),
+                made.insert(folder.path().to_owned());
             }
-            made.insert(folder.path().to_owned());
             match missing.pop() {
                 Some(next) => folder = next,
-                None => break,
+                None => return Ok(()),
             }
         }
-        if let Some(left) = missing.pop() {
-            // Somebody else has removed what was made.
-            let message = "the server wants a folder that it has just made";
-            return Err(Fault::network(left.as_str(), message));
+    }
+}
+
+/// Makes a folder; says whether it can be, or whether one above it is missing.
+async fn make_folder(caller: &Caller, folder: &Url) -> Result<bool, Fault> {
+    let answer = caller.send(folder, mkcol(caller, folder)).await?;
+    let status = answer.status();
+    match status {
+        StatusCode::CONFLICT | StatusCode::NOT_FOUND => Ok(false),
+        _ if status.is_success() => Ok(true),
+        _ => match caller.refusal(folder, answer).await {
+            Fault::Lasting(_)
+                if !matches!(
+                    status,
+                    StatusCode::UNAUTHORIZED | StatusCode::INSUFFICIENT_STORAGE
+                ) =>
+            {
+                Ok(true)
+            }
+            fault => Err(fault),
+        },
+    }
+}
+
+fn mkcol(caller: &Caller, folder: &Url) -> reqwest::RequestBuilder {
+    caller.request(Method::from_bytes(b"MKCOL").unwrap_or_default(), folder)
+}
+
+/// Says why nothing can be put beside a file, where the server has better words for folders than
+/// for files: nginx says 500 to a PUT whatever is wrong, but 403 or 507 to MKCOL.
+pub(super) async fn reason(caller: &Caller, file: &Url) -> Option<Fault> {
+    let folder = beside(file, &format!(".skyprep-{:016x}/", fastrand::u64(..)));
+    let answer = caller.send(&folder, mkcol(caller, &folder)).await.ok()?;
+    match answer.status() {
+        StatusCode::FORBIDDEN | StatusCode::INSUFFICIENT_STORAGE => {
+            Some(caller.refusal(file, answer).await)
         }
-        self.wants_folders.store(true, Ordering::Relaxed);
-        Ok(())
+        status if status.is_success() => {
+            let request = caller.request(Method::DELETE, &folder);
+            let _ = caller.send(&folder, request).await;
+            None
+        }
+        _ => None,
     }
 }
 

@@ -16,9 +16,9 @@ use super::super::fault::Fault;
 use super::super::{FileUpload, ObjectChecksum, ObjectInfo};
 use super::body::{FileBody, Sending};
 use super::caller::{Caller, Watch, is_absent};
-use super::dav::{Abilities, Renamed, Renaming, give_name, partial};
+use super::dav::{Abilities, Renamed, Renaming, give_name, partial, reason};
 use super::look::{digest, digest_header, look};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{FileSummary, HexDigest};
 
 /// What is put.
@@ -54,6 +54,8 @@ pub(super) struct Put<'a> {
     told: AtomicU64,
     /// What stood under the final name before it was written to directly.
     before: Option<Option<ObjectInfo>>,
+    /// The content was answered with 500, which says nothing.
+    is_refused: bool,
 }
 
 impl<'a> Put<'a> {
@@ -74,6 +76,7 @@ impl<'a> Put<'a> {
             sent: 0,
             told: AtomicU64::new(0),
             before: None,
+            is_refused: false,
         }
     }
 
@@ -132,6 +135,15 @@ impl<'a> Put<'a> {
         Ok(())
     }
 
+    /// Returns the error in the server's best words.
+    pub(super) async fn explain(&self, error: Error) -> Error {
+        if self.is_refused && error.kind() == ErrorKind::Network {
+            let reason = reason(self.caller, &self.target).await;
+            return reason.map_or(error, Fault::into_error);
+        }
+        error
+    }
+
     /// Removes what a failed upload has left, as far as the server lets it.
     pub(super) async fn tidy(&self) {
         if self.abilities.renaming() != Renaming::Missing {
@@ -164,20 +176,11 @@ impl<'a> Put<'a> {
         }
     }
 
-    /// Sends the content to a name, and makes the folders that the server misses.
+    /// Sends the content to a name, whose folder is made before.
     async fn send(&mut self, to: &Url) -> Result<(), Fault> {
-        if self.abilities.wants_folders() {
-            self.abilities.make_folders(self.caller, to).await?;
-        }
-        let mut answer = self.send_once(to).await?;
-        let lacks_folder = matches!(
-            answer.status(),
-            StatusCode::CONFLICT | StatusCode::NOT_FOUND
-        );
-        if lacks_folder && !self.abilities.wants_folders() {
-            self.abilities.make_folders(self.caller, to).await?;
-            answer = self.send_once(to).await?;
-        }
+        self.abilities.make_folders(self.caller, to).await?;
+        let answer = self.send_once(to).await?;
+        self.is_refused = answer.status() == StatusCode::INTERNAL_SERVER_ERROR;
         if !answer.status().is_success() {
             return Err(self.caller.refusal(&self.target, answer).await);
         }
