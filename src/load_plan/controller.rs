@@ -100,6 +100,9 @@ fn load(plan: &LoadPlan, at: usize, transaction: &Transaction, emit: Emit<'_>) -
     }
     if plan.options.sending == Sending::ByReference {
         emit(wait(database))?;
+        // Only once, for there may be many.
+        let path = "/ingest/trans/${trans_id}?contrib=1&contrib_long=1&include_warnings=1";
+        emit(to_controller("contributions", "GET", path))?;
     }
     let path = "/ingest/trans/${trans_id}?abort=0";
     emit(to_controller("commit", "PUT", path).with_body(with_key(json!({}))))
@@ -113,11 +116,10 @@ fn wait(database: &str) -> Call {
         .iter()
         .map(|status| (format!("{statuses}/{status}"), json!(0)))
         .collect();
-    let path = "/ingest/trans/${trans_id}?contrib=1&contrib_long=1&include_warnings=1";
     Call {
         until: Some(json!({format!("{statuses}/IN_PROGRESS"): 0})),
         expect: Some(Value::Object(none)),
-        ..to_controller("wait", "GET", path)
+        ..to_controller("wait", "GET", "/ingest/trans/${trans_id}?contrib=1")
     }
 }
 
@@ -228,8 +230,15 @@ pub(super) fn rows_from(url: &str, table: &Registration, form: &Form) -> Value {
         }) => folder.join(key).display().to_string(),
         _ => url.to_owned(),
     };
-    let schema = table.definition.file.display().to_string();
+    let schema = &table.definition.file;
+    // The plan may be carried out elsewhere on this machine.
+    let schema = std::path::absolute(schema).unwrap_or_else(|_| schema.clone());
+    let schema = schema.display().to_string();
     let dialect = &form.dialect;
+    let delimiter = match dialect.fields_terminated_by.as_str() {
+        "\t" => "tab",
+        delimiter => delimiter,
+    };
     let quote = match dialect.fields_enclosed_by.as_str() {
         "" => "none",
         quote => quote,
@@ -238,7 +247,7 @@ pub(super) fn rows_from(url: &str, table: &Registration, form: &Form) -> Value {
         "file": url,
         "command": [
             "skyprep", "convert", path, "-o", "-", "--to", "json", "--schema", schema,
-            "--in-delimiter", dialect.fields_terminated_by, "--in-quote", quote,
+            "--in-delimiter", delimiter, "--in-quote", quote,
             "--in-charset", form.charset,
         ],
     })

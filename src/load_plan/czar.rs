@@ -10,7 +10,7 @@ use serde_json::json;
 use super::call::Call;
 use super::controller::{form_of, parts, rows_from};
 use super::listed::ListedFiles;
-use super::registration::{Registration, columns_json};
+use super::registration::columns_json;
 use super::{DatabaseState, LoadPlan, PlanOptions, Sending};
 use crate::error::{Error, Result};
 use crate::schema::TableKind;
@@ -22,12 +22,7 @@ const PREFIX: &str = "user_";
 ///
 /// # Errors
 /// It would not.
-pub(super) fn check(
-    database: &str,
-    listing: &ListedFiles,
-    tables: &[Registration],
-    options: &PlanOptions,
-) -> Result<()> {
+pub(super) fn check(database: &str, listing: &ListedFiles, options: &PlanOptions) -> Result<()> {
     if !database.to_ascii_lowercase().starts_with(PREFIX) || database.len() == PREFIX.len() {
         let message = format!("the frontend takes only databases {PREFIX}<name>, not {database}");
         return Err(Error::usage(message).hint("stage with --database user_<name>"));
@@ -58,10 +53,6 @@ pub(super) fn check(
             );
             return Err(Error::usage(message).hint("convert the inputs into one file"));
         }
-    }
-    // Never so few that none is left: a manifest without tables has no calls.
-    if tables.is_empty() {
-        return Err(Error::usage("the manifest names no table"));
     }
     Ok(())
 }

@@ -92,6 +92,9 @@ fn check_chunk(
     table: &ListedTable,
     chunker: Option<&Arc<Chunker>>,
 ) -> Result<()> {
+    if file.is_overlap && table.kind != TableKind::Director {
+        return Err(Error::usage("only directors have overlap files"));
+    }
     match (table.kind.is_partitioned(), file.chunk) {
         (true, None) => return Err(Error::usage("a file of a partitioned table has no chunk")),
         (false, Some(_)) => return Err(Error::usage("a file of a regular table has a chunk")),
@@ -108,9 +111,6 @@ fn check_chunk(
                 return Err(Error::usage(message));
             }
         }
-    }
-    if file.is_overlap && table.kind != TableKind::Director {
-        return Err(Error::usage("only directors have overlap files"));
     }
     Ok(())
 }

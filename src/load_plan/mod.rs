@@ -110,6 +110,7 @@ impl LoadPlan {
         let listing = ListedFiles::of(manifest);
         let name = &listing.header.database;
         check_name("database", name)?;
+        check_chunks(&listing, &options)?;
         let partitioning = listing.header.partitioning;
         let database = DatabaseJson::of(
             name,
@@ -137,7 +138,9 @@ impl LoadPlan {
         }
         tables.sort_by_key(Registration::rank);
         check_directors(&tables, options.database, &mut warnings)?;
-        check_kinds(&listing, &tables, &options)?;
+        if options.api == Api::Czar {
+            czar::check(name, &listing, &options)?;
+        }
         let indexes = indexes::read(&options.indexes, name, &tables)?;
         let transactions = match options.api {
             Api::Controller => {
@@ -246,25 +249,15 @@ fn check_directors(
     Ok(())
 }
 
-/// Checks that tables of these kinds can be loaded in this way.
-fn check_kinds(
-    listing: &ListedFiles,
-    tables: &[Registration],
-    options: &PlanOptions,
-) -> Result<()> {
-    let database = &listing.header.database;
-    match options.api {
-        Api::Czar => czar::check(database, listing, tables, options),
-        // The service publishes no database of which it knows no chunk.
-        Api::Controller if options.database == DatabaseState::New => {
-            match listing.files.iter().any(|file| file.chunk.is_some()) {
-                true => Ok(()),
-                false => Err(Error::usage(format!(
-                    "database {database} has no chunks, and Qserv publishes no such database"
-                ))
-                .hint("load it with a partitioned table, or small tables with --api czar")),
-            }
-        }
-        Api::Controller => Ok(()),
+/// Checks that there are chunks where there must be: the service publishes no database without.
+fn check_chunks(listing: &ListedFiles, options: &PlanOptions) -> Result<()> {
+    let is_needed = options.api == Api::Controller && options.database == DatabaseState::New;
+    if !is_needed || listing.files.iter().any(|file| file.chunk.is_some()) {
+        return Ok(());
     }
+    Err(Error::usage(format!(
+        "database {} has no chunks, and Qserv publishes no such database",
+        listing.header.database
+    ))
+    .hint("load it with a partitioned table, or small tables with --api czar"))
 }

@@ -5,7 +5,7 @@
 
 use serde_json::{Value, json};
 
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, ErrorKind, Place, Result};
 use crate::schema::Definition;
 use crate::schema::{
     Refuser, SUB_CHUNK_COLUMN, TableKind, TableSchema, check_director_columns, check_name,
@@ -62,7 +62,7 @@ impl Registration {
         // One place knows how a table is told to Qserv: that which writes table JSON.
         let body: Value = serde_json::from_str(&schema.to_json()).map_err(|error| {
             let message = format!("table {name}: the table JSON is not JSON: {error}");
-            Error::new(crate::error::ErrorKind::Internal, message)
+            Error::new(ErrorKind::Internal, message)
         })?;
         let directors = match kind {
             TableKind::Child | TableKind::Match => {
@@ -193,7 +193,7 @@ fn check_types(schema: &TableSchema, name: &str, warnings: &mut Vec<String>) -> 
     for finding in check_director_columns(schema, false) {
         let message = format!("table {name}: {}", finding.message);
         if finding.refuser != Refuser::Documentation {
-            return Err(Error::usage(message));
+            return Err(Error::new(ErrorKind::DataRefused, message));
         }
         warnings.push(message);
     }

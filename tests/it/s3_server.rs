@@ -129,9 +129,14 @@ impl S3Server {
         }
     }
 
+    /// The folder of the bucket (rclone's only).
+    pub(crate) fn data(&self) -> PathBuf {
+        self.folder.join("data").join(BUCKET)
+    }
+
     /// The bytes of an object as they lie on disk (rclone's only).
     pub(crate) fn on_disk(&self, key: &str) -> Option<Vec<u8>> {
-        fs::read(self.folder.join("data").join(BUCKET).join(key)).ok()
+        fs::read(self.data().join(key)).ok()
     }
 
     /// How the server is used by who knows the keys.
