@@ -13,6 +13,7 @@ mod places;
 mod presign;
 mod release;
 mod server;
+mod server_run;
 mod sources;
 mod standing;
 mod upload_journal;
@@ -24,7 +25,8 @@ pub(crate) use folder_manifest::FolderPublicity;
 pub use options::{FetchUrls, ServerOptions, StageOptions, StageOutcome, TableHints};
 pub use presign::presign;
 pub use release::{ReleasePlan, ReleaseSummary, plan_release};
-pub(crate) use server::{Others, Placed, PlacedFile, PlacedTable, ServerRun, ServerStage};
+pub(crate) use server::{Others, Placed, PlacedFile, PlacedTable, ServerStage};
+pub(crate) use server_run::ServerRun;
 pub use verify::{Depth, Fault, Finding, Verification, verify};
 pub use when::{Retention, parse_span};
 

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -16,21 +16,22 @@ use rayon::prelude::*;
 
 use super::collect::SourceFile;
 use super::options::{FetchUrls, ServerOptions};
-use super::placed_manifest::{Publicity, write_manifest};
+use super::placed_manifest::Publicity;
+use super::server_run::ServerRun;
 use super::standing::{Standing, key_at};
 use super::upload_journal::{DoneFile, Known, UploadJournal};
 use super::when::Retention;
 use crate::error::{Error, ErrorKind, Place as ErrorPlace, Result};
 use crate::exchange::FileSummary;
 use crate::manifest::{Contribution, IngestDialect, MANIFEST_FILE};
-use crate::pipeline::{Events, Replace};
-use crate::place::{FileUpload, Network, Place, PlaceUrl, RowDigest, UploadLog};
+use crate::pipeline::Replace;
+use crate::place::{Network, Place, PlaceUrl, RowDigest};
 use crate::publish::{FolderLock, InputStamp, SetState, TableIdentity, create_folders};
 
 const READ_BYTES: usize = 1 << 20;
 const JOURNAL_FILE: &str = "uploads.jsonl";
 /// Objects that are asked for or removed at once.
-const ASKED_AT_ONCE: usize = 32;
+pub(super) const ASKED_AT_ONCE: usize = 32;
 
 /// A table that is to stand at a server.
 #[derive(Debug)]
@@ -71,11 +72,11 @@ impl PlacedFile {
 }
 
 impl PlacedTable {
-    fn database(&self) -> &str {
+    pub(super) fn database(&self) -> &str {
         self.identity.database.as_deref().unwrap_or_default()
     }
 
-    fn key(&self, file: &SourceFile) -> String {
+    pub(super) fn key(&self, file: &SourceFile) -> String {
         format!("{}/{}/{}", self.database(), self.identity.table, file.name)
     }
 
@@ -89,7 +90,7 @@ impl PlacedTable {
 
 /// How a file stands at the place.
 #[derive(Debug)]
-enum Whereabouts {
+pub(super) enum Whereabouts {
     /// The manifest names it, and it is the same.
     Listed(FileSummary),
     /// It was sent, as the journal says.
@@ -99,11 +100,11 @@ enum Whereabouts {
 
 /// How a table stands at the place.
 #[derive(Debug)]
-struct TablePlan {
-    state: SetState,
-    files: Vec<Whereabouts>,
+pub(super) struct TablePlan {
+    pub(super) state: SetState,
+    pub(super) files: Vec<Whereabouts>,
     /// Keys that the manifest names for the table, and that will no longer be its.
-    stale: Vec<String>,
+    pub(super) stale: Vec<String>,
 }
 
 /// What to do where another version of a table stands.
@@ -140,16 +141,16 @@ pub(crate) struct Placed {
 
 /// A place that tables are staged to.
 pub(crate) struct ServerStage<'a> {
-    network: &'a Network,
-    dest: &'a PlaceUrl,
-    place: Arc<dyn Place>,
-    state: PathBuf,
-    uploads: usize,
-    publicity: Publicity<'a>,
+    pub(super) network: &'a Network,
+    pub(super) dest: &'a PlaceUrl,
+    pub(super) place: Arc<dyn Place>,
+    pub(super) state: PathBuf,
+    pub(super) uploads: usize,
+    pub(super) publicity: Publicity<'a>,
 }
 
 /// Manifests that stand, by database.
-type AllStanding = BTreeMap<String, Option<Standing>>;
+pub(super) type AllStanding = BTreeMap<String, Option<Standing>>;
 
 impl<'a> ServerStage<'a> {
     /// Opens the place; nothing is asked of it yet.
@@ -200,15 +201,8 @@ impl<'a> ServerStage<'a> {
         create_folders(&self.state)?;
         let lock = FolderLock::take(&self.state)?;
         let (journal, known) = UploadJournal::open(&self.journal(), &self.dest.to_string())?;
-        Ok(ServerRun {
-            stage: self,
-            standing: self.standing(databases)?,
-            stale: known.stale.clone(),
-            journal,
-            known,
-            placed: Placed::default(),
-            lock,
-        })
+        let standing = self.standing(databases)?;
+        Ok(ServerRun::new(self, standing, (journal, known), lock))
     }
 
     fn standing<'d>(&self, databases: impl Iterator<Item = &'d str>) -> Result<AllStanding> {
@@ -223,7 +217,7 @@ impl<'a> ServerStage<'a> {
         Ok(all)
     }
 
-    fn plans(
+    pub(super) fn plans(
         &self,
         tables: &[PlacedTable],
         known: &Known,
@@ -309,18 +303,36 @@ impl<'a> ServerStage<'a> {
         let known = UploadJournal::read(&self.journal(), &self.dest.to_string())?;
         let standing = self.standing(tables.iter().map(PlacedTable::database))?;
         let plans = self.plans(tables, &known, &standing)?;
-        let is_missing = |file: &Whereabouts| matches!(file, Whereabouts::Missing);
-        let has_all = |plan: TablePlan| !plan.files.iter().any(is_missing);
-        Ok(plans.into_iter().map(has_all).collect())
+        plans.into_iter().map(|plan| self.has_files(plan)).collect()
     }
 
-    fn tag(&self, key: &str) -> Result<Option<String>> {
+    /// Says whether the place has all files of a table; it is asked for those that only the journal
+    /// tells of.
+    fn has_files(&self, plan: TablePlan) -> Result<bool> {
+        let mut asked = Vec::new();
+        for file in plan.files {
+            match file {
+                Whereabouts::Listed(_) => {}
+                Whereabouts::Sent(summary) => asked.push(summary),
+                Whereabouts::Missing => return Ok(false),
+            }
+        }
+        let ask = |file: FileSummary| async move {
+            let found = self.place.head(&file.path()).await?;
+            Ok::<_, Error>(found.is_some_and(|found| found.bytes == file.bytes))
+        };
+        let answers = stream::iter(asked.into_iter().map(ask)).buffer_unordered(ASKED_AT_ONCE);
+        let all = answers.try_fold(true, |all, one| async move { Ok(all && one) });
+        self.network.wait(all)
+    }
+
+    pub(super) fn tag(&self, key: &str) -> Result<Option<String>> {
         let info = self.network.wait(self.place.head(key))?;
         Ok(info.and_then(|info| info.tag))
     }
 
     /// Refuses to go on if somebody else has written the manifest meanwhile.
-    fn check_nobody_else(&self, key: &str, standing: Option<&Standing>) -> Result<()> {
+    pub(super) fn check_nobody_else(&self, key: &str, standing: Option<&Standing>) -> Result<()> {
         let info = self.network.wait(self.place.head(key))?;
         let is_same = match (&info, standing) {
             (None, None) => true,
@@ -337,319 +349,6 @@ impl<'a> ServerStage<'a> {
         .at(ErrorPlace::file(self.place.url(key)))
         .hint("run the same command again: what was sent is not sent twice"))
     }
-}
-
-/// A place being written.
-pub(crate) struct ServerRun<'a> {
-    stage: &'a ServerStage<'a>,
-    standing: AllStanding,
-    /// Keys of objects that go when the next manifest stands.
-    stale: BTreeSet<String>,
-    journal: UploadJournal,
-    known: Known,
-    placed: Placed,
-    // Freed last.
-    lock: FolderLock,
-}
-
-impl ServerRun<'_> {
-    /// Says whether anything was sent so far.
-    pub(crate) fn is_changed(&self) -> bool {
-        self.placed.is_changed
-    }
-
-    /// Puts a small object that no manifest names.
-    ///
-    /// # Errors
-    /// The place refuses or fails.
-    pub(crate) fn put_beside(&self, key: &str, bytes: Vec<u8>) -> Result<()> {
-        let place = self.stage.place.as_ref();
-        self.stage.network.wait(place.put_bytes(key, bytes.into()))
-    }
-
-    /// Brings tables to the place and returns their files as they stand there. No manifest names
-    /// them yet, unless it did before.
-    ///
-    /// # Errors
-    /// Another version of a table stands there and is not to be replaced; a file is not what its
-    /// record says; the place refuses or fails.
-    pub(crate) fn send(
-        &mut self,
-        tables: &[PlacedTable],
-        others: Others,
-        events: &dyn Events,
-    ) -> Result<Vec<Vec<FileSummary>>> {
-        let plans = self.stage.plans(tables, &self.known, &self.standing)?;
-        for (table, plan) in tables.iter().zip(&plans) {
-            let may_go = match others {
-                Others::Refuse => false,
-                Others::ReplaceOwn => self.was_put_here(table),
-                Others::Replace => true,
-            };
-            if plan.state == SetState::Different && !may_go {
-                return Err(self.other_stands(table));
-            }
-        }
-        for (table, plan) in tables.iter().zip(&plans) {
-            for key in &plan.stale {
-                self.journal.stale(key)?;
-                self.stale.insert(key.clone());
-            }
-            if plan.state == SetState::Different {
-                self.unlist(table)?;
-            }
-        }
-        self.bring_all(tables, plans, events)
-    }
-
-    /// Writes the manifests that name tables that were sent, and removes what no longer counts.
-    ///
-    /// # Errors
-    /// Somebody else has written a manifest meanwhile; the place refuses or fails.
-    pub(crate) fn finish(
-        mut self,
-        tables: &[(&TableIdentity, Vec<FileSummary>)],
-    ) -> Result<Placed> {
-        self.lock.check()?;
-        let stage = self.stage;
-        let mut placed = self.placed;
-        for (_, files) in tables {
-            placed.files += files.len() as u64;
-            placed.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
-            for file in files {
-                self.stale.remove(&*file.path());
-            }
-        }
-        for (database, standing) in &self.standing {
-            let own: Vec<(&TableIdentity, &[FileSummary])> = tables
-                .iter()
-                .filter(|(identity, _)| identity.database.as_ref() == Some(database))
-                .map(|(identity, files)| (*identity, files.as_slice()))
-                .collect();
-            let key = manifest_key(database);
-            stage.check_nobody_else(&key, standing.as_ref())?;
-            let written = write_manifest(
-                stage.network,
-                stage.place.as_ref(),
-                &stage.publicity,
-                (&stage.state, &self.journal),
-                standing.as_ref(),
-                database,
-                &own,
-            )?;
-            placed.is_changed |= written.is_new;
-            placed.manifests.push(stage.place.url(&key));
-            let expires = placed.urls_expire.into_iter().chain(written.urls_expire);
-            placed.urls_expire = expires.min();
-        }
-        placed.is_changed |= !self.stale.is_empty();
-        remove(stage, &self.stale, &self.journal)?;
-        forget_others(stage, &self.journal)?;
-        self.journal.tidy()?;
-        Ok(placed)
-    }
-
-    /// Says whether the version of a table that the manifest names was put there by this machine.
-    fn was_put_here(&self, table: &PlacedTable) -> bool {
-        let standing = self.standing.get(table.database()).and_then(Option::as_ref);
-        let lines = standing.map(|standing| standing.lines(&table.identity.table));
-        lines.into_iter().flatten().all(|line| {
-            let key = key_at(self.stage.dest, &line);
-            let done = key.and_then(|key| self.known.done.get(&key));
-            done.is_some_and(|done| done.file.sha256 == line.sha256)
-        })
-    }
-
-    fn other_stands(&self, table: &PlacedTable) -> Error {
-        let key = manifest_key(table.database());
-        Error::new(
-            ErrorKind::OutputRefused,
-            format!(
-                "{}.{} stands here already, staged from other files",
-                table.database(),
-                table.identity.table
-            ),
-        )
-        .at(ErrorPlace::file(self.stage.place.url(&key)))
-        .hint("choose another destination, or replace it with --force")
-    }
-
-    /// Takes a table out of the standing manifest, before its files change.
-    fn unlist(&mut self, table: &PlacedTable) -> Result<()> {
-        let stage = self.stage;
-        let database = table.database();
-        let Some(slot) = self.standing.get_mut(database) else {
-            return Ok(());
-        };
-        let Some(standing) = slot else { return Ok(()) };
-        let rest = standing
-            .listing
-            .only(|line| line.table != table.identity.table);
-        if rest.len() == standing.listing.len() {
-            return Ok(());
-        }
-        standing.listing = rest;
-        let key = manifest_key(database);
-        stage.check_nobody_else(&key, Some(standing))?;
-        let to = stage.place.as_ref();
-        let through: (&Path, &dyn UploadLog) = (&stage.state, &self.journal);
-        let (network, publicity) = (stage.network, &stage.publicity);
-        write_manifest(
-            network,
-            to,
-            publicity,
-            through,
-            Some(standing),
-            database,
-            &[],
-        )?;
-        if standing.listing.is_empty() {
-            *slot = None;
-        } else {
-            standing.tag = stage.tag(&key)?;
-        }
-        Ok(())
-    }
-
-    /// Sends what is missing, and returns all files as they stand there.
-    fn bring_all(
-        &mut self,
-        tables: &[PlacedTable],
-        plans: Vec<TablePlan>,
-        events: &dyn Events,
-    ) -> Result<Vec<Vec<FileSummary>>> {
-        let mut work = Vec::new();
-        let mut all = Vec::with_capacity(tables.len());
-        for (number, (table, plan)) in tables.iter().zip(plans).enumerate() {
-            let mut files = Vec::with_capacity(table.files.len());
-            for (place, (file, state)) in table.files.iter().zip(plan.files).enumerate() {
-                let earlier = match state {
-                    Whereabouts::Listed(summary) => {
-                        events.advance(summary.bytes, 0);
-                        files.push(Some(summary));
-                        continue;
-                    }
-                    Whereabouts::Sent(summary) => Some(summary),
-                    Whereabouts::Missing => None,
-                };
-                let key = table.key(&file.file);
-                work.push(((number, place), Task { key, file, earlier }));
-                files.push(None);
-            }
-            all.push(files);
-        }
-        let own = &*self;
-        let bring =
-            |(at, task)| async move { Ok::<_, Error>((at, own.bring(task, events).await?)) };
-        let brought =
-            stream::iter(work.into_iter().map(bring)).buffer_unordered(self.stage.uploads);
-        let brought: Vec<((usize, usize), Brought)> =
-            self.stage.network.wait(brought.try_collect())?;
-        for ((number, place), brought) in brought {
-            self.placed.sent += brought.sent;
-            self.placed.new_files += u64::from(brought.is_new);
-            if let Some(slot) = all.get_mut(number).and_then(|files| files.get_mut(place)) {
-                *slot = Some(brought.file);
-            }
-        }
-        self.placed.is_changed |= self.placed.new_files > 0;
-        let whole = |files: Vec<Option<FileSummary>>| files.into_iter().flatten().collect();
-        Ok(all.into_iter().map(whole).collect())
-    }
-
-    /// Makes sure that a file is there.
-    async fn bring(&self, task: Task<'_>, events: &dyn Events) -> Result<Brought> {
-        let place = self.stage.place.as_ref();
-        if let Some(earlier) = task.earlier {
-            let found = place.head(&task.key).await?;
-            if found.is_some_and(|found| found.bytes == earlier.bytes) {
-                events.advance(earlier.bytes, earlier.rows);
-                return Ok(Brought {
-                    file: earlier,
-                    sent: 0,
-                    is_new: false,
-                });
-            }
-        }
-        let (source, Some(stamp)) = (&task.file.file, &task.file.stamp) else {
-            return Err(Error::new(
-                ErrorKind::Integrity,
-                "was sent by an earlier run, and is not there any more",
-            )
-            .at(ErrorPlace::file(place.url(&task.key)))
-            .hint("make the tables again with --force"));
-        };
-        let advance = |bytes| events.advance(bytes, 0);
-        let upload = FileUpload {
-            key: &task.key,
-            path: &source.path,
-            bytes: stamp.bytes,
-            recorded: source.recorded.as_ref(),
-            open: self.known.open.get(&task.key),
-            log: &self.journal,
-            advance: &advance,
-        };
-        let stored = place.put_file(upload).await?;
-        let file = match &source.recorded {
-            Some(_) => stored.summary,
-            None => stored.summary.of_chunk(source.chunk, source.is_overlap),
-        };
-        if file.bytes != stamp.bytes {
-            return Err(Error::new(
-                ErrorKind::Integrity,
-                format!(
-                    "had {} bytes at first, and {} when it was read",
-                    stamp.bytes, file.bytes
-                ),
-            )
-            .at(ErrorPlace::file(source.path.display().to_string()))
-            .hint("wait until the file is finished, then run the same command again"));
-        }
-        events.advance(0, file.rows);
-        self.journal.done(&DoneFile {
-            source: stamp.clone(),
-            file: file.clone(),
-        })?;
-        Ok(Brought {
-            file,
-            sent: stored.sent,
-            is_new: true,
-        })
-    }
-}
-
-/// Gives up uploads in parts that nobody has gone on with.
-fn forget_others(stage: &ServerStage<'_>, journal: &UploadJournal) -> Result<()> {
-    for (key, open) in &journal.known()?.open {
-        stage.network.wait(stage.place.forget(key, open))?;
-        journal.ended(key, &open.id)?;
-    }
-    Ok(())
-}
-
-/// Removes objects that no manifest names any more.
-fn remove(stage: &ServerStage<'_>, keys: &BTreeSet<String>, journal: &UploadJournal) -> Result<()> {
-    let work = stream::iter(keys.iter().map(|key| async move {
-        stage.place.delete(key).await?;
-        journal.removed(key)
-    }));
-    let work = work.buffer_unordered(ASKED_AT_ONCE).try_collect();
-    stage.network.wait(work)
-}
-
-/// A file on its way.
-struct Task<'t> {
-    key: String,
-    file: &'t PlacedFile,
-    /// What was sent by an earlier run.
-    earlier: Option<FileSummary>,
-}
-
-/// A file that is there.
-struct Brought {
-    file: FileSummary,
-    sent: u64,
-    is_new: bool,
 }
 
 pub(super) fn manifest_key(database: &str) -> String {
