@@ -1,6 +1,6 @@
 //! Requests to an S3 bucket: signed, sent, and their answers looked at.
 //!
-//! object_store knows the keys and makes the signatures. The requests themselves are made here,
+//! `object_store` knows the keys and makes the signatures. The requests themselves are made here,
 //! for each has headers, and each answer says things, that its interface has no room for: MD5 and
 //! CRC of what is sent, how long to wait, which part the store has, why it refuses.
 
