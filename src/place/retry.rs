@@ -120,7 +120,8 @@ mod tests {
             .unwrap();
         let fault = || Error::new(ErrorKind::Network, "no answer");
         let mut tries = 0;
-        let passing = policy.run::<()>(&Cancel::default(), |number| {
+        let nobody = Cancel::default();
+        let passing = policy.run::<()>(&nobody, |number| {
             tries = number;
             Box::pin(async move {
                 Err(Fault::Passing {
@@ -132,7 +133,7 @@ mod tests {
         let error = runtime.block_on(passing).unwrap_err();
         assert!(error.to_string().contains("tried 3 times"), "{error}");
         assert_eq!(tries, 3);
-        let lasting = policy.run::<()>(&Cancel::default(), |number| {
+        let lasting = policy.run::<()>(&nobody, |number| {
             assert_eq!(number, 1);
             Box::pin(async move { Err(Fault::Lasting(fault())) })
         });
