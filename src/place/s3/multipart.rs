@@ -58,7 +58,7 @@ struct Known {
 /// What an upload in parts came to.
 enum End {
     Stored(Stored),
-    /// The store does not know of the upload any more.
+    /// The store does not know of the upload any more, or does not let it be gone on with.
     Gone,
 }
 
@@ -102,7 +102,10 @@ pub(super) async fn put(
                 upload.log.ended(upload.key, &id)?;
                 return Ok(stored);
             }
-            Ok(End::Gone) => upload.log.ended(upload.key, &id)?,
+            Ok(End::Gone) => {
+                abort(client, upload.key, &id).await?;
+                upload.log.ended(upload.key, &id)?;
+            }
             Err(error) => {
                 multipart.leave(&id, &error).await;
                 return Err(error);
@@ -354,7 +357,7 @@ impl Multipart<'_> {
         }))
     }
 
-    /// Brings one part, unless it is there; nothing if there is no such upload.
+    /// Brings one part, unless it is there; nothing if the upload can't be gone on with.
     async fn bring_part(
         &self,
         id: &str,
@@ -378,7 +381,7 @@ impl Multipart<'_> {
         {
             return Ok(Some(arrived(known.tag.clone())));
         }
-        let (block, sums) = (&block, &sums);
+        let (block, sums, is_other) = (&block, &sums, known.is_some());
         let sending = client.retry(|_| {
             Box::pin(async move {
                 let request = Request::new(Method::PUT, upload.key)
@@ -389,6 +392,12 @@ impl Multipart<'_> {
                 match client.send(request).await {
                     Ok(answer) => check_tag(client, upload.key, &answer, sums).map(Some),
                     Err(Failure::Refused(refusal)) if refusal.is("NoSuchUpload") => Ok(None),
+                    // Not all stores let a part be replaced.
+                    Err(Failure::Refused(refusal))
+                        if is_other && matches!(refusal.status.as_u16(), 400 | 405 | 409 | 501) =>
+                    {
+                        Ok(None)
+                    }
                     Err(failure) => Err(failure.into()),
                 }
             })
