@@ -151,11 +151,7 @@ pub(crate) type Behind<'b> = &'b dyn Fn(&str) -> Option<Vec<u8>>;
 
 /// Puts, looks, reads back and removes in all ways; `behind` reads an object without the place, or
 /// the place must be good enough.
-pub(crate) fn conforms(
-    network: &Network,
-    place: &dyn Place,
-    behind: Option<Behind<'_>>,
-) {
+pub(crate) fn conforms(network: &Network, place: &dyn Place, behind: Option<Behind<'_>>) {
     let bench = Bench::in_memory();
     let equal = |key: &str, content: &[u8]| {
         let info = network.wait(place.head(key)).unwrap().expect(key);
