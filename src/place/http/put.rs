@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use ::url::Url;
 use bytes::Bytes;
@@ -20,6 +21,14 @@ use super::dav::{Abilities, Renamed, Renaming, give_name, partial, reason};
 use super::look::{digest, digest_header, look};
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{FileSummary, HexDigest};
+
+/// Waits before each try to remove what a failed upload has left.
+const SWEEP_WAITS: [Duration; 4] = [
+    Duration::ZERO,
+    Duration::from_millis(100),
+    Duration::from_millis(400),
+    Duration::from_millis(1500),
+];
 
 /// What is put.
 pub(super) enum Content<'a> {
@@ -147,7 +156,7 @@ impl<'a> Put<'a> {
     /// Removes what a failed upload has left, as far as the server lets it.
     pub(super) async fn tidy(&self) {
         if self.abilities.renaming() != Renaming::Missing {
-            let _ = remove(self.caller, &partial(&self.target)).await;
+            self.sweep(&partial(&self.target)).await;
             return;
         }
         // Written directly: what is there now may be the beginning of it, or what was there.
@@ -155,7 +164,21 @@ impl<'a> Put<'a> {
             return;
         };
         if *before != now && now.is_some_and(|now| now.bytes != self.bytes()) {
-            let _ = remove(self.caller, &self.target).await;
+            self.sweep(&self.target).await;
+        }
+    }
+
+    /// Removes something. A server that has not noticed yet that the upload broke keeps it locked
+    /// for a moment.
+    async fn sweep(&self, url: &Url) {
+        for wait in SWEEP_WAITS {
+            tokio::time::sleep(wait).await;
+            let removed = remove(self.caller, url).await;
+            let is_asked_to_end = self.caller.shared.options.cancel.signal().is_some();
+            match removed {
+                Err(Fault::Passing { .. }) if !is_asked_to_end => {}
+                _ => return,
+            }
         }
     }
 
