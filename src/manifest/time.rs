@@ -23,14 +23,21 @@ impl UtcTime {
     pub fn of(time: SystemTime) -> Self {
         let seconds = match time.duration_since(UNIX_EPOCH) {
             Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-            Err(before) => i64::try_from(before.duration().as_secs()).map_or(i64::MIN, |s| -s - 1),
+            Err(before) => {
+                let before = before.duration();
+                let whole = i64::try_from(before.as_secs()).unwrap_or(i64::MAX);
+                -whole - i64::from(before.subsec_nanos() > 0)
+            }
         };
-        let time = DateTime::from_timestamp(seconds, 0);
+        Self::of_seconds(seconds)
+    }
+
+    fn of_seconds(seconds: i64) -> Self {
         let limit = match seconds < 0 {
             true => DateTime::<Utc>::MIN_UTC,
             false => DateTime::<Utc>::MAX_UTC,
         };
-        Self(time.unwrap_or(limit))
+        Self(DateTime::from_timestamp(seconds, 0).unwrap_or(limit))
     }
 }
 
@@ -49,7 +56,7 @@ impl FromStr for UtcTime {
                 .hint("expected RFC 3339, such as 2027-01-31T12:00:00Z")
         };
         let time = DateTime::parse_from_rfc3339(text).map_err(wrong)?;
-        Ok(Self::of(time.into()))
+        Ok(Self::of_seconds(time.timestamp()))
     }
 }
 
@@ -84,6 +91,8 @@ mod tests {
             assert_eq!(serde_json::from_str::<UtcTime>(&json).unwrap(), time);
         }
         assert!("2027-01-31".parse::<UtcTime>().is_err());
+        let before = UtcTime::of(UNIX_EPOCH - Duration::from_millis(1));
+        assert_eq!(before.to_string(), "1969-12-31T23:59:59Z");
         let time = UtcTime::of(UNIX_EPOCH + Duration::from_millis(1999));
         assert_eq!(time.to_string(), "1970-01-01T00:00:01Z");
         assert_eq!(time.system_time(), UNIX_EPOCH + Duration::from_secs(1));

@@ -167,6 +167,7 @@ fn the_stars_in_all_formats() {
     ];
     assert_eq!(found.tables, order);
     assert_eq!(found.charset, "latin1");
+    assert_eq!(found.formats["txt"]["fields_terminated_by"], "\\t");
     assert_eq!(found.database["num_stripes"], 18);
     let golden = "{\n  \"database\": \"stars\",\n  \"num_stripes\": 18,\n  \
                   \"num_sub_stripes\": 10,\n  \"overlap\": 0.01667\n}\n";
