@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::Request;
 use axum::http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use axum::http::{Method, Response, StatusCode};
 use futures_util::StreamExt;
+use rustix::io::Errno;
 use tokio::sync::Semaphore;
 use tower_http::services::fs::{DefaultServeDirFallback, ServeDir};
 
@@ -84,6 +85,15 @@ impl Answers {
             let close = HeaderValue::from_static("close");
             response.headers_mut().insert(header::CONNECTION, close);
         }
+        let is_bodiless = response.status() == StatusCode::NOT_MODIFIED;
+        if let Some(length) = response.body().size_hint().exact()
+            && !is_bodiless
+            && !is_head
+        {
+            // The stream below does not tell its length.
+            let entry = response.headers_mut().entry(header::CONTENT_LENGTH);
+            entry.or_insert_with(|| HeaderValue::from(length));
+        }
         let length = response.headers().get(header::CONTENT_LENGTH);
         let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
         let expected = if is_head { 0 } else { length.unwrap_or(0) };
@@ -115,10 +125,8 @@ impl Answers {
         }
         // Ranges are for GET, and those in other units are to be passed over.
         let range = request.headers().get(header::RANGE);
-        let is_usable = range.is_some_and(|range| {
-            let unit = range.as_bytes().get(..6);
-            method == Method::GET && unit.is_some_and(|unit| unit.eq_ignore_ascii_case(b"bytes="))
-        });
+        let is_usable = range
+            .is_some_and(|range| method == Method::GET && range.as_bytes().starts_with(b"bytes="));
         if !is_usable {
             request.headers_mut().remove(header::RANGE);
         } else if let Some(validator) = request.headers_mut().remove(header::IF_RANGE) {
@@ -159,6 +167,9 @@ impl Answers {
                         StatusCode::NOT_FOUND
                     }
                     Io::PermissionDenied => StatusCode::FORBIDDEN,
+                    _ if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
+                        StatusCode::NOT_FOUND
+                    }
                     _ => {
                         tracing::warn!("a file can't be read: {error}");
                         StatusCode::INTERNAL_SERVER_ERROR

@@ -29,10 +29,15 @@ impl FolderFiles {
     async fn resolve(self, path: PathBuf) -> io::Result<PathBuf> {
         let resolved = tokio::fs::canonicalize(&path).await?;
         let below = resolved.strip_prefix(&self.root);
-        if below.is_ok_and(|below| !is_hidden(below)) {
-            return Ok(resolved);
+        if !below.is_ok_and(|below| !is_hidden(below)) {
+            return Err(io::ErrorKind::NotFound.into());
         }
-        Err(io::ErrorKind::NotFound.into())
+        let found = tokio::fs::metadata(&resolved).await?;
+        // To open a pipe would take until somebody writes to it.
+        match found.is_file() || found.is_dir() {
+            true => Ok(resolved),
+            false => Err(io::ErrorKind::NotFound.into()),
+        }
     }
 }
 
@@ -57,14 +62,7 @@ impl Backend for FolderFiles {
 
     fn metadata(&self, path: PathBuf) -> Self::MetadataFuture {
         let files = self.clone();
-        Box::pin(async move {
-            let found = TokioBackend.metadata(files.resolve(path).await?).await?;
-            // A pipe or a device would be waited for without end.
-            match found.is_file() || found.is_dir() {
-                true => Ok(found),
-                false => Err(io::ErrorKind::NotFound.into()),
-            }
-        })
+        Box::pin(async move { TokioBackend.metadata(files.resolve(path).await?).await })
     }
 }
 
