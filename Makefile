@@ -36,6 +36,7 @@ bench:
 	benches/exchange.py
 	benches/values.py
 	benches/partition.py
+	benches/stage.py
 
 # Prepares the stars below testdata/stars/out.
 demo:
