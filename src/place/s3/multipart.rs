@@ -44,7 +44,7 @@ struct Multipart<'a> {
     /// Bytes that went over the network.
     sent: AtomicU64,
     /// Bytes that `upload.advance` was told of.
-    told: u64,
+    told: AtomicU64,
 }
 
 /// A part as the store or the log knows it.
@@ -73,7 +73,7 @@ pub(super) async fn put(
         upload,
         part_bytes,
         sent: AtomicU64::new(0),
-        told: 0,
+        told: AtomicU64::new(0),
     };
     let mut open = upload.open.cloned();
     if let Some(old) = &open
@@ -296,14 +296,12 @@ impl Multipart<'_> {
     }
 
     /// Reads the file and brings what is missing of it; then makes the parts an object.
-    async fn bring(&mut self, id: &str, known: &HashMap<u32, Known>) -> Result<End> {
+    async fn bring(&self, id: &str, known: &HashMap<u32, Known>) -> Result<End> {
         let (client, upload) = (self.client, self.upload);
         let mut blocks = Blocks::of(upload.path, self.part_bytes, &client.shared.room);
         let at_once = client.shared.options.parts_at_once.max(1);
         let (mut arrived, mut is_read) = (Vec::new(), false);
         let (mut begun, mut read_bytes, mut done_bytes) = (0_u32, 0_u64, 0_u64);
-        let this = &*self;
-        let mut told = self.told;
         {
             let mut on_way = FuturesUnordered::new();
             while !is_read || !on_way.is_empty() {
@@ -318,11 +316,11 @@ impl Multipart<'_> {
                 match client.unless_cancelled(step).await? {
                     Step::Read(Some(block)) => {
                         read_bytes += block.len() as u64;
-                        let is_short = (block.len() as u64) < this.part_bytes;
+                        let is_short = (block.len() as u64) < self.part_bytes;
                         if read_bytes > upload.bytes || (is_short && read_bytes < upload.bytes) {
                             return Err(changed(upload.path));
                         }
-                        on_way.push(this.bring_part(id, begun, block, known.get(&begun)));
+                        on_way.push(self.bring_part(id, begun, block, known.get(&begun)));
                         begun += 1;
                     }
                     Step::Read(None) => is_read = true,
@@ -330,9 +328,9 @@ impl Multipart<'_> {
                         None => return Ok(End::Gone),
                         Some(part) => {
                             done_bytes += part.bytes;
+                            let told = self.told.fetch_max(done_bytes, Ordering::Relaxed);
                             if done_bytes > told {
                                 (upload.advance)(done_bytes - told);
-                                told = done_bytes;
                             }
                             arrived.push(part);
                         }
@@ -340,7 +338,6 @@ impl Multipart<'_> {
                 }
             }
         }
-        self.told = told;
         let summary = blocks
             .finish(upload.key, upload.path, upload.recorded)
             .await?;
