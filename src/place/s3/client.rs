@@ -36,6 +36,8 @@ use crate::resources::Cancel;
 pub(super) const CRC_HEADER: &str = "x-amz-checksum-crc64nvme";
 /// Longest answer that is read, other than an object.
 const LONGEST_ANSWER: usize = 8 << 20;
+/// The slowest line that a body of some MiB can be sent over, in bytes a second.
+const SLOWEST_LINE: u64 = 32 << 10;
 /// How often is looked whether somebody wants an end.
 const CANCEL_TIME: Duration = Duration::from_millis(100);
 
@@ -253,7 +255,16 @@ impl Client {
             sent.headers_mut()
                 .insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
-        self.shared.client.execute(sent).await.map_err(|error| {
+        // A read timeout counts from the beginning, so slow lines get time for what they send.
+        let client = match request.body.len() as u64 {
+            0 => &self.shared.client,
+            bytes => {
+                let sending = Duration::from_secs(bytes / SLOWEST_LINE);
+                *sent.timeout_mut() = Some(self.shared.options.timeout + sending);
+                &self.shared.unhurried
+            }
+        };
+        client.execute(sent).await.map_err(|error| {
             let asked = format!(" (asked {})", shown(&self.settings.endpoint));
             match Fault::of_transport(shown_url, &error) {
                 Fault::Passing { error, wait } => Fault::Passing {
