@@ -8,9 +8,9 @@
 test: setup format lint
 	cargo test --locked
 
-# A thousand kills at random moments, where `make test` does 40.
+# A thousand kills at random moments, where `make test` does 40, and a hundred of runs to a bucket.
 crash:
-	SKYPREP_CRASH_KILLS=1000 cargo test --locked --test it -- --nocapture crash::
+	SKYPREP_CRASH_KILLS=1000 cargo test --locked --test it -- --nocapture crash:: stage_servers::kills
 
 # Installs what the tests need besides cargo, where it can.
 setup:

@@ -220,9 +220,7 @@ fn other_files_replace_a_table_only_when_told() {
     for server in SEEN {
         let test = "replace";
         let bench = partitioned();
-        let other = "--table Other --database d";
         stage(&bench, server, test, "--table Other").ok();
-        let _ = other;
         stage(&bench, server, test, "").ok();
         bench.write("x.txt", positions(500, 31));
         partition(&bench, "--force");
@@ -542,6 +540,112 @@ fn a_pipeline_runs_straight_to_a_bucket() {
         bench.run(words(&release)).ok();
         fs::remove_file(server.folder(test).join("stars/report.json")).unwrap();
     }
+}
+
+/// Kills of a run straight to a bucket; `make crash` asks for many more.
+const KILLS: usize = 12;
+
+#[test]
+fn kills_of_a_run_to_a_bucket_do_no_harm() {
+    let asked = std::env::var("SKYPREP_CRASH_KILLS").ok();
+    let kills = asked.map_or(KILLS, |kills| kills.parse::<usize>().unwrap() / 10);
+    let here = star_bench();
+    here.run(words("run stars/prep.toml")).ok();
+    let made = files(&here.path("stars/out/stars"));
+    let (server, test) = (Server::Rclone, "kills");
+    let bench = star_bench();
+    let options = server.options(&bench);
+    let dest = server.dest(test);
+    let text = fs::read_to_string(bench.path("stars/prep.toml")).unwrap();
+    let text = text.replace("dest = \"out\"", &format!("dest = \"{dest}\""));
+    bench.write("stars/prep.toml", text);
+    let run = format!("run stars/prep.toml {options} -q");
+    let release = format!(
+        "release {dest}/stars/manifest.jsonl --yes {}",
+        options.replace("--state-dir state", "")
+    );
+    let mut random = fastrand::Rng::with_seed(11);
+    let mut killed = 0;
+    while killed < kills {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_skyprep"))
+            .args(words(&run))
+            .current_dir(bench.root())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        std::thread::sleep(Duration::from_millis(random.u64(0..2500)));
+        match child.try_wait().unwrap() {
+            // All is there; it begins again.
+            Some(status) => {
+                assert!(status.success(), "after {killed} kills");
+                bench.run(words(&release)).ok();
+            }
+            None => {
+                child.kill().unwrap();
+                child.wait().unwrap();
+                killed += 1;
+            }
+        }
+    }
+    bench.run(words(&run)).ok();
+    let mut found = files(&server.folder(test).join("stars"));
+    let manifest = found.remove("manifest.jsonl").unwrap();
+    found.remove("report.json").unwrap();
+    assert!(named(&manifest, &dest).len() == found.len());
+    for (name, bytes) in &found {
+        assert!(*bytes == made[name], "{name}");
+    }
+    let data = |name: &&String| name.contains('/') && !name.ends_with("_index.txt");
+    assert_eq!(found.len(), made.keys().filter(data).count());
+    let left = files(&bench.path("stars/.skyprep/stars/stars"));
+    assert!(
+        left.keys().all(|name| name.ends_with("_index.txt")),
+        "{:?}",
+        left.keys()
+    );
+    verify(&bench, server, &format!("{test}/stars/../stars"), "").failed(2, &["dots"]);
+    bench.run(words(&release)).ok();
+    fs::remove_file(server.folder(test).join("stars/report.json")).unwrap();
+}
+
+#[test]
+fn a_run_to_a_server_that_is_interrupted_says_so() {
+    let bench = Bench::new();
+    for number in 0..3 {
+        bench.write(&format!("made/chunk_{number}.txt"), large(number));
+    }
+    let server = Server::Rclone;
+    let proxy = FaultProxy::start(server.port(), 2, 1000, &[Fault::Delay]);
+    let options = server.options_at(&bench, proxy.port);
+    let dest = server.dest("term");
+    let line = format!(
+        "stage made {dest} --database d --table T --kind director {options} --part-size 5MiB \
+         --uploads 1 --parts 1"
+    );
+    let child = Command::new(env!("CARGO_BIN_EXE_skyprep"))
+        .args(words(&line))
+        .current_dir(bench.root())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while journal_parts(&bench) < 3 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let ended: Outcome = child.wait_with_output().unwrap().into();
+    // Ended by the program itself, as a shell would tell a signal.
+    ended.failed(
+        143,
+        &["interrupted by signal 15", "run the same command again"],
+    );
+    bench.run(words(&line)).ok();
+    verify(&bench, server, "term", "").ok();
+    clear(&bench, server, "term");
 }
 
 #[test]
