@@ -21,16 +21,24 @@ fn staged() -> Bench {
     bench.write("two/chunk_8_overlap.txt", "7\t8\n");
     bench.write("child/chunk_7.txt", "\"1\",\"2\"\n");
     bench.write("flat/R.txt", "x\n");
-    for line in [
-        "stage one two --database d --table T --kind director",
-        "stage child --database d --table C --kind child --dialect qserv-csv",
-        "stage flat --database d --table R --kind regular --charset utf8mb4",
+    for (sources, dest, options) in [
+        ("one two", "T site", "--table T --kind director"),
+        (
+            "child",
+            "C site",
+            "--table C --kind child --dialect qserv-csv",
+        ),
+        (
+            "flat",
+            "R site",
+            "--table R --kind regular --charset utf8mb4",
+        ),
     ] {
-        let mut line = words(line);
-        line.push("the site".into());
+        let mut line = words(&format!("stage {sources}"));
+        line.push(dest.into());
+        line.extend(words(&format!("--database d {options}")));
         bench.run(line).ok();
     }
-    // Each call writes the manifest of what it staged alone, so they are put together.
     bench
 }
 
@@ -409,42 +417,35 @@ fn signed_urls_need_json_lines_and_are_never_told() {
 #[test]
 fn what_was_staged_is_exported_and_found_again() {
     let bench = staged();
-    // Three calls: the manifest of the last one tells of all tables of the database.
-    let path = bench.path("the site/d/manifest.jsonl");
-    let all = manifest(&path);
-    let manifest_name = path.to_str().unwrap();
-    let run = |args: &[&str]| bench.run([&["manifest"], args].concat());
-    let tables: Vec<&str> = ["C", "R", "T"]
-        .into_iter()
-        .filter(|table| all.iter().any(|load| load.0 == *table))
-        .collect();
-    assert!(!tables.is_empty());
-    for table in tables {
-        let list = run(&["export", manifest_name, "--to", "urls", "--table", table]).ok();
+    for table in ["T", "C", "R"] {
+        let path = bench.path(&format!("{table} site/d/manifest.jsonl"));
+        let all = manifest(&path);
+        let name = path.to_str().unwrap();
+        let export = |to: &str| bench.run(["manifest", "export", name, "--to", to]).ok();
+        let list = export("urls");
+        let quoted = list.stderr.contains("fields_enclosed_by \"");
+        assert_eq!(quoted, table == "C", "{}", list.stderr);
+        assert_eq!(
+            list.stderr.contains("utf8mb4"),
+            table == "R",
+            "{}",
+            list.stderr
+        );
         let list = String::from_utf8(list.stdout).unwrap();
         match table {
             // Scripts take file:// for JSON.
             "T" | "C" => assert_same(&urls(table, &list), &only(&all, table)),
             _ => assert_eq!(list, format!("{}\n", only(&all, table)[0].3)),
         }
-        assert!(list.contains("the%20site"), "{list}");
-        let output = bench.run([
-            "manifest",
-            "export",
-            manifest_name,
-            "--to",
-            "file-list",
-            "--table",
-            table,
-        ]);
-        let output = output.ok();
+        assert!(list.contains(&format!("{table}%20site")), "{list}");
+        let output = export("file-list");
         assert!(output.stderr.contains("--locations"), "{}", output.stderr);
         let entries: Vec<Value> = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(entries.len(), only(&all, table).len());
         for entry in entries {
             let path = entry["path"].as_str().unwrap();
             assert!(
-                path.contains("the site") && Path::new(path).is_file(),
+                path.contains(" site/d/") && Path::new(path).is_file(),
                 "{path}"
             );
             assert!(entry.get("table").is_none() && entry.get("transaction-id").is_none());

@@ -67,7 +67,7 @@ fn report(answers: &[Value]) -> ContribReport {
 }
 
 /// The report on all files loaded but for one change.
-fn with(number: usize, changes: Value) -> ContribReport {
+fn with(number: usize, changes: &Value) -> ContribReport {
     let mut all = all_loaded();
     for (key, value) in changes.as_object().unwrap() {
         all[number][key.as_str()] = value.clone();
@@ -134,7 +134,7 @@ fn answers_that_say_nothing_are_refused() {
 fn what_can_be_tried_again_is_told() {
     let failed = with(
         0,
-        json!({"status": "READ_FAILED", "retry_allowed": 1, "error": "timeout"}),
+        &json!({"status": "READ_FAILED", "retry_allowed": 1, "error": "timeout"}),
     );
     assert_eq!(failed.failed[0].remedy, Remedy::Retry);
     assert!(failed.again.is_empty() && failed.abort.is_empty() && !failed.is_complete());
@@ -152,12 +152,12 @@ fn what_can_be_tried_again_is_told() {
 #[test]
 fn a_failed_load_spoils_its_transaction() {
     let changes = json!({"status": "LOAD_FAILED", "error": "bad value", "transaction_id": 8});
-    let failed = with(1, changes);
+    let failed = with(1, &changes);
     assert_eq!(failed.failed[0].remedy, Remedy::Abort);
     assert_eq!(failed.abort.iter().copied().collect::<Vec<_>>(), [8]);
     assert_eq!(urls_again(&failed), [format!("{BASE}chunk_1_overlap.txt")]);
     // All that was loaded in the same transaction goes again.
-    let failed = with(1, json!({"status": "LOAD_FAILED"}));
+    let failed = with(1, &json!({"status": "LOAD_FAILED"}));
     assert_eq!(failed.again.len(), 5);
     assert!(
         failed
@@ -219,13 +219,13 @@ fn rows_bytes_and_warnings_are_compared() {
         (json!({"num_bytes": 19}), "19 bytes were read, expected 20"),
     ];
     for (changes, said) in cases {
-        let report = with(0, changes);
+        let report = with(0, &changes);
         assert_eq!(report.wrong_rows[0].message, said);
         assert_eq!((report.loaded, report.again.len()), (4, 5));
     }
     let warned = with(
         0,
-        json!({"num_warnings": 2, "warnings": [
+        &json!({"num_warnings": 2, "warnings": [
         {"level": "Warning", "code": 1406, "message": "Data too long"}, {"code": 1}]}),
     );
     assert!(warned.is_complete() && !warned.is_clean());
@@ -303,7 +303,7 @@ fn signatures_are_not_told() {
     let url = format!("{BASE}chunk_1.txt?X-Amz-Signature=5ec3e7");
     let report = with(
         0,
-        json!({"url": url, "status": "READ_FAILED",
+        &json!({"url": url, "status": "READ_FAILED",
         "error": format!("can't open {url}")}),
     );
     let all = format!("{} {} {report:?}", report.in_words(), report.as_json());
@@ -315,7 +315,7 @@ fn signatures_are_not_told() {
 
 #[test]
 fn programs_get_all_findings() {
-    let report = with(0, json!({"status": "READ_FAILED", "retry_allowed": true}));
+    let report = with(0, &json!({"status": "READ_FAILED", "retry_allowed": true}));
     let json = report.as_json();
     assert_eq!(json["format"], "skyprep-contribs");
     assert_eq!(json["complete"], false);
