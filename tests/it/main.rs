@@ -19,6 +19,7 @@ mod geometry;
 mod golden;
 mod golden_cases;
 mod harness;
+mod ingest_calls;
 mod ingest_loads;
 mod ingest_service;
 mod json_rows;
