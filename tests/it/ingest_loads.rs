@@ -1,14 +1,16 @@
 //! How the stand-in of the ingest service loads: fetches, cuts rows, `LOAD DATA INFILE`.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::mpsc::Receiver;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use skyprep::dialect::Dialect;
 use tempfile::TempDir;
 
+use super::ingest_calls::is_director;
 use super::mariadb::server;
 use super::row_splitter;
 use super::serve::ask;
@@ -249,4 +251,104 @@ fn fetch(url: &str) -> Result<Vec<u8>, String> {
         200 => Ok(answer.body),
         status => Err(format!("can't read {url}: {status}")),
     }
+}
+
+/// A table that was registered.
+#[derive(Debug)]
+pub(super) struct Table {
+    pub(super) json: Value,
+    pub(super) is_published: bool,
+}
+
+impl Table {
+    /// As Qserv makes it: its own column comes first.
+    pub(super) fn ddl(&self, name: &str, engine: &str) -> String {
+        let columns: String = self.json["schema"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|column| {
+                let part = |key: &str| column[key].as_str().unwrap();
+                format!(", `{}` {}", part("name"), part("type"))
+            })
+            .collect();
+        let charset = self.json["charset_name"].as_str().unwrap_or("latin1");
+        let collation = self.json["collation_name"]
+            .as_str()
+            .unwrap_or("latin1_general_ci");
+        format!(
+            "create table {name} (qserv_trans_id int not null{columns}) engine={engine} \
+             default charset {charset} collate {collation};\n"
+        )
+    }
+}
+
+/// Writes into a descriptor how a load ended.
+pub(super) fn finish(contribution: &mut Value, result: Result<Loaded, String>) {
+    match result {
+        Ok(loaded) => {
+            contribution["status"] = json!("FINISHED");
+            contribution["num_bytes"] = json!(loaded.bytes);
+            contribution["num_rows"] = json!(loaded.rows);
+            contribution["num_rows_loaded"] = json!(loaded.rows_loaded);
+            contribution["num_warnings"] = json!(loaded.warnings);
+        }
+        Err(error) => {
+            let is_read = error.starts_with("can't read");
+            let status = if is_read {
+                "READ_FAILED"
+            } else {
+                "LOAD_FAILED"
+            };
+            contribution["status"] = json!(status);
+            contribution["retry_allowed"] = json!(u8::from(is_read));
+            contribution["error"] = json!(error);
+        }
+    }
+}
+
+/// The director's keys with their places, where each may occur once.
+pub(super) fn index_of_keys(
+    tables: &BTreeMap<String, Table>,
+    contributions: &[Value],
+    transaction: u64,
+) -> String {
+    let mut script = String::new();
+    for (name, table) in tables {
+        if !is_director(&table.json) {
+            continue;
+        }
+        let key = table.json["director_key"].as_str().unwrap();
+        let columns = table.json["schema"].as_array().unwrap();
+        let column = columns.iter().find(|column| column["name"] == key).unwrap();
+        let unique = match table.json["unique_primary_key"].as_i64() {
+            Some(0) => "index",
+            _ => "primary key",
+        };
+        script += &format!(
+            "create table if not exists {name}__index (id {}, chunkId int, subChunkId int, \
+             {unique} (id)) engine=InnoDB;\nstart transaction;\n",
+            column["type"].as_str().unwrap()
+        );
+        let own = contributions.iter().filter(|one| {
+            one["table"] == name.as_str() && one["overlap"] == 0 && one["status"] == "FINISHED"
+        });
+        let mut tables: Vec<&str> = own
+            .map(|one| one["final_table"].as_str().unwrap())
+            .collect();
+        tables.sort_unstable();
+        tables.dedup();
+        for table in tables {
+            let of_transaction = match transaction {
+                0 => String::new(),
+                id => format!(" where qserv_trans_id = {id}"),
+            };
+            script += &format!(
+                "insert into {name}__index select `{key}`, chunkId, subChunkId from \
+                 {table}{of_transaction};\n"
+            );
+        }
+        script += "commit;\n";
+    }
+    script
 }

@@ -16,13 +16,15 @@ use serde_json::{Value, json};
 use skyprep::partition::Partitioning;
 use skyprep::partition::geometry::ChunkId;
 
-use super::ingest_loads::{Load, Loader, final_table, rows_of_json, spelled_dialect};
+use super::ingest_calls::{
+    Call, check_admin, check_key, check_table, check_version, is_director, number, text,
+};
+use super::ingest_loads::{
+    Load, Loader, Table, final_table, finish, index_of_keys, rows_of_json, spelled_dialect,
+};
 use super::mariadb::server;
 
-pub(crate) const KEY: &str = "the key";
-pub(crate) const ADMIN_KEY: &str = "the admin's key";
 pub(crate) const WORKERS: usize = 3;
-const VERSIONS: std::ops::RangeInclusive<u64> = 12..=55;
 
 /// Who is asked.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -30,23 +32,6 @@ enum Role {
     Controller,
     Worker(usize),
     Czar,
-}
-
-/// A request as the service sees it.
-pub(crate) struct Call {
-    method: String,
-    /// Parts of the path.
-    path: Vec<String>,
-    query: BTreeMap<String, String>,
-    body: Value,
-    /// The file of a multipart body.
-    file: Option<Vec<u8>>,
-}
-
-#[derive(Debug)]
-struct Table {
-    json: Value,
-    is_published: bool,
 }
 
 #[derive(Debug, Default)]
@@ -154,7 +139,11 @@ impl Service {
 
     fn answer(&self, role: Role, call: &Call) -> Value {
         let name = format!("{} /{}", call.method, call.path.join("/"));
-        let reply = check_key(role, call)
+        let key = match role {
+            Role::Czar => Ok(()),
+            Role::Controller | Role::Worker(_) => check_key(call),
+        };
+        let reply = key
             .and_then(|()| check_version(call))
             .and_then(|()| self.reply(role, call));
         let mut answer = match reply {
@@ -246,7 +235,11 @@ impl Service {
         if database.tables.contains_key(&name) {
             return Err("table already exists".into());
         }
-        check_table(database, &database_name, &name, body)?;
+        let known = |name: &str| {
+            let known = database.tables.get(name);
+            known.is_some_and(|known| is_director(&known.json))
+        };
+        check_table(&known, &database_name, &name, body)?;
         let table = Table {
             json: body.clone(),
             is_published: false,
@@ -344,7 +337,7 @@ impl Service {
                 script += &format!("delete from {table} where qserv_trans_id = {id};\n");
             }
         } else if database.builds_index {
-            script += &index_of_keys(database, &own, id);
+            script += &index_of_keys(&database.tables, &own, id);
         }
         let done = sql(&script);
         let state_now = match (&done, is_abort) {
@@ -461,7 +454,7 @@ impl Service {
             Some(0) | None => "",
             Some(_) => &*format!("drop table if exists {table}__index;\n"),
         };
-        let script = index_of_keys(database, &all, 0);
+        let script = index_of_keys(&database.tables, &all, 0);
         sql(&format!("use {stored};\n{rebuild}{script}"))?;
         Ok(json!({}))
     }
@@ -675,234 +668,10 @@ impl State {
     }
 }
 
-impl Table {
-    /// As Qserv makes it: its own column comes first.
-    fn ddl(&self, name: &str, engine: &str) -> String {
-        let columns: String = self.json["schema"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|column| {
-                let part = |key: &str| column[key].as_str().unwrap();
-                format!(", `{}` {}", part("name"), part("type"))
-            })
-            .collect();
-        let charset = self.json["charset_name"].as_str().unwrap_or("latin1");
-        let collation = self.json["collation_name"]
-            .as_str()
-            .unwrap_or("latin1_general_ci");
-        format!(
-            "create table {name} (qserv_trans_id int not null{columns}) engine={engine} \
-             default charset {charset} collate {collation};\n"
-        )
-    }
-}
-
 fn shown_transaction(database: &str, id: u64, state: &str) -> Value {
     json!({"databases": {database: {"num_chunks": 0, "transactions": [
         {"id": id, "database": database, "state": state, "context": {}, "log": []}
     ]}}})
-}
-
-fn finish(contribution: &mut Value, result: Result<super::ingest_loads::Loaded, String>) {
-    match result {
-        Ok(loaded) => {
-            contribution["status"] = json!("FINISHED");
-            contribution["num_bytes"] = json!(loaded.bytes);
-            contribution["num_rows"] = json!(loaded.rows);
-            contribution["num_rows_loaded"] = json!(loaded.rows_loaded);
-            contribution["num_warnings"] = json!(loaded.warnings);
-        }
-        Err(error) => {
-            let is_read = error.starts_with("can't read");
-            let status = if is_read {
-                "READ_FAILED"
-            } else {
-                "LOAD_FAILED"
-            };
-            contribution["status"] = json!(status);
-            contribution["retry_allowed"] = json!(u8::from(is_read));
-            contribution["error"] = json!(error);
-        }
-    }
-}
-
-/// The director's keys with their places, where each may occur once.
-fn index_of_keys(database: &Database, contributions: &[Value], transaction: u64) -> String {
-    let mut script = String::new();
-    for (name, table) in &database.tables {
-        if !is_director(&table.json) {
-            continue;
-        }
-        let key = table.json["director_key"].as_str().unwrap();
-        let columns = table.json["schema"].as_array().unwrap();
-        let column = columns.iter().find(|column| column["name"] == key).unwrap();
-        let unique = match table.json["unique_primary_key"].as_i64() {
-            Some(0) => "index",
-            _ => "primary key",
-        };
-        script += &format!(
-            "create table if not exists {name}__index (id {}, chunkId int, subChunkId int, \
-             {unique} (id)) engine=InnoDB;\nstart transaction;\n",
-            column["type"].as_str().unwrap()
-        );
-        let own = contributions.iter().filter(|one| {
-            one["table"] == name.as_str() && one["overlap"] == 0 && one["status"] == "FINISHED"
-        });
-        let mut tables: Vec<&str> = own
-            .map(|one| one["final_table"].as_str().unwrap())
-            .collect();
-        tables.sort_unstable();
-        tables.dedup();
-        for table in tables {
-            let of_transaction = match transaction {
-                0 => String::new(),
-                id => format!(" where qserv_trans_id = {id}"),
-            };
-            script += &format!(
-                "insert into {name}__index select `{key}`, chunkId, subChunkId from \
-                 {table}{of_transaction};\n"
-            );
-        }
-        script += "commit;\n";
-    }
-    script
-}
-
-fn is_director(table: &Value) -> bool {
-    let director = table["director_table"].as_str().unwrap_or_default();
-    table["is_partitioned"] == 1 && director.is_empty()
-}
-
-/// What the real service checks when a table is registered.
-fn check_table(database: &Database, name: &str, table: &str, body: &Value) -> Result<(), String> {
-    let ensure = |is_right: bool, message: &str| match is_right {
-        true => Ok(()),
-        false => Err(message.to_owned()),
-    };
-    let has = |key: &str| body[key].as_str().is_some_and(|text| !text.is_empty());
-    ensure(
-        name.len() + table.len() <= 56,
-        "the combined size of the names exceeds 56",
-    )?;
-    ensure(!table.to_lowercase().starts_with("qserv"), "reserved name")?;
-    ensure(
-        body["is_partitioned"].is_number(),
-        "'is_partitioned' is required",
-    )?;
-    let columns = body["schema"]
-        .as_array()
-        .ok_or("table schema is not defined as an array")?;
-    let mut names = Vec::new();
-    for column in columns {
-        let (name, kind) = (text(column, "name")?, text(column, "type")?.to_uppercase());
-        ensure(name != "qserv_trans_id", "reserved column")?;
-        let is_prohibited = kind.contains("BLOB") || kind.contains("TEXT");
-        ensure(!(is_director(body) && is_prohibited), "the prohibited type")?;
-        names.push(name);
-    }
-    if body["is_partitioned"] != 1 {
-        return Ok(());
-    }
-    let mut needed = vec!["director_key"];
-    let is_known_director = |key: &str| {
-        let known = database.tables.get(body[key].as_str().unwrap_or_default());
-        known.is_some_and(|known| is_director(&known.json))
-    };
-    if is_director(body) {
-        needed.extend(["longitude_key", "latitude_key"]);
-        ensure(
-            names.iter().any(|name| name == "subChunkId"),
-            "subChunkId is missing",
-        )?;
-    } else if has("director_table2") {
-        needed.extend(["director_key2", "flag"]);
-        ensure(is_known_director("director_table"), "non-existing director")?;
-        ensure(
-            is_known_director("director_table2"),
-            "non-existing second director",
-        )?;
-        ensure(
-            body["director_key"] != body["director_key2"],
-            "the keys can't be the same",
-        )?;
-        ensure(
-            body["ang_sep"].as_f64().unwrap_or(0.0) > 0.0,
-            "ang_sep must be more than 0",
-        )?;
-        let has_position = has("longitude_key") || has("latitude_key");
-        ensure(
-            !has_position,
-            "the RefMatch table can't have spatial coordinate columns",
-        )?;
-    } else {
-        ensure(
-            is_known_director("director_table"),
-            "non-existing director table",
-        )?;
-        let is_even = has("longitude_key") == has("latitude_key");
-        ensure(is_even, "both spatial columns or none")?;
-        needed.extend(has("longitude_key").then_some("longitude_key"));
-        needed.extend(has("latitude_key").then_some("latitude_key"));
-    }
-    for key in needed {
-        let column = text(body, key)?;
-        ensure(!column.is_empty(), &format!("'{key}' is required"))?;
-        ensure(
-            names.contains(&column),
-            &format!("no column '{column}' for '{key}'"),
-        )?;
-    }
-    Ok(())
-}
-
-fn check_key(role: Role, call: &Call) -> Result<(), String> {
-    if call.method == "GET" || role == Role::Czar {
-        return Ok(());
-    }
-    let key = |name: &str, right: &str| call.body[name].as_str().map(|key| key == right);
-    match key("admin_auth_key", ADMIN_KEY).or_else(|| key("auth_key", KEY)) {
-        Some(true) => Ok(()),
-        _ => Err("Authorization key in the request doesn't match the one of the server".into()),
-    }
-}
-
-fn check_admin(call: &Call) -> Result<(), String> {
-    match call.body["admin_auth_key"] == ADMIN_KEY {
-        true => Ok(()),
-        false => Err("this requires administrator's privileges".into()),
-    }
-}
-
-fn check_version(call: &Call) -> Result<(), String> {
-    let wanted = call
-        .query
-        .get("version")
-        .and_then(|version| version.parse().ok());
-    match wanted.is_none_or(|version: u64| VERSIONS.contains(&version)) {
-        true => Ok(()),
-        false => Err("The requested version of the API is not in the range".into()),
-    }
-}
-
-/// A required text; multipart bodies have nothing else.
-fn text(body: &Value, key: &str) -> Result<String, String> {
-    let text = body[key].as_str().map(str::to_owned);
-    text.ok_or_else(|| format!("'{key}' is required"))
-}
-
-/// A required number, which multipart bodies have as text.
-fn number(body: &Value, key: &str) -> Result<u64, String> {
-    let value = &body[key];
-    let of_text = || {
-        value
-            .as_str()
-            .filter(|_| body["is_multipart"] == true)?
-            .parse()
-            .ok()
-    };
-    let number = value.as_u64().or_else(of_text);
-    number.ok_or_else(|| format!("'{key}' is required, and must be a number"))
 }
 
 fn sql(statements: &str) -> Result<String, String> {
@@ -921,67 +690,4 @@ fn router(service: Arc<Service>, role: Role) -> Router {
             answer.await.unwrap().to_string()
         }
     })
-}
-
-impl Call {
-    async fn read(request: Request) -> Result<Self, String> {
-        let (parts, body) = request.into_parts();
-        let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap();
-        let kind = parts.headers.get("content-type");
-        let kind = kind.map_or("", |kind| kind.to_str().unwrap());
-        let (body, file) = match kind.split_once("boundary=") {
-            Some((_, boundary)) => multipart(&bytes, boundary)?,
-            None if bytes.is_empty() => (json!({}), None),
-            None if kind != "application/json" => return Err("not JSON".into()),
-            None => (
-                serde_json::from_slice(&bytes).map_err(|e| e.to_string())?,
-                None,
-            ),
-        };
-        let query = parts.uri.query().unwrap_or_default().split('&');
-        let query = query.filter_map(|pair| pair.split_once('='));
-        let path = parts.uri.path().trim_start_matches('/').split('/');
-        Ok(Self {
-            method: parts.method.to_string(),
-            path: path.map(str::to_owned).collect(),
-            query: query.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-            body,
-            file,
-        })
-    }
-}
-
-/// Key/value parts and JSON files, then exactly one file.
-fn multipart(bytes: &[u8], boundary: &str) -> Result<(Value, Option<Vec<u8>>), String> {
-    let mut body = json!({"is_multipart": true});
-    let mut file = None;
-    let line = format!("\r\n--{boundary}").into_bytes();
-    let mut rest = &[b"\r\n", bytes].concat()[..];
-    let find = |bytes: &[u8], what: &[u8]| bytes.windows(what.len()).position(|w| w == what);
-    while let Some(at) = find(rest, &line) {
-        rest = &rest[at + line.len()..];
-        if rest.starts_with(b"--") {
-            return Ok((body, file));
-        }
-        let head_end = find(rest, b"\r\n\r\n").ok_or("a part without a head")?;
-        let end = find(rest, &line).ok_or("a part without an end")?;
-        let head = String::from_utf8_lossy(&rest[..head_end]).into_owned();
-        let content = rest[head_end + 4..end].to_vec();
-        let name = head
-            .split("name=\"")
-            .nth(1)
-            .and_then(|name| name.split('"').next());
-        let name = name.ok_or("a part without a name")?;
-        if file.is_some() {
-            return Err("the file must be the last part".into());
-        }
-        if head.contains("application/json") {
-            body[name] = serde_json::from_slice(&content).map_err(|error| error.to_string())?;
-        } else if head.contains("filename=") {
-            file = Some(content);
-        } else {
-            body[name] = json!(String::from_utf8(content).map_err(|error| error.to_string())?);
-        }
-    }
-    Err("the body has no end".into())
 }

@@ -8,7 +8,8 @@ use std::process::Command;
 use serde_json::{Map, Value, json};
 
 use super::harness::{Bench, words};
-use super::ingest_service::{ADMIN_KEY, KEY, Service, WORKERS};
+use super::ingest_calls::{ADMIN_KEY, KEY};
+use super::ingest_service::{Service, WORKERS};
 use super::mariadb::server;
 use super::serve::{Serving, ask};
 use super::stars::star_bench;

@@ -21,6 +21,7 @@ mod golden;
 mod golden_cases;
 mod harness;
 mod http_server;
+mod ingest_calls;
 mod ingest_loads;
 mod ingest_service;
 mod json_rows;
