@@ -297,11 +297,10 @@ fn the_star_pipeline_is_loaded_from_a_server_as_the_manifest_says() {
     let bench = star_bench();
     bench.run(words("run stars/prep.toml")).ok();
     let serving = Serving::start(&bench.path("stars/out"), "");
-    let manifest = fs::read_to_string(bench.path("stars/out/stars/manifest.jsonl")).unwrap();
-    let local = format!("file://{}/", bench.path("stars/out").display());
-    let manifest = manifest.replace(&local, &serving.url);
+    let rebase = "manifest rebase stars/out/stars/manifest.jsonl --moved -o http.jsonl --to";
+    bench.run(words(&format!("{rebase} {}", serving.url))).ok();
+    let manifest = fs::read_to_string(bench.path("http.jsonl")).unwrap();
     assert!(!manifest.contains("file://"));
-    bench.write("http.jsonl", &manifest);
     let plan = plan(&bench, "http.jsonl --tables stars/tables --transactions 3");
     let service = Service::start();
     let mut interpreter = Interpreter::new(&service);
@@ -331,6 +330,7 @@ fn the_star_pipeline_is_loaded_from_a_server_as_the_manifest_says() {
         3
     );
     assert_eq!(done.last().unwrap(), "POST /ingest/table-stats");
+    contribs_are_compared(&bench, &service, &interpreter.contributions);
     // The keys of all stars are in the director's index, each once.
     let stored = service.stored("stars");
     let keys = server().client(&format!("select count(*) from {stored}.Star__index"));
@@ -339,6 +339,45 @@ fn the_star_pipeline_is_loaded_from_a_server_as_the_manifest_says() {
     assert_eq!(header["format"], "skyprep-load-plan");
     assert_eq!(header["calls"], plan.lines().count() - 1);
     assert_eq!(header["contributions"], 1799);
+}
+
+/// What the service tells is what the manifest says; where it is not, that is sent again.
+fn contribs_are_compared(bench: &Bench, service: &Service, contributions: &[Value]) {
+    let transactions: BTreeSet<u64> = contributions
+        .iter()
+        .map(|one| one["transaction_id"].as_u64().unwrap())
+        .collect();
+    let mut line = "verify http.jsonl".to_owned();
+    for id in transactions {
+        let controller = &service.controller;
+        line += &format!(" --contribs {controller}/ingest/trans/{id}?contrib=1&contrib_long=1");
+    }
+    let told = bench.run(words(&line)).ok();
+    let text = String::from_utf8(told.stdout).unwrap();
+    assert!(text.contains("1799 of 1799 loaded"), "{text}");
+    let mut contributions = contributions.to_vec();
+    let lost = contributions.remove(5);
+    contributions[9]["num_rows_loaded"] = json!(0);
+    contributions[9]["num_warnings"] = json!(3);
+    bench.write(
+        "told.json",
+        json!({"success": 1, "contribs": contributions}).to_string(),
+    );
+    let line = "verify http.jsonl --contribs told.json --send-again rest.jsonl --json";
+    let told = bench.run(words(line));
+    told.failed(
+        9,
+        &[
+            "what was loaded is not what the manifest says",
+            "--send-again",
+        ],
+    );
+    let report: Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!(report["missing"][0]["url"], lost["url"]);
+    assert_eq!(report["contributions"], 1799);
+    assert_eq!(report["clean"], false);
+    let rest = fs::read_to_string(bench.path("rest.jsonl")).unwrap();
+    assert!(rest.contains(lost["url"].as_str().unwrap()), "{rest}");
 }
 
 const DIRECTOR: &str = r#"{"table": "Object", "is_partitioned": 1, "director_table": "",

@@ -9,7 +9,9 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use skyprep::error::{ErrorKind, Result};
 use skyprep::exchange::{FileDigest, FileSummary};
-use skyprep::place::{DonePart, FileUpload, Network, OpenUpload, Place, Stored, UploadLog};
+use skyprep::place::{
+    DonePart, FileUpload, Network, NetworkOptions, OpenUpload, Place, PlaceUrl, Stored, UploadLog,
+};
 use skyprep::resources::Cancel;
 
 use super::harness::Bench;
@@ -254,4 +256,14 @@ fn takes_many_at_once(network: &Network, place: &dyn Place, bench: &Bench) {
         let found = get(network, place, key).unwrap().expect(key);
         assert!(found == of(n), "{key} differs");
     }
+}
+
+#[test]
+fn a_folder_conforms() {
+    let bench = Bench::in_memory();
+    let network = Network::new(NetworkOptions::default()).unwrap();
+    let root = bench.path("place");
+    let place = network.open(&PlaceUrl::Folder(root.clone())).unwrap();
+    let behind = |key: &str| std::fs::read(root.join(key)).ok();
+    conforms(&network, &*place, Some(&behind));
 }

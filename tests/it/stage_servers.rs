@@ -353,6 +353,22 @@ fn urls_can_be_public_or_signed() {
         assert_eq!(status, 403);
     }
     assert!(!signed.stderr.contains("Signature"), "{}", signed.stderr);
+    let url = format!("{dest}/d/manifest.jsonl");
+    let presign = format!(
+        "manifest presign {url} --valid 1h -o signed.jsonl {}",
+        server.options(&bench).replace("--state-dir state", "")
+    );
+    bench.run(words(&presign)).ok();
+    let new = fs::read(bench.path("signed.jsonl")).unwrap();
+    let (old, new) = (named(&manifest, &dest), named(&new, &dest));
+    assert!(old.keys().eq(new.keys()));
+    assert!(
+        old.iter()
+            .zip(&new)
+            .all(|((_, old), (_, new))| old["url"] != new["url"])
+    );
+    let long = presign.replace("1h", "8d").replace("signed.jsonl", "-");
+    bench.run(words(&long)).failed(2, &["7"]);
     // As long as the signatures are good, the same again is nothing new.
     let again = stage(&bench, server, test, "--presign 2h").ok();
     assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
