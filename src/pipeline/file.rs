@@ -14,7 +14,7 @@ use crate::place::PlaceUrl;
 use crate::publish::STATE_FOLDER;
 use crate::schema::{TableKind, TableSchema, check_name, check_together};
 use crate::source::{Input, InputList};
-use crate::stage::{FetchUrls, Retention, parse_span};
+use crate::stage::{FetchUrls, Retention, check_public_url, parse_span};
 use crate::values::{
     BinaryForm, BoolPolicy, Charset, FractionPolicy, InfPolicy, InvalidTextPolicy, NanPolicy,
     NestedPolicy, OverflowPolicy, TruncatePolicy, ValuePolicy,
@@ -412,7 +412,9 @@ impl PipelineFile {
         if stage.presign.is_some() && !stage.dest.starts_with("s3://") {
             return Err(Error::usage("only S3 places have signed URLs").hint("leave presign out"));
         }
-        self.fetch_urls()?;
+        if let FetchUrls::Base(base) = self.fetch_urls()? {
+            check_public_url(&base)?;
+        }
         self.retention()?;
         Ok(())
     }

@@ -16,7 +16,7 @@ use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::place::Network;
 use crate::publish::{FolderOptions, OutputFolder, Record, create_folders};
 use crate::report::{REPORT_FILE, Report};
-use crate::stage::{FetchUrls, FolderPublicity, ServerOptions, ServerStage};
+use crate::stage::{FetchUrls, FolderPublicity, ServerOptions, ServerStage, no_network};
 
 /// What a run may use and how it treats what is there.
 #[derive(Debug, Clone)]
@@ -62,7 +62,7 @@ pub struct RunOutcome {
     pub report: Report,
 }
 
-/// Runs a pipeline file.
+/// Runs a pipeline file; a destination that is no folder needs the network.
 ///
 /// # Errors
 /// What is wrong with the file or the data; of several failures the first. Tables that do not
@@ -70,7 +70,7 @@ pub struct RunOutcome {
 pub fn run(
     file: &PipelineFile,
     options: &RunOptions,
-    network: &Network,
+    network: Option<&Network>,
     events: &dyn RunEvents,
 ) -> Result<RunOutcome> {
     let dest = file.destination()?;
@@ -78,6 +78,7 @@ pub fn run(
     let server = match dest.is_folder() {
         true => None,
         false => {
+            let network = network.ok_or_else(no_network)?;
             let retention = file.retention()?;
             let stage = ServerStage::new(network, &dest, &options.server, &urls, retention);
             Some(stage?)

@@ -115,6 +115,26 @@ impl Network {
         })
     }
 
+    /// Returns a text that tells a place from all others: buckets of one name are at many stores.
+    pub(crate) fn identity(&self, url: &PlaceUrl) -> String {
+        let endpoint = match url {
+            PlaceUrl::S3 { bucket, .. } => {
+                let settings = self.shared.options.credentials.s3_of(bucket);
+                let names = [
+                    "aws_endpoint_url",
+                    "aws_endpoint",
+                    "endpoint_url",
+                    "endpoint",
+                ];
+                let mut endpoints = settings.into_iter().rev();
+                let found = endpoints.find(|(name, _)| names.contains(&name.as_str()));
+                found.map_or_else(String::new, |(_, value)| value.reveal().to_owned())
+            }
+            _ => String::new(),
+        };
+        format!("{url} {}", shown(endpoint.trim_end_matches('/')))
+    }
+
     /// Opens a place; nothing is asked of it yet.
     ///
     /// # Errors

@@ -132,7 +132,14 @@ impl ObjectUrl {
             return Self::of_file(Path::new(text)).ok_or_else(no_object);
         };
         match scheme.to_ascii_lowercase().as_str() {
-            "file" => Self::of_file(&file_path(text, rest)?).ok_or_else(no_object),
+            "file" => {
+                let path = file_path(text, rest)?;
+                let is_up = |part| part == std::path::Component::ParentDir;
+                if path.components().any(is_up) {
+                    return Err(no_object());
+                }
+                Self::of_file(&path).ok_or_else(no_object)
+            }
             "http" | "https" => {
                 let mut root = parse_http(text)?;
                 let key = decoded(root.path().trim_start_matches('/').as_bytes());
@@ -335,6 +342,7 @@ mod tests {
             assert_eq!(place.key_of(&url).as_deref(), Some(key));
             assert_eq!(place.key_of("http://other/p/x"), None);
         }
+        assert!(ObjectUrl::parse("file:///a/%2e%2E/b").is_err());
         let object = ObjectUrl::parse("https://h/b/k.txt?X-Amz-Signature=abc").unwrap();
         assert_eq!(object.place.object(&object.key), "https://h/b/k.txt");
         assert_eq!(shown("https://u:p@h/k?sig=1"), "https://h/k");

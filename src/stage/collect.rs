@@ -33,6 +33,11 @@ pub(super) fn collect(options: &StageOptions) -> Result<BTreeMap<String, SourceT
     let mut tables = BTreeMap::new();
     for source in &options.sources {
         let metadata = std::fs::metadata(source).map_err(|error| Error::reading(source, error))?;
+        if !metadata.is_dir() && !metadata.is_file() {
+            return Err(Error::usage("is neither a file nor a folder")
+                .at(Place::file(source.display().to_string()))
+                .hint("stage files; what comes from a pipe has to be written first"));
+        }
         if !metadata.is_dir() {
             add_files(vec![source.clone()], &options.hints, &mut tables)?;
             continue;
@@ -47,6 +52,14 @@ pub(super) fn collect(options: &StageOptions) -> Result<BTreeMap<String, SourceT
         }
         match OutputFolder::peek(source)? {
             Some(record) if !record.sets.is_empty() => {
+                let tables_there = record.sets.values().filter(|set| set.identity.is_some());
+                if options.hints.table.is_some() && tables_there.count() > 1 {
+                    return Err(Error::usage(
+                        "has several tables, which can't all be called what --table says",
+                    )
+                    .at(Place::file(source.display().to_string()))
+                    .hint("leave --table out"));
+                }
                 for set in record.sets.values() {
                     let Some(identity) = &set.identity else {
                         continue;
@@ -155,7 +168,7 @@ fn entry<'t>(
             identity.table
         )));
     }
-    let name = identity.table.clone();
+    let name = format!("{database}.{}", identity.table);
     let table = tables.entry(name).or_insert_with(|| SourceTable {
         identity: identity.clone(),
         files: Vec::new(),
@@ -184,16 +197,35 @@ fn name_parts(table: &mut SourceTable) {
     }
 }
 
-/// Finds the data files of a folder without a record, by name.
+/// Finds the data files of a folder without a record, and of those in it, by name.
 fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
-    for entry in std::fs::read_dir(folder).map_err(|error| Error::reading(folder, error))? {
-        let path = entry.map_err(|error| Error::reading(folder, error))?.path();
-        let is_hidden = path
-            .file_name()
-            .is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        if path.is_file() && !is_hidden && path.extension().is_some_and(|ending| ending == "txt") {
-            files.push(path);
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).map_err(|error| Error::reading(&next, error))? {
+            let path = entry.map_err(|error| Error::reading(&next, error))?.path();
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.starts_with('.') {
+                continue;
+            }
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            // The director index is for other tools; Qserv makes its own.
+            let is_index = name.ends_with("_object_index.txt");
+            let is_text = path.extension().is_some_and(|ending| ending == "txt") && !is_index;
+            let is_odd = path.extension() != Some("bin".as_ref()) && !is_index;
+            if !is_text && name.starts_with("chunk_") && is_odd {
+                return Err(
+                    Error::usage("is called like a chunk, but does not end in .txt")
+                        .at(Place::file(path.display().to_string()))
+                        .hint("Qserv wants chunk_<number>.txt; rename it, or move it away"),
+                );
+            }
+            if is_text && path.is_file() {
+                files.push(path);
+            }
         }
     }
     if files.is_empty() {

@@ -61,17 +61,9 @@ impl FolderPublicity {
         let standing = File::open(path).ok();
         let standing = standing.and_then(|file| Lines::new(BufReader::new(file), "").ok());
         let kept = standing.and_then(|lines| lines.header().retain_until);
-        let new = self.retain.map(Retention::from_now);
-        manifest.retain_until(match self.retain {
-            // From when they were staged, which was then.
-            Some(Retention::For(_)) => kept.or(new),
-            Some(Retention::Until(_)) => new,
-            None => kept,
-        });
-        let stands = manifest.stands_at(path)?;
-        if !stands && new.is_some() {
-            manifest.retain_until(new);
-        }
-        Ok(stands)
+        // Nobody tells which of the tables were staged before, so none is kept for less.
+        let until = self.retain.map(|retain| retain.after(kept, true));
+        manifest.retain_until(until.or(kept));
+        manifest.stands_at(path)
     }
 }

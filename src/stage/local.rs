@@ -18,7 +18,7 @@ use crate::pipeline::{Events, Replace, check_writable};
 use crate::place::check_recorded;
 use crate::publish::{
     InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, StandingFiles,
-    create_folders,
+    TableIdentity, create_folders,
 };
 
 /// Stages files into a folder; each is digested while it is copied and compared with its record.
@@ -37,6 +37,7 @@ pub(super) fn stage(
     let Sources { tables, mut stamps } = sources;
     let mut record = OutputFolder::peek(dest)?;
     let mut missing = missing_tables(options, dest, &tables, &stamps, record.as_ref())?;
+    check_partitionings(&tables, record.as_ref(), dest)?;
     let is_unchanged = missing.is_empty();
     let mut new_files = 0;
     if is_unchanged {
@@ -144,7 +145,8 @@ fn missing_tables(
             record.state_of(dest, &set, &options_of(table), inputs)
         });
         match state {
-            SetState::Complete => {}
+            // Who forces it does not trust what is there.
+            SetState::Complete if options.replace == Replace::No => {}
             SetState::Different if options.replace == Replace::No => {
                 return Err(Error::new(
                     ErrorKind::OutputRefused,
@@ -157,6 +159,44 @@ fn missing_tables(
         }
     }
     Ok(missing)
+}
+
+/// Refuses tables of a database that divide the sky in different ways.
+fn check_partitionings(tables: &Tables, record: Option<&Record>, dest: &Path) -> Result<()> {
+    let new = tables.values().map(|table| &table.identity);
+    let standing = record.iter().flat_map(|record| record.sets.values());
+    let standing = standing
+        .filter_map(|set| set.identity.as_ref())
+        .filter(|known| {
+            let is_same = |new: &TableIdentity| {
+                (&new.database, &new.table) == (&known.database, &known.table)
+            };
+            !tables.values().any(|table| is_same(&table.identity))
+        });
+    let mut seen: BTreeMap<&Option<String>, &TableIdentity> = BTreeMap::new();
+    for identity in new
+        .chain(standing)
+        .filter(|identity| identity.partitioning.is_some())
+    {
+        let first = seen.entry(&identity.database).or_insert(identity);
+        if first.partitioning != identity.partitioning {
+            return Err(other_partitioning(&first.table, &identity.table)
+                .at(Place::file(dest.display().to_string())));
+        }
+    }
+    Ok(())
+}
+
+/// The error for two tables of a database that divide the sky in different ways.
+pub(super) fn other_partitioning(one: &str, other: &str) -> Error {
+    Error::new(
+        ErrorKind::OutputRefused,
+        format!(
+            "{one} and {other} divide the sky in different ways; all tables of a database must have \
+             the same stripes, sub-stripes and overlap"
+        ),
+    )
+    .hint("partition one of them anew, or stage it for another --database")
 }
 
 fn options_of(table: &SourceTable) -> serde_json::Value {

@@ -3,6 +3,7 @@
 //! A folder is written as every output folder is ([`publish`](crate::publish)): all or nothing. At
 //! a server or in a bucket each file shows as soon as it is whole, and the manifest comes last.
 
+mod agreement;
 mod collect;
 mod copy;
 mod folder_manifest;
@@ -33,17 +34,18 @@ pub use when::{Retention, parse_span};
 use self::sources::{Sources, databases, set_name};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::pipeline::{Events, Outlook, PassOutlook, Replace, TableOutlook};
-use crate::place::{Network, PlaceUrl};
+use crate::place::{Network, PlaceUrl, shown_url};
 use crate::publish::SetState;
 
-/// Brings files to their place; each is digested on the way and compared with its record.
+/// Brings files to their place; each is digested on the way and compared with its record. A place
+/// that is no folder needs the network, which takes some memory.
 ///
 /// # Errors
 /// A source is missing or differs from its record; the place may not be written, or fails. The
 /// manifest is not written then.
 pub fn stage(
     options: &StageOptions,
-    network: &Network,
+    network: Option<&Network>,
     events: &dyn Events,
 ) -> Result<StageOutcome> {
     check_urls(options)?;
@@ -53,7 +55,7 @@ pub fn stage(
         dest => dest,
     };
     let inputs = sources.all_inputs();
-    let server = server_stage(options, dest, network)?;
+    let server = server_stage(options, dest, network.ok_or_else(no_network)?)?;
     let tables = placed_tables(&sources);
     let databases = databases(&sources.tables).into_iter();
     let mut run = server.begin(databases)?;
@@ -76,13 +78,13 @@ pub fn stage(
 ///
 /// # Errors
 /// A source is missing or is no table; the place does not answer.
-pub fn foresee(options: &StageOptions, network: &Network) -> Result<Outlook> {
+pub fn foresee(options: &StageOptions, network: Option<&Network>) -> Result<Outlook> {
     check_urls(options)?;
     let sources = Sources::find(options)?;
     let (states, refusal) = match &options.dest {
         PlaceUrl::Folder(root) => local::foresee(options, root, &sources)?,
         dest => {
-            let server = server_stage(options, dest, network)?;
+            let server = server_stage(options, dest, network.ok_or_else(no_network)?)?;
             let states = server.states(&placed_tables(&sources))?;
             let is_refused = states.contains(&SetState::Different);
             let refusal = (is_refused && options.replace == Replace::No).then(|| {
@@ -109,6 +111,14 @@ pub fn foresee(options: &StageOptions, network: &Network) -> Result<Outlook> {
         passes: passes.collect(),
         refusal,
     })
+}
+
+/// The caller has forgotten to start the network.
+pub(crate) fn no_network() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        "there is no network to reach the destination by",
+    )
 }
 
 fn server_stage<'a>(
@@ -153,5 +163,24 @@ fn check_urls(options: &StageOptions) -> Result<()> {
             .at(Place::file(options.dest.to_string()))
             .hint("leave --presign out"));
     }
+    if let FetchUrls::Base(base) = &options.urls {
+        check_public_url(base)?;
+    }
     Ok(())
+}
+
+/// Refuses a base of URLs by which Qserv can fetch nothing.
+pub(crate) fn check_public_url(text: &str) -> Result<()> {
+    let refuse = || {
+        Error::usage(format!(
+            "'{}' is no URL that Qserv can fetch files by",
+            shown_url(text)
+        ))
+        .hint("expected http://, https:// or file:///, without password and query")
+    };
+    match PlaceUrl::parse(text)? {
+        PlaceUrl::Http(_) => Ok(()),
+        PlaceUrl::Folder(_) if text.starts_with("file://") => Ok(()),
+        _ => Err(refuse()),
+    }
 }

@@ -1,6 +1,6 @@
 //! The manifest of a place that is no folder: what stands there, and by which URLs it is fetched.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -43,96 +43,135 @@ pub(super) fn write_manifest(
     own: &[(&TableIdentity, &[FileSummary])],
 ) -> Result<Written> {
     let key = manifest_key(database);
-    let mut carried: BTreeMap<String, Vec<Contribution>> = BTreeMap::new();
-    for line in standing
-        .iter()
-        .flat_map(|standing| standing.listing.contributions())
-    {
-        carried.entry(line.table.clone()).or_default().push(line);
-    }
-    if carried.is_empty() && own.is_empty() {
+    let known = standing.map(|standing| &standing.listing);
+    let is_own = |name: &str| own.iter().any(|(identity, _)| identity.table == name);
+    let mut carried = known.iter().flat_map(|known| known.contributions());
+    let others = |known: &Listing| known.only(|line| !is_own(&line.table));
+    let others = known.map(others).filter(|others| !others.is_empty());
+    if others.is_none() && own.is_empty() {
         network.wait(place.delete(&key))?;
         return Ok(Written {
             is_new: true,
             urls_expire: None,
         });
     }
-    let known = standing.map(|standing| standing.listing.header());
-    let mut expires = known.and_then(|header| header.urls_expire);
+    let was_signed = known.and_then(|known| known.header().urls_expire);
+    let has_signed_others = carried.any(|line| !is_own(&line.table) && is_signed(&line));
+    let mut expires = was_signed.filter(|_| has_signed_others);
     let mut is_new = standing.is_none() || own.is_empty();
-    let mut tables = carried;
+    let mut tables: BTreeMap<&str, Vec<Contribution>> = BTreeMap::new();
     for (identity, files) in own {
-        let earlier = tables.remove(&identity.table).unwrap_or_default();
-        let mut earliest: Option<UtcTime> = None;
-        let mut lines = Vec::with_capacity(files.len());
-        for file in *files {
-            let object = place.url(&file.path());
-            let at = match publicity.urls {
-                FetchUrls::Own => PlacedUrl {
-                    url: object,
-                    stored_at: None,
-                },
-                FetchUrls::Base(base) => PlacedUrl {
-                    url: public_url(base, &file.path()),
-                    stored_at: Some(object),
-                },
-                FetchUrls::Signed(valid) => {
-                    let (url, end) = network.wait(place.presign(&file.path(), *valid))?;
-                    let end = UtcTime::of(end);
-                    earliest = Some(earliest.map_or(end, |known| known.min(end)));
-                    PlacedUrl {
-                        url,
-                        stored_at: Some(object),
-                    }
-                }
-            };
-            lines.push(Contribution::of_file(database, identity, file, at));
-        }
-        // Signatures that are still good are as good as new ones.
-        let now = UtcTime::of(SystemTime::now());
-        let is_valid = earliest.is_some() && expires.is_some_and(|end| end > now);
+        let earlier = standing.map(|standing| standing.lines(&identity.table));
+        let earlier = earlier.unwrap_or_default();
+        let (lines, ends) = lines_of(network, place, publicity, database, (identity, files))?;
+        let is_good = is_good_enough(publicity, was_signed, &earlier);
         let is_same = lines.len() == earlier.len()
             && lines
                 .iter()
                 .zip(&earlier)
-                .all(|(new, old)| is_same(new, old, is_valid));
-        if is_same {
-            tables.insert(identity.table.clone(), earlier);
-            continue;
-        }
-        is_new = true;
-        expires = [expires, earliest].into_iter().flatten().min();
-        tables.insert(identity.table.clone(), lines);
+                .all(|(new, old)| is_same(new, old, is_good));
+        let (lines, ends) = match is_same {
+            true => (earlier, was_signed.filter(|_| is_good)),
+            false => (lines, ends),
+        };
+        is_new |= !is_same;
+        expires = [expires, ends].into_iter().flatten().min();
+        tables.insert(&identity.table, lines);
     }
     let mut header = ManifestHeader::new(database.to_owned());
+    let before = known.map(Listing::header);
     header.partitioning = own
         .iter()
         .find_map(|(identity, _)| identity.partitioning)
-        .or_else(|| known.and_then(|header| header.partitioning));
-    header.contributions = tables.values().map(|lines| lines.len() as u64).sum();
+        .or_else(|| before.and_then(|header| header.partitioning));
+    let count = others.as_ref().map_or(0, Listing::len);
+    header.contributions = count as u64 + tables.values().map(|t| t.len() as u64).sum::<u64>();
     header.public_url = match publicity.urls {
         FetchUrls::Base(base) => Some(base.clone()),
-        _ => known.and_then(|header| header.public_url.clone()),
+        _ => before
+            .filter(|_| others.is_some())
+            .and_then(|header| header.public_url.clone()),
     };
-    let is_signed = |line: &Contribution| line.url.contains('?');
-    header.urls_expire = expires.filter(|_| tables.values().flatten().any(is_signed));
-    let kept = known.and_then(|header| header.retain_until);
-    header.retain_until = match publicity.retain {
-        // From when they were staged, which was then.
-        Some(Retention::For(_)) if kept.is_some() && !is_new => kept,
-        Some(retain) => Some(retain.from_now()),
-        None => kept,
-    };
-    is_new |= known.is_some_and(|known| *known != header);
+    header.urls_expire = expires;
+    let kept = before.and_then(|header| header.retain_until);
+    header.retain_until = publicity
+        .retain
+        .map_or(kept, |retain| Some(retain.after(kept, others.is_some())));
+    is_new |= before.is_some_and(|before| *before != header);
     let urls_expire = header.urls_expire;
     if is_new {
-        let listing = Listing::of(&header, tables.into_values().flatten());
+        let beside = others.as_ref().map(Listing::tables).unwrap_or_default();
+        let beside = beside.iter().map(|table| table.name.as_str());
+        let names: BTreeSet<&str> = beside.chain(tables.keys().copied()).collect();
+        // Table by table, in the order of their names.
+        let lines = names.into_iter().flat_map(|name| {
+            let others = others.iter().flat_map(Listing::contributions);
+            let others = others.filter(move |line| line.table == name);
+            let own = tables.get(name).into_iter().flatten().cloned();
+            others.chain(own)
+        });
+        let listing = Listing::of(&header, lines);
         put(network, place, &key, (state, log), &listing)?;
     }
     Ok(Written {
         is_new,
         urls_expire: urls_expire.map(UtcTime::system_time),
     })
+}
+
+/// Returns the lines of a table, and when the first signed URL among them ends.
+fn lines_of(
+    network: &Network,
+    place: &dyn Place,
+    publicity: &Publicity<'_>,
+    database: &str,
+    (identity, files): (&TableIdentity, &[FileSummary]),
+) -> Result<(Vec<Contribution>, Option<UtcTime>)> {
+    let mut first: Option<UtcTime> = None;
+    let mut lines = Vec::with_capacity(files.len());
+    for file in files {
+        let object = place.url(&file.path());
+        let at = match publicity.urls {
+            FetchUrls::Own => PlacedUrl {
+                url: object,
+                stored_at: None,
+            },
+            FetchUrls::Base(base) => PlacedUrl {
+                url: public_url(base, &file.path()),
+                stored_at: Some(object),
+            },
+            FetchUrls::Signed(valid) => {
+                let (url, end) = network.wait(place.presign(&file.path(), *valid))?;
+                let end = UtcTime::of(end);
+                first = Some(first.map_or(end, |known| known.min(end)));
+                PlacedUrl {
+                    url,
+                    stored_at: Some(object),
+                }
+            }
+        };
+        lines.push(Contribution::of_file(database, identity, file, at));
+    }
+    Ok((lines, first))
+}
+
+/// Says whether the signatures of a table that stands will do: all are there, and good for more than
+/// half of the time that is wanted.
+fn is_good_enough(
+    publicity: &Publicity<'_>,
+    ends: Option<UtcTime>,
+    lines: &[Contribution],
+) -> bool {
+    let FetchUrls::Signed(valid) = publicity.urls else {
+        return false;
+    };
+    let least = SystemTime::now().checked_add(*valid / 2);
+    let is_late = least.is_some_and(|least| ends.is_some_and(|end| end > UtcTime::of(least)));
+    is_late && lines.iter().all(is_signed)
+}
+
+fn is_signed(line: &Contribution) -> bool {
+    line.url.contains('?')
 }
 
 fn put(

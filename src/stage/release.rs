@@ -1,23 +1,26 @@
 //! Releasing: staged files go when the ingest is done, and nothing else does.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use futures_util::{StreamExt, TryStreamExt, stream};
+use futures_util::{TryStreamExt, stream};
 use serde::Serialize;
+use xxhash_rust::xxh3::xxh3_128;
 
 use super::places::{Object, Places};
 use super::standing::Standing;
 use super::verify::{Fault, Finding};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Place as ErrorPlace, Result};
+use crate::exchange::HexDigest;
 use crate::manifest::{Contribution, Listing, MANIFEST_FILE};
 use crate::place::{Network, shown};
 use crate::resources::Cancel;
 
 /// What a manifest names, as it was found.
-pub struct ReleasePlan {
-    /// The files that are there and as large as the manifest says.
-    there: Vec<(Object, Contribution)>,
-    /// The manifests that stand beside the files.
+pub struct ReleasePlan<'l> {
+    listing: &'l Listing,
+    /// Numbers of the lines whose files are there, and are what the manifest says.
+    there: Vec<usize>,
+    /// The manifests that stand beside the files and name nothing else.
     manifests: Vec<Object>,
     /// What was found, for people and programs.
     pub summary: ReleaseSummary,
@@ -26,7 +29,7 @@ pub struct ReleasePlan {
 /// What was found, and what was removed.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct ReleaseSummary {
-    /// Files that are there, by table.
+    /// Files that are there, by folder.
     pub there: BTreeMap<String, u64>,
     /// Their bytes.
     pub bytes: u64,
@@ -43,65 +46,70 @@ pub struct ReleaseSummary {
 /// Asks what is there of the files that a manifest names; removes nothing.
 ///
 /// # Errors
-/// A place does not answer, or refuses to.
-pub fn plan_release(listing: &Listing, network: &Network, at_once: usize) -> Result<ReleasePlan> {
+/// A file does not lie as `stage` and `run` lay files; a place does not answer, or refuses to.
+pub fn plan_release<'l>(
+    listing: &'l Listing,
+    network: &Network,
+    at_once: usize,
+) -> Result<ReleasePlan<'l>> {
+    let beside = Beside::find(listing, network)?;
     let mut places = Places::new(network);
-    let mut manifests = BTreeSet::new();
     let mut urls = HashSet::new();
-    let mut named = Vec::new();
-    for line in listing.contributions() {
-        urls.insert(shown(line.place_url()));
-        manifests.extend(manifest_beside(&line));
-        named.push((places.object(line.place_url())?, line));
-    }
-    let ask = |(object, line): (Object, Contribution)| async move {
+    let numbered = listing.contributions().enumerate();
+    // A file that is named twice is one file.
+    let new = numbered.filter(|(_, line)| urls.insert(xxh3_128(line.place_url().as_bytes())));
+    let objects = new.map(|(number, line)| Ok((number, places.object(line.place_url())?, line)));
+    let ask = |(number, object, line): (usize, Object, Contribution)| async move {
         let info = object.place.head(&object.key).await?;
-        Ok::<_, Error>((info, object, line))
+        Ok::<_, Error>((number, info, line))
     };
-    let asked = stream::iter(named.into_iter().map(ask)).buffered(at_once.max(1));
-    let asked: Vec<_> = network.wait(asked.try_collect())?;
-    let mut plan = ReleasePlan {
+    let asked = stream::iter(objects)
+        .map_ok(ask)
+        .try_buffered(at_once.max(1));
+    let plan = ReleasePlan {
+        listing,
         there: Vec::new(),
         manifests: Vec::new(),
         summary: ReleaseSummary::default(),
     };
-    for (info, object, line) in asked {
-        let summary = &mut plan.summary;
-        match info {
-            None => summary.gone += 1,
-            Some(info) if info.bytes == line.bytes => {
-                *summary.there.entry(line.table.clone()).or_default() += 1;
-                summary.bytes += line.bytes;
-                plan.there.push((object, line));
-            }
-            Some(info) => summary.strangers.push(Finding {
-                url: shown(line.place_url()),
-                fault: Fault::Bytes {
-                    expected: line.bytes,
-                    found: info.bytes,
-                },
-                table: line.table,
-                chunk: line.chunk,
-                overlap: line.overlap,
-            }),
-        }
-    }
-    for url in manifests {
-        let object = places.object(&url)?;
-        let Some(standing) = Standing::read(network, object.place.as_ref(), &object.key)? else {
-            continue;
-        };
-        // One that names anything else is about another version, and stays.
-        let is_ours = |line: Contribution| urls.contains(&shown(line.place_url()));
-        if standing.listing.contributions().all(is_ours) {
-            plan.summary.manifests.push(url);
-            plan.manifests.push(object);
-        }
+    let plan = asked.try_fold(plan, |mut plan, (number, info, line)| {
+        plan.add(number, info.map(|info| info.bytes), &line, &beside);
+        std::future::ready(Ok(plan))
+    });
+    let mut plan = network.wait(plan)?;
+    for (url, object) in beside.ours {
+        plan.summary.manifests.push(url);
+        plan.manifests.push(object);
     }
     Ok(plan)
 }
 
-impl ReleasePlan {
+impl ReleasePlan<'_> {
+    fn add(&mut self, number: usize, bytes: Option<u64>, line: &Contribution, beside: &Beside) {
+        let summary = &mut self.summary;
+        let fault = match bytes {
+            None => {
+                summary.gone += 1;
+                return;
+            }
+            Some(found) if found != line.bytes => Fault::Bytes {
+                expected: line.bytes,
+                found,
+            },
+            Some(_) if beside.is_other_version(line) => Fault::OtherVersion,
+            Some(_) => {
+                let url = shown(line.place_url());
+                let folder = url.rfind('/').and_then(|slash| url.get(..=slash));
+                let folder = folder.unwrap_or_default().to_owned();
+                *summary.there.entry(folder).or_default() += 1;
+                summary.bytes += line.bytes;
+                self.there.push(number);
+                return;
+            }
+        };
+        summary.strangers.push(Finding::of(line, fault));
+    }
+
     /// Removes the files, then the manifests that stand beside them: who comes again after a kill
     /// finds the rest.
     ///
@@ -114,12 +122,19 @@ impl ReleasePlan {
         cancel: &Cancel,
     ) -> Result<ReleaseSummary> {
         let mut summary = self.summary;
-        let remove = |(object, _): (Object, Contribution)| async move {
+        let mut places = Places::new(network);
+        let lines = self
+            .there
+            .iter()
+            .filter_map(|number| self.listing.contribution(*number));
+        let objects = lines.map(|line| places.object(line.place_url()));
+        let remove = |object: Object| async move {
             cancel.check()?;
             object.place.delete(&object.key).await
         };
-        let removed = stream::iter(self.there.into_iter().map(remove));
-        let removed = removed.buffer_unordered(at_once.max(1));
+        let removed = stream::iter(objects)
+            .map_ok(remove)
+            .try_buffer_unordered(at_once.max(1));
         let removed = removed.try_fold(0, |count, _| async move { Ok(count + 1) });
         summary.removed = network.wait(removed)?;
         if summary.strangers.is_empty() {
@@ -134,12 +149,71 @@ impl ReleasePlan {
     }
 }
 
-/// Returns the URL of the manifest that stands in the folder of the database, if the file lies as
-/// `stage` and `run` lay them.
-fn manifest_beside(line: &Contribution) -> Option<String> {
+/// The manifests that stand in the folders of the databases.
+struct Beside {
+    /// Those that name nothing but what is released.
+    ours: Vec<(String, Object)>,
+    /// What all of them say of files: digests by the digest of the URL.
+    said: HashMap<u128, Option<HexDigest<32>>>,
+}
+
+impl Beside {
+    fn find(listing: &Listing, network: &Network) -> Result<Self> {
+        let mut places = Places::new(network);
+        let mut manifests = BTreeSet::new();
+        let mut own = HashMap::new();
+        for line in listing.contributions() {
+            manifests.insert(manifest_beside(&line)?);
+            own.insert(key_of(&line), line.sha256);
+        }
+        let mut found = Self {
+            ours: Vec::new(),
+            said: HashMap::new(),
+        };
+        for url in manifests {
+            let object = places.object(&url)?;
+            let Some(standing) = Standing::read(network, object.place.as_ref(), &object.key)?
+            else {
+                continue;
+            };
+            let mut is_ours = true;
+            for line in standing.listing.contributions() {
+                let key = key_of(&line);
+                is_ours &= own.get(&key) == Some(&line.sha256);
+                found.said.insert(key, line.sha256);
+            }
+            if is_ours {
+                found.ours.push((url, object));
+            }
+        }
+        Ok(found)
+    }
+
+    fn is_other_version(&self, line: &Contribution) -> bool {
+        let said = self.said.get(&key_of(line));
+        said.is_some_and(|said| *said != line.sha256)
+    }
+}
+
+fn key_of(line: &Contribution) -> u128 {
+    xxh3_128(shown(line.place_url()).as_bytes())
+}
+
+/// Returns the URL of the manifest that stands in the folder of the database.
+///
+/// # Errors
+/// The file does not lie as `stage` and `run` lay files: such a one is not for us to remove.
+fn manifest_beside(line: &Contribution) -> Result<String> {
     let url = shown(line.place_url());
     let inner = format!("/{}/{}/", line.database, line.table);
-    let at = url.rfind(&inner)?;
-    let root = url.get(..at)?;
-    Some(format!("{root}/{}/{MANIFEST_FILE}", line.database))
+    let root = url.rfind(&inner).and_then(|at| url.get(..at));
+    match root {
+        Some(root) => Ok(format!("{root}/{}/{MANIFEST_FILE}", line.database)),
+        None => Err(Error::new(
+            ErrorKind::OutputRefused,
+            format!("does not lie in a folder {inner}, so it was not staged by skyprep"),
+        )
+        .at(ErrorPlace::file(url))
+        .hint("nothing was removed; remove it by other means")),
+    }
 }

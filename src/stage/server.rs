@@ -164,7 +164,8 @@ impl<'a> ServerStage<'a> {
         urls: &'a FetchUrls,
         retain: Option<Retention>,
     ) -> Result<Self> {
-        let digest = xxhash_rust::xxh3::xxh3_64(dest.to_string().as_bytes());
+        let identity = network.identity(dest);
+        let digest = xxhash_rust::xxh3::xxh3_64(identity.as_bytes());
         Ok(Self {
             network,
             dest,
@@ -184,10 +185,27 @@ impl<'a> ServerStage<'a> {
     /// # Errors
     /// The place does not answer, or a local file can't be read.
     pub(crate) fn states(&self, tables: &[PlacedTable]) -> Result<Vec<SetState>> {
+        self.check_presign()?;
         let known = UploadJournal::read(&self.journal(), &self.dest.to_string())?;
         let standing = self.standing(tables.iter().map(PlacedTable::database))?;
         let plans = self.plans(tables, &known, &standing)?;
-        Ok(plans.into_iter().map(|plan| plan.state).collect())
+        let state = |plan: TablePlan| match plan.state {
+            SetState::Complete => Ok(match self.has_files(plan)? {
+                true => SetState::Complete,
+                false => SetState::Damaged,
+            }),
+            state => Ok(state),
+        };
+        plans.into_iter().map(state).collect()
+    }
+
+    /// Refuses a time that signatures can't be good for, before anything is sent.
+    fn check_presign(&self) -> Result<()> {
+        if let FetchUrls::Signed(valid) = self.publicity.urls {
+            self.network
+                .wait(self.place.presign("manifest.jsonl", *valid))?;
+        }
+        Ok(())
     }
 
     /// Takes the place for writing, as far as this machine is concerned.
@@ -198,6 +216,7 @@ impl<'a> ServerStage<'a> {
         &'a self,
         databases: impl Iterator<Item = &'d str>,
     ) -> Result<ServerRun<'a>> {
+        self.check_presign()?;
         create_folders(&self.state)?;
         let lock = FolderLock::take(&self.state)?;
         let (journal, known) = UploadJournal::open(&self.journal(), &self.dest.to_string())?;
@@ -306,14 +325,12 @@ impl<'a> ServerStage<'a> {
         plans.into_iter().map(|plan| self.has_files(plan)).collect()
     }
 
-    /// Says whether the place has all files of a table; it is asked for those that only the journal
-    /// tells of.
+    /// Asks the place whether it has all files of a table.
     fn has_files(&self, plan: TablePlan) -> Result<bool> {
-        let mut asked = Vec::new();
+        let mut asked = Vec::with_capacity(plan.files.len());
         for file in plan.files {
             match file {
-                Whereabouts::Listed(_) => {}
-                Whereabouts::Sent(summary) => asked.push(summary),
+                Whereabouts::Listed(summary) | Whereabouts::Sent(summary) => asked.push(summary),
                 Whereabouts::Missing => return Ok(false),
             }
         }
@@ -356,7 +373,7 @@ pub(super) fn manifest_key(database: &str) -> String {
 }
 
 /// Digests a local file.
-fn digest_of(file: &SourceFile, key: &str) -> Result<FileSummary> {
+pub(super) fn digest_of(file: &SourceFile, key: &str) -> Result<FileSummary> {
     let reading = |error| Error::reading(&file.path, error);
     let mut from = File::open(&file.path).map_err(reading)?;
     let mut buffer = vec![0; READ_BYTES];

@@ -4,18 +4,21 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use rayon::prelude::*;
 
+use super::agreement::agrees;
+use super::local::other_partitioning;
 use super::placed_manifest::write_manifest;
 use super::server::{
     ASKED_AT_ONCE, AllStanding, Others, Placed, PlacedFile, PlacedTable, ServerStage, TablePlan,
-    Whereabouts, manifest_key,
+    Whereabouts, digest_of, manifest_key,
 };
 use super::standing::key_at;
 use super::upload_journal::{DoneFile, Known, UploadJournal};
 use crate::error::{Error, ErrorKind, Place as ErrorPlace, Result};
 use crate::exchange::FileSummary;
 use crate::pipeline::Events;
-use crate::place::{FileUpload, UploadLog};
+use crate::place::{FileUpload, UploadLog, check_recorded};
 use crate::publish::{FolderLock, SetState, TableIdentity};
 
 /// A place being written.
@@ -75,7 +78,8 @@ impl<'a> ServerRun<'a> {
         others: Others,
         events: &dyn Events,
     ) -> Result<Vec<Vec<FileSummary>>> {
-        let plans = self.stage.plans(tables, &self.known, &self.standing)?;
+        let mut plans = self.stage.plans(tables, &self.known, &self.standing)?;
+        self.check_partitionings(tables)?;
         for (table, plan) in tables.iter().zip(&plans) {
             let may_go = match others {
                 Others::Refuse => false,
@@ -84,6 +88,16 @@ impl<'a> ServerRun<'a> {
             };
             if plan.state == SetState::Different && !may_go {
                 return Err(self.other_stands(table));
+            }
+        }
+        for (table, plan) in tables.iter().zip(&mut plans) {
+            if others == Others::Replace {
+                // Who forces it does not trust what is there.
+                send_again(table, plan);
+            }
+            if plan.state == SetState::Different {
+                // The version that stands is not given up for one that is damaged.
+                check_sources(table)?;
             }
         }
         for (table, plan) in tables.iter().zip(&plans) {
@@ -108,14 +122,12 @@ impl<'a> ServerRun<'a> {
     ) -> Result<Placed> {
         self.lock.check()?;
         let stage = self.stage;
-        let mut placed = self.placed;
         for (_, files) in tables {
-            placed.files += files.len() as u64;
-            placed.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
-            for file in files {
-                self.stale.remove(&*file.path());
-            }
+            self.placed.files += files.len() as u64;
+            self.placed.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
         }
+        let stale = self.settle_stale(tables)?;
+        let mut placed = self.placed;
         for (database, standing) in &self.standing {
             let own: Vec<(&TableIdentity, &[FileSummary])> = tables
                 .iter()
@@ -138,11 +150,79 @@ impl<'a> ServerRun<'a> {
             let expires = placed.urls_expire.into_iter().chain(written.urls_expire);
             placed.urls_expire = expires.min();
         }
-        placed.is_changed |= !self.stale.is_empty();
-        remove(stage, &self.stale, &self.journal)?;
+        placed.is_changed |= !stale.is_empty();
+        remove(stage, &stale, &self.journal)?;
         forget_others(stage, &self.journal)?;
         self.journal.tidy()?;
         Ok(placed)
+    }
+
+    /// Returns the keys of objects that go: what was replaced or was sent for these tables, and that
+    /// no manifest will name. Those of other databases wait for a command that knows their manifest.
+    fn settle_stale(
+        &mut self,
+        tables: &[(&TableIdentity, Vec<FileSummary>)],
+    ) -> Result<BTreeSet<String>> {
+        let own = |name: &str, database: &str| {
+            let is_it = |identity: &TableIdentity| {
+                identity.table == name && identity.database.as_deref() == Some(database)
+            };
+            tables.iter().any(|(identity, _)| is_it(identity))
+        };
+        let mut named: BTreeSet<String> = BTreeSet::new();
+        for (_, files) in tables {
+            named.extend(files.iter().map(|file| file.path().into_owned()));
+        }
+        for (database, standing) in &self.standing {
+            let lines = standing
+                .iter()
+                .flat_map(|standing| standing.listing.contributions());
+            let others = lines.filter(|line| !own(&line.table, database));
+            named.extend(others.filter_map(|line| key_at(self.stage.dest, &line)));
+        }
+        let known = self.journal.known()?;
+        let mut stale = known.stale;
+        for (identity, _) in tables {
+            let database = identity.database.as_deref().unwrap_or_default();
+            let folder = format!("{database}/{}/", identity.table);
+            let sent = known.done.keys().filter(|key| key.starts_with(&folder));
+            stale.extend(sent.cloned());
+        }
+        for key in stale.iter().filter(|key| named.contains(*key)) {
+            if self.stale.contains(key) {
+                self.journal.kept(key)?;
+            }
+        }
+        let is_ours = |key: &String| {
+            let database = key.split('/').next().unwrap_or_default();
+            self.standing.contains_key(database) && !named.contains(key)
+        };
+        stale.retain(is_ours);
+        Ok(stale)
+    }
+
+    /// Refuses tables of another division of the sky than those that stand beside them.
+    fn check_partitionings(&self, tables: &[PlacedTable]) -> Result<()> {
+        for table in tables {
+            let standing = self.standing.get(table.database()).and_then(Option::as_ref);
+            let Some(standing) = standing else { continue };
+            let is_other = |name: &str| tables.iter().all(|table| table.identity.table != name);
+            let beside = standing.listing.tables().into_iter();
+            let mut beside = beside.filter(|other| other.kind.is_partitioned());
+            let Some(other) = beside.find(|other| is_other(&other.name)) else {
+                continue;
+            };
+            let (old, new) = (
+                standing.listing.header().partitioning,
+                table.identity.partitioning,
+            );
+            if old.is_some() && new.is_some() && old != new {
+                return Err(other_partitioning(&other.name, &table.identity.table).at(
+                    ErrorPlace::file(self.stage.place.url(&manifest_key(table.database()))),
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Says whether the version of a table that the manifest names was put there by this machine.
@@ -220,12 +300,8 @@ impl<'a> ServerRun<'a> {
             let mut files = Vec::with_capacity(table.files.len());
             for (place, (file, state)) in table.files.iter().zip(plan.files).enumerate() {
                 let earlier = match state {
-                    Whereabouts::Listed(summary) => {
-                        events.advance(summary.bytes, 0);
-                        files.push(Some(summary));
-                        continue;
-                    }
-                    Whereabouts::Sent(summary) => Some(summary),
+                    Whereabouts::Listed(summary) => Some((summary, Trust::Manifest)),
+                    Whereabouts::Sent(summary) => Some((summary, Trust::Journal)),
                     Whereabouts::Missing => None,
                 };
                 let key = table.key(&file.file);
@@ -256,9 +332,22 @@ impl<'a> ServerRun<'a> {
     /// Makes sure that a file is there.
     async fn bring(&self, task: Task<'_>, events: &dyn Events) -> Result<Brought> {
         let place = self.stage.place.as_ref();
-        if let Some(earlier) = task.earlier {
+        if let Some((earlier, trust)) = task.earlier {
+            let local = task
+                .file
+                .stamp
+                .as_ref()
+                .map(|_| task.file.file.path.as_path());
             let found = place.head(&task.key).await?;
-            if found.is_some_and(|found| found.bytes == earlier.bytes) {
+            let is_there = match (found, trust) {
+                (None, _) => false,
+                (Some(found), Trust::Manifest) => found.bytes == earlier.bytes,
+                // Somebody else may have put something there since.
+                (Some(found), Trust::Journal) => {
+                    tokio::task::block_in_place(|| agrees(&found, &earlier, local))?
+                }
+            };
+            if is_there {
                 events.advance(earlier.bytes, earlier.rows);
                 return Ok(Brought {
                     file: earlier,
@@ -323,6 +412,27 @@ fn forget_others(stage: &ServerStage<'_>, journal: &UploadJournal) -> Result<()>
     Ok(())
 }
 
+/// Takes all files that are here for missing there.
+fn send_again(table: &PlacedTable, plan: &mut TablePlan) {
+    for (file, state) in table.files.iter().zip(&mut plan.files) {
+        if file.stamp.is_some() {
+            *state = Whereabouts::Missing;
+        }
+    }
+}
+
+/// Refuses files that are not what their record says.
+fn check_sources(table: &PlacedTable) -> Result<()> {
+    let check = |placed: &PlacedFile| {
+        let (Some(_), Some(recorded)) = (&placed.stamp, &placed.file.recorded) else {
+            return Ok(());
+        };
+        let found = digest_of(&placed.file, &recorded.path())?;
+        check_recorded(&placed.file.path, recorded, &found)
+    };
+    table.files.par_iter().try_for_each(check)
+}
+
 /// Removes objects that no manifest names any more.
 fn remove(stage: &ServerStage<'_>, keys: &BTreeSet<String>, journal: &UploadJournal) -> Result<()> {
     let work = stream::iter(keys.iter().map(|key| async move {
@@ -337,8 +447,15 @@ fn remove(stage: &ServerStage<'_>, keys: &BTreeSet<String>, journal: &UploadJour
 struct Task<'t> {
     key: String,
     file: &'t PlacedFile,
-    /// What was sent by an earlier run.
-    earlier: Option<FileSummary>,
+    /// What an earlier run has sent.
+    earlier: Option<(FileSummary, Trust)>,
+}
+
+/// Who says that a file is there.
+#[derive(Clone, Copy)]
+enum Trust {
+    Manifest,
+    Journal,
 }
 
 /// A file that is there.

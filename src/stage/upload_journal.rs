@@ -67,6 +67,9 @@ enum Line {
     Stale {
         key: String,
     },
+    Kept {
+        key: String,
+    },
     Removed {
         key: String,
     },
@@ -106,6 +109,9 @@ impl Known {
             }
             Line::Stale { key } => {
                 self.stale.insert(key);
+            }
+            Line::Kept { key } => {
+                self.stale.remove(&key);
             }
             Line::Removed { key } => {
                 self.stale.remove(&key);
@@ -235,6 +241,14 @@ impl UploadJournal {
         self.add(&Line::Stale { key: key.into() })
     }
 
+    /// An object that was to go stays: the manifest names it again.
+    ///
+    /// # Errors
+    /// The journal can't be written.
+    pub(super) fn kept(&self, key: &str) -> Result<()> {
+        self.add(&Line::Kept { key: key.into() })
+    }
+
     /// An object is gone.
     ///
     /// # Errors
@@ -325,6 +339,8 @@ mod tests {
         journal.ended("b", "u3").unwrap();
         journal.stale("d/T/chunk_7.txt").unwrap();
         journal.stale("old").unwrap();
+        journal.stale("kept").unwrap();
+        journal.kept("kept").unwrap();
         journal.done(&done("d/T/chunk_7.txt")).unwrap();
         drop(journal);
         let whole = std::fs::read(&path).unwrap();

@@ -49,6 +49,8 @@ pub enum Fault {
         /// Those that were read.
         found: u64,
     },
+    /// The manifest that stands beside it says that it is another version.
+    OtherVersion,
 }
 
 impl fmt::Display for Fault {
@@ -61,6 +63,7 @@ impl fmt::Display for Fault {
             Self::Sha256 { expected, found } => {
                 write!(f, "found SHA-256 {found}, expected {expected}")
             }
+            Self::OtherVersion => f.write_str("is of another version, as the manifest there says"),
             Self::Rows { expected, found } => write!(f, "found {found} rows, expected {expected}"),
         }
     }
@@ -109,34 +112,44 @@ pub fn verify(
     events: &dyn Events,
 ) -> Result<Verification> {
     let mut places = Places::new(network);
-    let mut verification = Verification::default();
-    // Places are opened in order, files are looked at side by side.
-    let mut numbered = Vec::new();
-    for line in lines {
-        verification.files += 1;
-        verification.bytes += line.bytes;
-        *verification.rows.entry(line.table.clone()).or_default() += line.rows;
-        numbered.push((places.object(line.place_url())?, line));
-    }
+    // Places are opened in order, files are looked at side by side, some at a time.
+    let objects = lines.map(|line| Ok((places.object(line.place_url())?, line)));
     let look = |(object, line): (Object, Contribution)| async move {
-        let fault = look_at(&object, &line, depth, events).await?;
-        Ok::<_, Error>((fault, line))
+        let looked = look_at(&object, &line, depth, events).await?;
+        Ok::<_, Error>((looked, line))
     };
-    let looked = stream::iter(numbered.into_iter().map(look)).buffered(at_once.max(1));
-    let looked: Vec<_> = network.wait(looked.try_collect())?;
-    for (looked, line) in looked {
-        verification.by_size_only += u64::from(looked.is_by_size_only);
+    let looked = stream::iter(objects)
+        .map_ok(look)
+        .try_buffered(at_once.max(1));
+    let verification = looked.try_fold(Verification::default(), |mut all, (looked, line)| {
+        all.add(looked, line);
+        std::future::ready(Ok(all))
+    });
+    network.wait(verification)
+}
+
+impl Verification {
+    fn add(&mut self, looked: Looked, line: Contribution) {
+        self.files += 1;
+        self.bytes += line.bytes;
+        *self.rows.entry(line.table.clone()).or_default() += line.rows;
+        self.by_size_only += u64::from(looked.is_by_size_only);
         if let Some(fault) = looked.fault {
-            verification.findings.push(Finding {
-                url: shown(line.place_url()),
-                table: line.table,
-                chunk: line.chunk,
-                overlap: line.overlap,
-                fault,
-            });
+            self.findings.push(Finding::of(&line, fault));
         }
     }
-    Ok(verification)
+}
+
+impl Finding {
+    pub(super) fn of(line: &Contribution, fault: Fault) -> Self {
+        Self {
+            url: shown(line.place_url()),
+            table: line.table.clone(),
+            chunk: line.chunk,
+            overlap: line.overlap,
+            fault,
+        }
+    }
 }
 
 #[derive(Default)]

@@ -48,6 +48,24 @@ impl Retention {
     }
 }
 
+impl Retention {
+    /// Returns the moment, where another was written down before. Where other tables are kept for
+    /// that, it is never earlier. A stretch of time counts from when that was first said: a tenth of
+    /// it may pass before the moment moves.
+    pub(super) fn after(self, before: Option<UtcTime>, has_others: bool) -> UtcTime {
+        let new = self.from_now();
+        let Some(before) = before else { return new };
+        if let Self::For(span) = self {
+            let oldest = new.system_time().checked_sub(span / 10);
+            let is_near = oldest.is_some_and(|oldest| before.system_time() >= oldest);
+            if is_near && before <= new {
+                return before;
+            }
+        }
+        if has_others { new.max(before) } else { new }
+    }
+}
+
 impl FromStr for Retention {
     type Err = String;
 
@@ -78,6 +96,13 @@ mod tests {
         assert_eq!(until.from_now().to_string(), "2027-01-31T11:00:00Z");
         let days: Retention = "30d".parse().unwrap();
         assert!(days.from_now().system_time() > SystemTime::now());
+        let before = days.from_now();
+        assert_eq!(days.after(Some(before), false), before);
+        let more: Retention = "60d".parse().unwrap();
+        assert!(more.after(Some(before), true) > before);
+        let less: Retention = "1h".parse().unwrap();
+        assert_eq!(less.after(Some(before), true), before);
+        assert!(less.after(Some(before), false) < before);
         assert!("soon".parse::<Retention>().is_err());
     }
 }

@@ -31,7 +31,10 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
             uploads: args.network.uploads.get(),
         },
     };
-    let network = Network::new(args.network.options(session)?)?;
+    let network = match file.destination()?.is_folder() {
+        true => None,
+        false => Some(Network::new(args.network.options(session)?)?),
+    };
     let progress = Progress::new(session);
     super::stage::warn_of_urls(&file.destination()?, &file.fetch_urls()?, session);
     books::check(&args.books, Some(&args.rejects), DataTo::Files, &[])?;
@@ -39,7 +42,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
         let outlook = foresee(&file, &options, &progress)?;
         return books::foretell(session, &file.root()?, outlook);
     }
-    let outcome = skyprep::pipeline::run(&file, &options, &network, &progress);
+    let outcome = skyprep::pipeline::run(&file, &options, network.as_ref(), &progress);
     progress.end();
     let mut outcome = outcome?;
     books::close_rejects(session, &outcome.report)?;

@@ -24,11 +24,14 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
     let Some((dest, sources)) = args.paths.split_last() else {
         return Err(Error::usage("name sources and a destination").into());
     };
-    let network = Network::new(args.network.options(session)?)?;
     let options = options(args, sources, dest, session)?;
+    let network = match options.dest.is_folder() {
+        true => None,
+        false => Some(Network::new(args.network.options(session)?)?),
+    };
     books::check(&args.books, None, DataTo::Files, &[])?;
     if args.books.dry_run {
-        let outlook = foresee(&options, &network)?;
+        let outlook = foresee(&options, network.as_ref())?;
         return books::foretell(session, dest, outlook);
     }
     if options.dest.is_folder() {
@@ -39,7 +42,7 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
     let mut report = session.begin_report();
     let progress = Progress::new(session);
     progress.start(&session.command, 0);
-    let outcome = stage(&options, &network, &progress);
+    let outcome = stage(&options, network.as_ref(), &progress);
     progress.end();
     let outcome = outcome?;
     session.printer.note(&in_words(&options.dest, &outcome));
