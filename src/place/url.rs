@@ -52,7 +52,8 @@ impl PlaceUrl {
                     return Err(Error::usage(format!(
                         "'{}' has a query, expected a folder",
                         shown(text)
-                    )));
+                    ))
+                    .hint("leave out what comes behind ? or #"));
                 }
                 if !url.path().ends_with('/') {
                     url.set_path(&format!("{}/", url.path()));

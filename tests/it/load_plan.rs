@@ -626,7 +626,7 @@ fn what_the_service_would_refuse_is_refused_before() {
     }
     let cut = manifest.lines().next().unwrap().to_owned() + "\n";
     bench.write("m.jsonl", cut);
-    run(line).failed(9, &["0 files are listed"]);
+    run(line).failed(9, &["ends after 0 contributions"]);
     bench.write("m.jsonl", &manifest);
     for (from, to, said) in [
         ("\"director_key\": \"id\",", "", "needs director_key"),
