@@ -17,7 +17,7 @@ use crate::session::Session;
 /// It is missing, can't be read, or is no whole manifest.
 pub fn read_with(name: &str, args: &NetworkArgs, session: &Session) -> Result<Listing> {
     match name.contains("://") {
-        true => read(name, &Network::new(args.options(session)?)?),
+        true => read(name, &Network::new(args.options(session, &[name])?)?),
         false => read_local(name),
     }
 }

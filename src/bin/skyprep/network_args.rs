@@ -28,8 +28,8 @@ pub struct NetworkArgs {
     /// File (TOML, mode 600) of logins and keys: tables ["https://dav.example.org/data"] with user
     /// and password, or bearer; [s3] or ["s3://bucket"] with access_key_id, secret_access_key,
     /// session_token, endpoint, region, path_style. What it does not tell comes from
-    /// SKYPREP_HTTP_USER and SKYPREP_HTTP_PASSWORD, or SKYPREP_HTTP_BEARER, or ~/.netrc, for S3
-    /// from AWS_* or ~/.aws
+    /// SKYPREP_HTTP_USER and SKYPREP_HTTP_PASSWORD, or SKYPREP_HTTP_BEARER (for servers that you
+    /// name, not for others that a manifest names), or ~/.netrc, for S3 from AWS_* or ~/.aws
     #[arg(long, value_name = "FILE")]
     pub credentials: Option<PathBuf>,
     /// File of certificates (PEM) to trust besides the system's (repeatable)
@@ -60,17 +60,22 @@ pub struct NetworkArgs {
 }
 
 impl NetworkArgs {
-    /// Returns what places are opened with; reads credentials.
-    pub fn options(&self, session: &Session) -> Result<NetworkOptions> {
+    /// Returns what places are opened with; reads credentials. Those that are for no certain server
+    /// go only to `named` ones: what the user has written, not what a manifest says.
+    pub fn options(&self, session: &Session, named: &[&str]) -> Result<NetworkOptions> {
         let variable = |name: &str| std::env::var(name).ok();
         let home = variable("HOME").filter(|home| !home.is_empty());
+        let mut credentials = self.find_credentials(&variable, home.as_deref().map(Path::new))?;
+        for place in named {
+            credentials.name(place);
+        }
         Ok(NetworkOptions {
             ca_files: self.ca_file.clone(),
             retry: RetryPolicy {
                 tries: u32::from(self.retries) + 1,
                 ..RetryPolicy::default()
             },
-            credentials: self.find_credentials(&variable, home.as_deref().map(Path::new))?,
+            credentials,
             parts_at_once: self.parts.get(),
             part_bytes: self.part_size,
             buffer_bytes: (session.limits().gate.limit() / 2).min(MOST_BUFFERS),

@@ -53,7 +53,7 @@ fn rebase(args: &RebaseArgs, session: &Session) -> Result<()> {
 }
 
 fn presign(args: &PresignArgs, session: &Session) -> Result<()> {
-    let network = Network::new(args.network.options(session)?)?;
+    let network = Network::new(args.network.options(session, &[&args.manifest])?)?;
     let output = Output::of(&args.output, args.force)?;
     let mut listing = listings::read(&args.manifest, &network)?;
     let end = skyprep::stage::presign(&mut listing, &network, args.valid)?;

@@ -16,7 +16,7 @@ use crate::stage_args::ReleaseArgs;
 
 /// Removes staged files once they are loaded.
 pub fn run(args: &ReleaseArgs, session: &Session) -> Result<()> {
-    let network = Network::new(args.network.options(session)?)?;
+    let network = Network::new(args.network.options(session, &[&args.manifest])?)?;
     session.interruption.may_not_look();
     let listing = listings::read(&args.manifest, &network)?;
     let kept_until = listing.header().retain_until;

@@ -31,7 +31,8 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
             uploads: args.network.uploads.get(),
         },
     };
-    let network = Network::new(args.network.options(session)?)?;
+    let named = file.destination()?.to_string();
+    let network = Network::new(args.network.options(session, &[&named])?)?;
     let progress = Progress::new(session);
     super::stage::warn_of_urls(&file.destination()?, &file.fetch_urls()?, session);
     books::check(&args.books, Some(&args.rejects), DataTo::Files, &[])?;

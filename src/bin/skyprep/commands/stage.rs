@@ -24,7 +24,7 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
     let Some((dest, sources)) = args.paths.split_last() else {
         return Err(Error::usage("name sources and a destination").into());
     };
-    let network = Network::new(args.network.options(session)?)?;
+    let network = Network::new(args.network.options(session, &[&dest.to_string_lossy()])?)?;
     let options = options(args, sources, dest, session)?;
     books::check(&args.books, None, DataTo::Files, &[])?;
     if args.books.dry_run {

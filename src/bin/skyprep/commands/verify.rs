@@ -19,7 +19,9 @@ const SHOWN: usize = 20;
 
 /// Compares staged files with the manifest that names them.
 pub fn run(args: &VerifyArgs, session: &Session) -> Result<()> {
-    let network = Network::new(args.network.options(session)?)?;
+    let mut named = vec![args.manifest.as_str()];
+    named.extend(args.contribs.iter().map(String::as_str));
+    let network = Network::new(args.network.options(session, &named)?)?;
     session.interruption.may_not_look();
     let listing = listings::read(&args.manifest, &network)?;
     if !args.contribs.is_empty() {
