@@ -28,11 +28,11 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
                 true => PathBuf::new(),
                 false => args.state.folder()?,
             },
-            uploads: args.network.uploads.get(),
+            uploads: args.upload.uploads.get(),
         },
     };
     let named = file.destination()?.to_string();
-    let network = Network::new(args.network.options(session, &[&named])?)?;
+    let network = Network::new(args.upload.apply(args.network.options(session, &[&named])?))?;
     let progress = Progress::new(session);
     super::stage::warn_of_urls(&file.destination()?, &file.fetch_urls()?, session);
     books::check(&args.books, Some(&args.rejects), DataTo::Files, &[])?;

@@ -24,7 +24,10 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
     let Some((dest, sources)) = args.paths.split_last() else {
         return Err(Error::usage("name sources and a destination").into());
     };
-    let network = Network::new(args.network.options(session, &[&dest.to_string_lossy()])?)?;
+    let network = Network::new(
+        args.upload
+            .apply(args.network.options(session, &[&dest.to_string_lossy()])?),
+    )?;
     let options = options(args, sources, dest, session)?;
     books::check(&args.books, None, DataTo::Files, &[])?;
     if args.books.dry_run {
@@ -99,7 +102,7 @@ fn options(
                 true => PathBuf::new(),
                 false => args.state.folder()?,
             },
-            uploads: args.network.uploads.get(),
+            uploads: args.upload.uploads.get(),
         },
         urls: match (&args.public_url, args.presign) {
             (Some(base), _) => FetchUrls::Base(base.clone()),
