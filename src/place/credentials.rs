@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use ::url::Url;
+use ::url::{Origin, Url};
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -49,10 +49,13 @@ pub type S3Settings = Vec<(String, Secret)>;
 pub struct Credentials {
     /// Logins and the URLs that they are for (any below them); the longest that fits is taken.
     pub http: Vec<(Url, HttpLogin)>,
-    /// The login for all other HTTP servers.
+    /// The login for all other HTTP servers that are named.
     pub any_http: Option<HttpLogin>,
+    /// The HTTP servers that the user has named, who alone get logins that are for no certain one:
+    /// anybody's server can stand in a manifest.
+    pub named: Vec<Origin>,
     /// Logins for hosts, whatever the port, where nothing else is said; the first that fits is
-    /// taken, and one without a host fits all.
+    /// taken, and one without a host fits all that are named.
     pub hosts: Vec<(Option<String>, HttpLogin)>,
     /// Settings for all buckets.
     pub s3: S3Settings,
@@ -61,6 +64,13 @@ pub struct Credentials {
 }
 
 impl Credentials {
+    /// Notes a place that the user has named; only HTTP servers count.
+    pub fn name(&mut self, place: &str) {
+        let url = Url::parse(place).ok();
+        let http = url.filter(|url| matches!(url.scheme(), "http" | "https"));
+        self.named.extend(http.map(|url| url.origin()));
+    }
+
     /// Returns the login for a URL.
     pub(super) fn login(&self, url: &Url) -> Option<&HttpLogin> {
         let path = format!("{}/", url.path());
@@ -70,16 +80,17 @@ impl Credentials {
             .iter()
             .filter(|(known, _)| known.origin() == url.origin() && is_below(known.path()));
         let longest = fitting.max_by_key(|(known, _)| known.path().trim_end_matches('/').len());
+        let is_named = self.named.contains(&url.origin());
         let of_host = || {
             let mut hosts = self.hosts.iter();
-            hosts.find(|(host, _)| {
-                host.as_deref()
-                    .is_none_or(|host| Some(host) == url.host_str())
+            hosts.find(|(host, _)| match host {
+                Some(host) => Some(host.as_str()) == url.host_str(),
+                None => is_named,
             })
         };
         longest
             .map(|(_, login)| login)
-            .or(self.any_http.as_ref())
+            .or(self.any_http.as_ref().filter(|_| is_named))
             .or_else(|| of_host().map(|(_, login)| login))
     }
 
@@ -131,10 +142,19 @@ mod tests {
                 (url("https://h/b/c"), token("file")),
             ],
             any_http: Some(token("any")),
+            named: Vec::new(),
             hosts: vec![(Some("h".into()), token("host")), (None, token("rest"))],
             s3: vec![("aws_secret_access_key".into(), Secret::new("key"))],
             buckets: Vec::new(),
         };
+        for place in [
+            "http://h",
+            "https://h:81/x?y",
+            "https://H.example/",
+            "s3://b",
+        ] {
+            credentials.name(place);
+        }
         for (at, is) in [
             ("https://h/a/b", "folder"),
             ("https://h/a", "folder"),
@@ -148,8 +168,23 @@ mod tests {
         ] {
             assert_eq!(credentials.login(&url(at)), Some(&token(is)), "{at}");
         }
+        // A manifest can name anybody's server, port or scheme.
+        let unnamed = [
+            "https://evil/",
+            "http://h.example/",
+            "https://h.example:81/",
+        ];
+        for at in unnamed {
+            assert_eq!(credentials.login(&url(at)), None, "{at}");
+        }
         credentials.any_http = None;
-        for (at, is) in [("http://h:81/x", "host"), ("http://other/x", "rest")] {
+        assert_eq!(credentials.login(&url(unnamed[0])), None);
+        credentials.name("http://other");
+        for (at, is) in [
+            ("http://h:82/x", "host"),
+            ("http://other/x", "rest"),
+            ("https://h.example/x", "rest"),
+        ] {
             assert_eq!(credentials.login(&url(at)), Some(&token(is)), "{at}");
         }
         let shown = format!("{credentials:?}");

@@ -350,6 +350,8 @@ mod tests {
     }
 
     fn login(found: &Credentials, url: &str) -> Option<HttpLogin> {
+        let mut found = found.clone();
+        found.name(url);
         found.login(&Url::parse(url).unwrap()).cloned()
     }
 

@@ -69,10 +69,10 @@ impl Fault {
             507 => Self::Lasting(
                 error(ErrorKind::DiskFull).hint("make room there, then run the same command again"),
             ),
-            401 | 407 => Self::Lasting(
-                error(ErrorKind::ServerRefused)
-                    .hint("check the credentials; skyprep stage --help tells where they may stand"),
-            ),
+            401 | 407 => Self::Lasting(error(ErrorKind::ServerRefused).hint(
+                "check the credentials; skyprep stage --help tells where they may stand, and \
+                         which of them go only to servers that you name",
+            )),
             403 => Self::Lasting(
                 error(ErrorKind::ServerRefused)
                     .hint("check the credentials, and what they allow at this place"),

@@ -201,6 +201,16 @@ enum Existing {
     Replace,
 }
 
+/// Who may read a new file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Readers {
+    /// Whoever the process's mask lets.
+    #[default]
+    Usual,
+    /// Its owner alone (mode 600): it holds what gives access to something.
+    Owner,
+}
+
 /// A file that gets its name only when it is complete.
 ///
 /// It grows under a hidden name beside its final one and is removed if it is never committed.
@@ -220,7 +230,15 @@ impl AtomicFile {
     /// # Errors
     /// The folder may not be written, or another process is writing this file.
     pub fn create(target: &Path) -> Result<Self> {
-        Self::start(target, Existing::Replace)
+        Self::create_for(target, Readers::Usual)
+    }
+
+    /// Does what [`Self::create`] does, for certain readers.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_for(target: &Path, readers: Readers) -> Result<Self> {
+        Self::start(target, Existing::Replace, readers)
     }
 
     /// Starts a file that will be called `target`, where nothing stands yet; what a run left that
@@ -230,7 +248,15 @@ impl AtomicFile {
     /// Something stands there, the folder may not be written, or another process is writing this
     /// file.
     pub fn create_new(target: &Path) -> Result<Self> {
-        Self::start(target, existing(target)?)
+        Self::create_new_for(target, Readers::Usual)
+    }
+
+    /// Does what [`Self::create_new`] does, for certain readers.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_new_for(target: &Path, readers: Readers) -> Result<Self> {
+        Self::start(target, existing(target)?, readers)
     }
 
     /// Says how [`Self::create_new`] would treat what stands at `target`, and touches nothing.
@@ -248,10 +274,14 @@ impl AtomicFile {
         self
     }
 
-    fn start(target: &Path, existing: Existing) -> Result<Self> {
+    fn start(target: &Path, existing: Existing, readers: Readers) -> Result<Self> {
         let temporary = temporary_name(target)?;
+        let mut leftover = match readers {
+            Readers::Usual => Leftover::Reuse,
+            Readers::Owner => Leftover::RemoveOnce,
+        };
         let file = loop {
-            if let Some(file) = open_temporary(&temporary, target)? {
+            if let Some(file) = open_temporary(&temporary, target, readers, &mut leftover)? {
                 break file;
             }
         };
@@ -334,13 +364,31 @@ fn temporary_name(target: &Path) -> Result<PathBuf> {
     Ok(target.with_file_name(hidden))
 }
 
+/// What to do with a hidden file of a killed run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leftover {
+    Reuse,
+    /// If others may read it: they may have opened it already. Only once, for some file systems
+    /// keep no modes.
+    RemoveOnce,
+}
+
 /// Opens the hidden file for this process alone; nothing if it went away meanwhile.
-fn open_temporary(temporary: &Path, target: &Path) -> Result<Option<File>> {
+fn open_temporary(
+    temporary: &Path,
+    target: &Path,
+    readers: Readers,
+    leftover: &mut Leftover,
+) -> Result<Option<File>> {
     let at = |error| Error::writing(target, error);
     let file = OpenOptions::new()
         .write(true)
         .create(true)
         .truncate(false)
+        .mode(match readers {
+            Readers::Usual => 0o666,
+            Readers::Owner => 0o600,
+        })
         .open(temporary)
         .map_err(at)?;
     let lock = rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive);
@@ -362,6 +410,11 @@ fn open_temporary(temporary: &Path, target: &Path) -> Result<Option<File>> {
     }
     if opened.nlink() > 1 {
         // It stands under its final name, too, and must not be emptied there.
+        remove_optional(temporary)?;
+        return Ok(None);
+    }
+    if *leftover == Leftover::RemoveOnce && opened.mode() & 0o077 != 0 {
+        *leftover = Leftover::Reuse;
         remove_optional(temporary)?;
         return Ok(None);
     }
@@ -409,6 +462,9 @@ impl Drop for AtomicFile {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -446,6 +502,34 @@ mod tests {
         again.commit().unwrap();
         assert_eq!(fs::read(&target).unwrap(), b"new");
         assert!(!hidden.exists());
+    }
+
+    #[test]
+    fn what_is_for_the_owner_is_so_from_the_first_byte_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let target = folder.path().join("x.txt");
+        let hidden = folder.path().join(".x.txt.partial");
+        let mode = |path: &Path| fs::metadata(path).unwrap().mode() & 0o777;
+        // What stood there and what a killed run left are open to all.
+        fs::write(&target, "old").unwrap();
+        fs::write(&hidden, "left").unwrap();
+        for path in [&target, &hidden] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o644)).unwrap();
+        }
+        let mut opened_before = File::open(&hidden).unwrap();
+        let mut file = AtomicFile::create_for(&target, Readers::Owner).unwrap();
+        file.write_all(b"signed").unwrap();
+        assert_eq!(mode(&hidden), 0o600);
+        let mut seen = String::new();
+        opened_before.read_to_string(&mut seen).unwrap();
+        assert_eq!(seen, "left");
+        file.commit().unwrap();
+        assert_eq!(mode(&target), 0o600);
+        assert_eq!(fs::read(&target).unwrap(), b"signed");
+        let other = folder.path().join("y.txt");
+        let file = AtomicFile::create_new_for(&other, Readers::Owner).unwrap();
+        file.commit().unwrap();
+        assert_eq!(mode(&other), 0o600);
     }
 
     #[test]

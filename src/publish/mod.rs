@@ -20,8 +20,8 @@ pub use crash_point::arm_crash_point;
 pub use crash_point::{CRASH_POINTS, crash_point};
 pub use extension::extend_standing;
 pub use files::{
-    AtomicFile, append, create_folders, create_spill, open_spill, read_optional, remove_optional,
-    remove_unknown, stream_atomically, write_atomically,
+    AtomicFile, Readers, append, create_folders, create_spill, open_spill, read_optional,
+    remove_optional, remove_unknown, stream_atomically, write_atomically,
 };
 pub use folder::{
     FolderOptions, OutputFolder, Publication, STATE_FOLDER, SetState, Staging, StandingFiles,

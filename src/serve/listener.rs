@@ -1,7 +1,8 @@
 //! A listener that accepts so many connections at once; others wait in the system's queue.
 //!
-//! A connection on which nothing moves for a while is closed, so that clients which keep theirs
-//! open without need don't shut others out.
+//! A connection on which nothing moves for a while is closed, and so is one whose client goes on
+//! sending but is owed no answer yet, so that clients which keep theirs open without need don't shut
+//! others out.
 
 use std::fmt;
 use std::io;
@@ -18,8 +19,20 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
 
-/// The longest time without a byte in either direction.
-const SILENCE: Duration = Duration::from_secs(30);
+/// How long a connection is kept on which too little happens.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// The longest time without a byte in either direction.
+    silence: Duration,
+    /// The longest time in which bytes come but none of an answer goes: a request must be whole by
+    /// then.
+    request: Duration,
+}
+
+const PATIENCE: Patience = Patience {
+    silence: Duration::from_secs(30),
+    request: Duration::from_secs(60),
+};
 /// Pause after the system refused a connection, for want of file handles for instance.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -56,7 +69,7 @@ impl Listener for LimitedListener {
                 Ok((stream, remote)) => {
                     // Answers are written in large pieces; waiting for more only costs time.
                     let _ = stream.set_nodelay(true);
-                    return (Connection::new(stream, place), remote);
+                    return (Connection::new(stream, place, PATIENCE), remote);
                 }
                 Err(_) => tokio::time::sleep(PAUSE).await,
             }
@@ -81,15 +94,21 @@ impl Connected<IncomingStream<'_, LimitedListener>> for Remote {
 /// A connection that gives its place back when it ends.
 pub(super) struct Connection {
     stream: TcpStream,
-    patience: Pin<Box<Sleep>>,
+    patience: Patience,
+    /// Ends when there was silence for too long.
+    silence: Pin<Box<Sleep>>,
+    /// When bytes of an answer went last, or the connection began.
+    answered: Instant,
     _place: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, place: OwnedSemaphorePermit) -> Self {
+    fn new(stream: TcpStream, place: OwnedSemaphorePermit, patience: Patience) -> Self {
         Self {
             stream,
-            patience: Box::pin(tokio::time::sleep(SILENCE)),
+            patience,
+            silence: Box::pin(tokio::time::sleep(patience.silence)),
+            answered: Instant::now(),
             _place: place,
         }
     }
@@ -101,13 +120,26 @@ impl Connection {
         done: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if done.is_ready() {
-            self.patience.as_mut().reset(Instant::now() + SILENCE);
+            let silence = self.patience.silence;
+            self.silence.as_mut().reset(Instant::now() + silence);
             return done;
         }
-        match self.patience.as_mut().poll(context) {
+        match self.silence.as_mut().poll(context) {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Passes on what writing did; see [`Self::watch`].
+    fn watch_answer(
+        &mut self,
+        context: &mut Context<'_>,
+        done: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if matches!(done, Poll::Ready(Ok(_))) {
+            self.answered = Instant::now();
+        }
+        self.watch(context, done)
     }
 }
 
@@ -124,6 +156,10 @@ impl AsyncRead for Connection {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let done = Pin::new(&mut self.stream).poll_read(context, buffer);
+        // Who sends a byte now and then is not silent. Who sends none is, and needs no clock here.
+        if done.is_ready() && self.answered.elapsed() > self.patience.request {
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
         self.watch(context, done)
     }
 }
@@ -135,7 +171,7 @@ impl AsyncWrite for Connection {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.watch(context, done)
+        self.watch_answer(context, done)
     }
 
     fn poll_write_vectored(
@@ -144,7 +180,7 @@ impl AsyncWrite for Connection {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let done = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.watch(context, done)
+        self.watch_answer(context, done)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -157,5 +193,57 @@ impl AsyncWrite for Connection {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const SHORT: Patience = Patience {
+        silence: Duration::from_secs(20),
+        request: Duration::from_millis(300),
+    };
+
+    /// Reads from a client that sends a byte every now and then, and answers some of the bytes;
+    /// returns the error that ends it, if any does in the time of many requests.
+    async fn drip(answer_every: usize) -> Option<io::ErrorKind> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let places = Arc::new(Semaphore::new(1));
+        let place = places.acquire_owned().await.unwrap();
+        let (stream, _) = listener.accept().await.unwrap();
+        let mut connection = Connection::new(stream, place, SHORT);
+        let dripping = tokio::spawn(async move {
+            while client.write_all(b"G").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        });
+        let begin = Instant::now();
+        let mut bytes = 0;
+        let mut error = None;
+        while begin.elapsed() < SHORT.request * 5 && error.is_none() {
+            error = connection.read_u8().await.err().map(|error| error.kind());
+            bytes += 1;
+            if bytes % answer_every == 0 {
+                connection.write_all(b"A").await.unwrap();
+            }
+        }
+        dripping.abort();
+        error
+    }
+
+    #[test]
+    fn who_drips_a_request_is_not_waited_for() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let endless = runtime.block_on(drip(usize::MAX));
+        assert_eq!(endless, Some(io::ErrorKind::TimedOut));
+        assert_eq!(runtime.block_on(drip(2)), None);
     }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
 use serde_json::{Map, Value, json};
@@ -376,6 +377,9 @@ fn contribs_are_compared(bench: &Bench, service: &Service, contributions: &[Valu
     assert_eq!(report["missing"][0]["url"], lost["url"]);
     assert_eq!(report["contributions"], 1799);
     assert_eq!(report["clean"], false);
+    bench.run(words(line)).failed(5, &["rest.jsonl", "--force"]);
+    let told = bench.run(words(&format!("{line} --force")));
+    told.failed(9, &["--send-again"]);
     let rest = fs::read_to_string(bench.path("rest.jsonl")).unwrap();
     assert!(rest.contains(lost["url"].as_str().unwrap()), "{rest}");
 }
@@ -660,7 +664,24 @@ fn what_the_service_would_refuse_is_refused_before() {
     bench.write("plan.jsonl", "mine");
     run(&format!("{line} -o plan.jsonl")).failed(5, &["plan.jsonl", "--force"]);
     run(&format!("{line} -o plan.jsonl -f")).ok();
-    // Signed URLs are in the plan and in no message.
+    let mode = |name: &str| fs::metadata(bench.path(name)).unwrap().mode() & 0o777;
+    assert_ne!(mode("plan.jsonl"), 0o600);
+    // Signed URLs are for the owner, and are told of once they have ended.
+    for (end, is_told) in [("2020-01-01", true), ("2999-01-01", false)] {
+        let header = format!("{{\"urls_expire\":\"{end}T00:00:00Z\",");
+        bench.write("m.jsonl", manifest.replacen('{', &header, 1));
+        let export = "manifest export m.jsonl --to filecache -o cache.json -f";
+        for (line, made) in [
+            (format!("load-plan {line} -o plan.jsonl -f"), "plan.jsonl"),
+            (export.to_owned(), "cache.json"),
+        ] {
+            let outcome = bench.run(words(&line)).ok();
+            let told = "m.jsonl ended at 2020-01-01T00:00:00Z; skyprep manifest presign";
+            assert_eq!(outcome.stderr.contains(told), is_told, "{}", outcome.stderr);
+            assert_eq!(mode(made), 0o600);
+        }
+    }
+    // They are in the plan and in no message.
     let signed = manifest.replace(".txt\"", ".txt?X-Amz-Signature=abcdef\"");
     bench.write("m.jsonl", signed.replace("file://", "s3:/"));
     let outcome = run(line);

@@ -95,11 +95,12 @@ fn all_happened(proxy: &FaultProxy) {
     }
 }
 
-fn storm(options: NetworkOptions, port: u16, data: &Path, files: usize, seed: u64) {
+fn storm(mut options: NetworkOptions, port: u16, data: &Path, files: usize, seed: u64) {
     let folder = format!("storm-{:x}", fastrand::u64(..));
     let proxy = FaultProxy::start(port, seed, 150, &ALL_FAULTS);
-    let network = Network::new(stubborn(options)).unwrap();
     let url = format!("http://127.0.0.1:{}/{folder}", proxy.port);
+    options.credentials.name(&url);
+    let network = Network::new(stubborn(options)).unwrap();
     let place = network.open(&PlaceUrl::parse(&url).unwrap()).unwrap();
     let sizes = (0..files).map(|number| match number % 50 {
         0 => 2_000_000,

@@ -51,7 +51,7 @@ pub(crate) fn options() -> NetworkOptions {
     }
 }
 
-/// The login that the servers know, for all of them.
+/// The login that the servers know, for all that a [`Site`] is at.
 pub(crate) fn with_login(mut options: NetworkOptions, password: &str) -> NetworkOptions {
     options.credentials = Credentials {
         any_http: Some(HttpLogin::Basic {
@@ -75,7 +75,8 @@ impl Site {
         Self::at(options, &format!("http://127.0.0.1:{port}/{folder}"))
     }
 
-    fn at(options: NetworkOptions, url: &str) -> Self {
+    fn at(mut options: NetworkOptions, url: &str) -> Self {
+        options.credentials.name(url);
         let network = Network::new(options).unwrap();
         let place = network.open(&PlaceUrl::parse(url).unwrap()).unwrap();
         Self {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -360,6 +360,8 @@ fn urls_can_be_public_or_signed() {
     );
     bench.run(words(&presign)).ok();
     let new = fs::read(bench.path("signed.jsonl")).unwrap();
+    let mode = fs::metadata(bench.path("signed.jsonl")).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o600);
     let (old, new) = (named(&manifest, &dest), named(&new, &dest));
     assert!(old.keys().eq(new.keys()));
     assert!(

@@ -12,7 +12,7 @@ use skyprep::exchange::Finish;
 use skyprep::publish::SyncMode;
 
 use crate::manifest_args::ManifestArgs;
-use crate::network_args::NetworkArgs;
+use crate::network_args::{NetworkArgs, UploadArgs};
 use crate::partition_args::PartitionArgs;
 use crate::serve_args::{LoadPlanArgs, ServeArgs};
 use crate::stage_args::{ReleaseArgs, StageArgs, StateArgs, VerifyArgs};
@@ -532,6 +532,8 @@ pub struct RunArgs {
     pub state: StateArgs,
     #[command(flatten)]
     pub network: NetworkArgs,
+    #[command(flatten)]
+    pub upload: UploadArgs,
     #[command(flatten)]
     pub books: BookArgs,
     #[command(flatten)]

@@ -2,11 +2,13 @@
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
+use std::time::SystemTime;
 
 use anyhow::Result;
 use skyprep::error::{Error, ErrorKind, Place};
 use skyprep::manifest::Listing;
 use skyprep::place::{Network, ObjectUrl, StreamReader, shown_url};
+use skyprep::publish::Readers;
 
 use crate::network_args::NetworkArgs;
 use crate::session::Session;
@@ -17,7 +19,7 @@ use crate::session::Session;
 /// It is missing, can't be read, or is no whole manifest.
 pub fn read_with(name: &str, args: &NetworkArgs, session: &Session) -> Result<Listing> {
     match name.contains("://") {
-        true => read(name, &Network::new(args.options(session)?)?),
+        true => read(name, &Network::new(args.options(session, &[name])?)?),
         false => read_local(name),
     }
 }
@@ -30,6 +32,25 @@ pub fn read(name: &str, network: &Network) -> Result<Listing> {
     match name.contains("://") {
         true => Ok(Listing::read(remote(name, network)?, &shown_url(name))?),
         false => read_local(name),
+    }
+}
+
+/// Says who may read a file that is made of a manifest: signed URLs are keys.
+pub fn readers_of(listing: &Listing) -> Readers {
+    match listing.header().urls_expire {
+        Some(_) => Readers::Owner,
+        None => Readers::Usual,
+    }
+}
+
+/// Warns of a manifest by which nobody gets the files any more.
+pub fn warn_of_ended(listing: &Listing, name: &str, session: &Session) {
+    let end = listing.header().urls_expire;
+    if let Some(end) = end.filter(|end| end.system_time() <= SystemTime::now()) {
+        session.printer.warn(&format!(
+            "the signed URLs of {} ended at {end}; skyprep manifest presign makes new ones",
+            shown_url(name)
+        ));
     }
 }
 

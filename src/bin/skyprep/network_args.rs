@@ -21,6 +21,9 @@ use crate::times::parse_time;
 /// Most memory for bytes on their way; more brings nothing.
 const MOST_BUFFERS: u64 = 512 << 20;
 
+/// Staged files that are looked at, read or removed at once.
+pub const FILES_AT_ONCE: usize = 32;
+
 /// Options of commands that speak to servers.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Network")]
@@ -28,8 +31,8 @@ pub struct NetworkArgs {
     /// File (TOML, mode 600) of logins and keys: tables ["https://dav.example.org/data"] with user
     /// and password, or bearer; [s3] or ["s3://bucket"] with access_key_id, secret_access_key,
     /// session_token, endpoint, region, path_style. What it does not tell comes from
-    /// SKYPREP_HTTP_USER and SKYPREP_HTTP_PASSWORD, or SKYPREP_HTTP_BEARER, or ~/.netrc, for S3
-    /// from AWS_* or ~/.aws
+    /// SKYPREP_HTTP_USER and SKYPREP_HTTP_PASSWORD, or SKYPREP_HTTP_BEARER (for servers that you
+    /// name, not for others that a manifest names), or ~/.netrc, for S3 from AWS_* or ~/.aws
     #[arg(long, value_name = "FILE")]
     pub credentials: Option<PathBuf>,
     /// File of certificates (PEM) to trust besides the system's (repeatable)
@@ -47,36 +50,30 @@ pub struct NetworkArgs {
     /// Longest time without any answer from a server
     #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_time)]
     pub timeout: Duration,
-    /// Files to send at once
-    #[arg(long, value_name = "N", default_value = "16")]
-    pub uploads: NonZeroUsize,
-    /// Size of the parts in which large files are sent to S3, 5MiB or more [default: 16MiB, more
-    /// where there would be too many]
-    #[arg(long, value_name = "SIZE", value_parser = parse_part_size)]
-    pub part_size: Option<u64>,
-    /// Parts of one file to send at once
-    #[arg(long, value_name = "N", default_value = "4")]
-    pub parts: NonZeroUsize,
 }
 
 impl NetworkArgs {
-    /// Returns what places are opened with; reads credentials.
-    pub fn options(&self, session: &Session) -> Result<NetworkOptions> {
+    /// Returns what places are opened with; reads credentials. Those that are for no certain server
+    /// go only to `named` ones: what the user has written, not what a manifest says.
+    pub fn options(&self, session: &Session, named: &[&str]) -> Result<NetworkOptions> {
         let variable = |name: &str| std::env::var(name).ok();
         let home = variable("HOME").filter(|home| !home.is_empty());
+        let mut credentials = self.find_credentials(&variable, home.as_deref().map(Path::new))?;
+        for place in named {
+            credentials.name(place);
+        }
         Ok(NetworkOptions {
             ca_files: self.ca_file.clone(),
             retry: RetryPolicy {
                 tries: u32::from(self.retries) + 1,
                 ..RetryPolicy::default()
             },
-            credentials: self.find_credentials(&variable, home.as_deref().map(Path::new))?,
-            parts_at_once: self.parts.get(),
-            part_bytes: self.part_size,
+            credentials,
             buffer_bytes: (session.limits().gate.limit() / 2).min(MOST_BUFFERS),
             sync: session.folder.sync,
             timeout: self.timeout,
             cancel: session.interruption.cancel.clone(),
+            ..NetworkOptions::default()
         })
     }
 
@@ -104,6 +101,33 @@ impl NetworkArgs {
             }
         }
         Ok(found)
+    }
+}
+
+/// Options of commands that send files.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Network")]
+pub struct UploadArgs {
+    /// Files to send at once
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub uploads: NonZeroUsize,
+    /// Size of the parts in which large files are sent to S3, 5MiB or more [default: 16MiB, more
+    /// where there would be too many]
+    #[arg(long, value_name = "SIZE", value_parser = parse_part_size)]
+    pub part_size: Option<u64>,
+    /// Parts of one file to send at once
+    #[arg(long, value_name = "N", default_value = "4")]
+    pub parts: NonZeroUsize,
+}
+
+impl UploadArgs {
+    /// Adds how files are sent to what places are opened with.
+    pub fn apply(&self, options: NetworkOptions) -> NetworkOptions {
+        NetworkOptions {
+            parts_at_once: self.parts.get(),
+            part_bytes: self.part_size,
+            ..options
+        }
     }
 }
 
@@ -135,18 +159,25 @@ mod tests {
     struct Line {
         #[command(flatten)]
         network: NetworkArgs,
+        #[command(flatten)]
+        upload: UploadArgs,
     }
 
-    fn parse(words: &str) -> Result<NetworkArgs, clap::Error> {
+    fn parse(words: &str) -> Result<Line, clap::Error> {
         let words = std::iter::once("x").chain(words.split_whitespace());
-        Line::try_parse_from(words).map(|line| line.network)
+        Line::try_parse_from(words)
     }
 
     #[test]
     fn the_command_line_counts_most() {
-        let args = parse("--s3-endpoint http://h:9/ --s3-region here --part-size 8MiB").unwrap();
-        assert_eq!(args.part_size, Some(8 << 20));
-        assert_eq!((args.uploads.get(), args.retries), (16, 7));
+        let line = parse("--s3-endpoint http://h:9/ --s3-region here --part-size 8MiB").unwrap();
+        let (args, upload) = (line.network, line.upload);
+        assert_eq!((upload.uploads.get(), args.retries), (16, 7));
+        let options = upload.apply(NetworkOptions::default());
+        assert_eq!(
+            (options.part_bytes, options.parts_at_once),
+            (Some(8 << 20), 4)
+        );
         let found = args.find_credentials(&|_| None, None).unwrap();
         let expected = [
             ("aws_endpoint_url_s3", "http://h:9/"),
@@ -168,7 +199,7 @@ mod tests {
             parse(words).unwrap_err();
         }
         for endpoint in ["h:9", "s3://b", "http://u:hush@h/"] {
-            let args = parse(&format!("--s3-endpoint {endpoint}")).unwrap();
+            let args = parse(&format!("--s3-endpoint {endpoint}")).unwrap().network;
             let error = args.find_credentials(&|_| None, None).unwrap_err();
             assert!(!error.to_string().contains("hush"), "{error}");
         }

@@ -41,7 +41,7 @@ pub struct LoadPlanArgs {
     pub manifest: String,
     /// File, or - for stdout
     #[arg(short, long, value_name = "FILE", default_value = "-")]
-    pub output: PathBuf,
+    pub output: String,
     /// Replace an output that stands already
     #[arg(short, long)]
     pub force: bool,

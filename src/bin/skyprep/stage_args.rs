@@ -12,7 +12,7 @@ use skyprep::error::Error;
 use skyprep::stage::{Retention, parse_span};
 
 use crate::args::BookArgs;
-use crate::network_args::NetworkArgs;
+use crate::network_args::{NetworkArgs, UploadArgs};
 use crate::table_args::KindArg;
 
 #[derive(Debug, Args)]
@@ -54,6 +54,8 @@ pub struct StageArgs {
     pub state: StateArgs,
     #[command(flatten)]
     pub network: NetworkArgs,
+    #[command(flatten)]
+    pub upload: UploadArgs,
     #[command(flatten)]
     pub books: BookArgs,
 }
@@ -107,6 +109,9 @@ pub struct VerifyArgs {
     /// With --contribs: write the manifest of what is to be sent again
     #[arg(long, value_name = "FILE", requires = "contribs")]
     pub send_again: Option<PathBuf>,
+    /// Replace the file of --send-again if it stands already
+    #[arg(short, long)]
+    pub force: bool,
     /// Print what was found as JSON
     #[arg(long)]
     pub json: bool,

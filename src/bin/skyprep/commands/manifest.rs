@@ -1,20 +1,19 @@
 //! `skyprep manifest`
 
-use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use skyprep::error::{Error, ErrorKind, Place};
+use skyprep::error::{Error, ErrorKind};
 use skyprep::manifest::export::{
     FileList, FileListForm, Locations, MetadataOptions, common_text, metadata, write_filecache,
     write_urls,
 };
 use skyprep::manifest::{Base, ListedTable, Listing, ManifestDiff, Rebase, Stored};
 use skyprep::place::Network;
-use skyprep::publish::{AtomicFile, append, create_folders};
+use skyprep::publish::{Readers, create_folders};
 use skyprep::schema::definition_of;
 
-use super::streams::hidden_name;
+use super::output::{Output, is_special};
 use crate::listings;
 use crate::manifest_args::{
     DiffArgs, ExportArgs, ExportForm, ManifestArgs, ManifestCommand, PresignArgs, RebaseArgs,
@@ -44,20 +43,22 @@ fn rebase(args: &RebaseArgs, session: &Session) -> Result<()> {
     };
     let output = Output::of(&args.output, args.force)?;
     let mut listing = listings::read_with(&args.manifest, &args.network, session)?;
+    let readers = listings::readers_of(&listing);
     if listing.header().urls_expire.is_some() {
         let message = "the signatures of the URLs are dropped: they hold for one server only";
         session.printer.note(message);
     }
     rebase.apply(&mut listing)?;
-    output.write(session, |out| listing.write_to(out))
+    output.write(session, readers, |out| listing.write_to(out))
 }
 
 fn presign(args: &PresignArgs, session: &Session) -> Result<()> {
-    let network = Network::new(args.network.options(session)?)?;
+    let network = Network::new(args.network.options(session, &[&args.manifest])?)?;
     let output = Output::of(&args.output, args.force)?;
     let mut listing = listings::read(&args.manifest, &network)?;
     let end = skyprep::stage::presign(&mut listing, &network, args.valid)?;
-    output.write(session, |out| listing.write_to(out))?;
+    let readers = listings::readers_of(&listing);
+    output.write(session, readers, |out| listing.write_to(out))?;
     if let Some(end) = end {
         session
             .printer
@@ -87,6 +88,7 @@ fn diff(args: &DiffArgs, session: &Session) -> Result<()> {
 fn export(args: &ExportArgs, session: &Session) -> Result<()> {
     check_options(args)?;
     let mut listing = listings::read_with(&args.manifest, &args.network, session)?;
+    listings::warn_of_ended(&listing, &args.manifest, session);
     let tables = chosen(&mut listing, &args.table)?;
     match args.to {
         ExportForm::Urls => export_urls(args, &listing, &tables, session),
@@ -94,7 +96,7 @@ fn export(args: &ExportArgs, session: &Session) -> Result<()> {
             let output = Output::of(&args.output, args.force)?;
             let write = write_filecache(&listing)?;
             warn_of_text(&listing, session)?;
-            output.write(session, write)
+            output.write(session, listings::readers_of(&listing), write)
         }
         ExportForm::FileList => export_file_lists(args, &listing, &tables, session),
         ExportForm::Metadata => export_metadata(args, &listing, session),
@@ -164,7 +166,7 @@ fn export_urls(
     }
     targets.make_folder()?;
     for (write, output) in writes {
-        output.write(session, write)?;
+        output.write(session, listings::readers_of(listing), write)?;
     }
     Ok(())
 }
@@ -185,6 +187,7 @@ fn export_file_lists(
         (false, None) => FileListForm::Trans,
         (false, Some(transaction)) => FileListForm::Full(transaction),
     };
+    let readers = listings::readers_of(listing);
     let is_file = args.output == "-"
         || Path::new(&args.output)
             .extension()
@@ -193,7 +196,7 @@ fn export_file_lists(
         let output = Output::of(&args.output, args.force)?;
         let list = FileList::new(listing, &locations, form)?;
         tell_of_list(&list, form, &args.output, session);
-        return output.write(session, |out| list.write_to(out));
+        return output.write(session, readers, |out| list.write_to(out));
     }
     let targets = targets(args, tables, false, "json")?;
     let own = |table: &String| listing.only(|line| line.table == *table);
@@ -206,7 +209,7 @@ fn export_file_lists(
     targets.make_folder()?;
     for (list, (_, output)) in lists.iter().zip(&targets.files) {
         tell_of_list(list, form, &output.shown(), session);
-        output.write(session, |out| list.write_to(out))?;
+        output.write(session, readers, |out| list.write_to(out))?;
     }
     Ok(())
 }
@@ -253,7 +256,9 @@ fn export_metadata(args: &ExportArgs, listing: &Listing, session: &Session) -> R
     }
     create_folders(folder)?;
     for (file, output) in files.iter().zip(&outputs) {
-        output.write(session, |out| out.write_all(file.text.as_bytes()))?;
+        output.write(session, Readers::Usual, |out| {
+            out.write_all(file.text.as_bytes())
+        })?;
     }
     let tables = grouped(files.len() as u64 - 2);
     let shown = folder.display();
@@ -343,85 +348,4 @@ fn warn_of_text(listing: &Listing, session: &Session) -> Result<()> {
         ));
     }
     Ok(())
-}
-
-fn is_special(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| !found.is_file() && !found.is_dir())
-}
-
-/// Where a file goes.
-enum Output {
-    Stdout,
-    /// A pipe or a device: it must not be replaced by a file.
-    Special(PathBuf),
-    File(PathBuf, bool),
-}
-
-impl Output {
-    /// Reads `-` or the name of a file.
-    fn of(name: &str, is_forced: bool) -> Result<Self> {
-        match name {
-            "-" => Ok(Self::Stdout),
-            name => Self::file(PathBuf::from(name), is_forced),
-        }
-    }
-
-    fn file(path: PathBuf, is_forced: bool) -> Result<Self> {
-        if is_special(&path) {
-            return Ok(Self::Special(path));
-        }
-        if path.is_dir() {
-            return Err(Error::usage("this is a folder, expected a file")
-                .at(Place::file(path.display().to_string()))
-                .into());
-        }
-        if !is_forced {
-            AtomicFile::check_new(&path)?;
-        }
-        Ok(Self::File(path, is_forced))
-    }
-
-    fn shown(&self) -> String {
-        match self {
-            Self::Stdout => "stdout".to_owned(),
-            Self::Special(path) | Self::File(path, _) => path.display().to_string(),
-        }
-    }
-
-    fn write(
-        &self,
-        session: &Session,
-        write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
-    ) -> Result<()> {
-        let streamed = |out: &mut dyn Write| {
-            let mut out = BufWriter::with_capacity(1 << 16, out);
-            write(&mut out).and_then(|()| out.flush())
-        };
-        match self {
-            Self::Stdout => {
-                let written = streamed(&mut io::stdout().lock());
-                Ok(written.map_err(|error| Error::writing(Path::new("stdout"), error))?)
-            }
-            Self::Special(path) => {
-                let written = streamed(&mut append(path)?);
-                Ok(written.map_err(|error| Error::writing(path, error))?)
-            }
-            Self::File(path, is_forced) => {
-                // A link stays a link: what it points to is replaced.
-                let resolved = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-                let file = match is_forced {
-                    true => AtomicFile::create(&resolved)?,
-                    false => AtomicFile::create_new(path)?,
-                };
-                let mut file = file.with_sync(session.folder.sync);
-                let unfinished = Some(hidden_name(&resolved));
-                session.interruption.set_unfinished(unfinished);
-                let written = streamed(&mut file);
-                written.map_err(|error| Error::writing(path, error))?;
-                file.commit()?;
-                session.interruption.set_unfinished(None);
-                Ok(())
-            }
-        }
-    }
 }

@@ -4,6 +4,7 @@ pub mod check;
 pub mod convert;
 pub mod load_plan;
 pub mod manifest;
+mod output;
 pub mod pages;
 pub mod partition;
 pub mod release;

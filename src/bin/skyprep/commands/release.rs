@@ -10,19 +10,19 @@ use skyprep::place::{Network, shown_url};
 use skyprep::stage::{ReleaseSummary, plan_release};
 
 use crate::listings;
+use crate::network_args::FILES_AT_ONCE;
 use crate::printer::grouped;
 use crate::session::Session;
 use crate::stage_args::ReleaseArgs;
 
 /// Removes staged files once they are loaded.
 pub fn run(args: &ReleaseArgs, session: &Session) -> Result<()> {
-    let network = Network::new(args.network.options(session)?)?;
+    let network = Network::new(args.network.options(session, &[&args.manifest])?)?;
     session.interruption.may_not_look();
     let listing = listings::read(&args.manifest, &network)?;
     let kept_until = listing.header().retain_until;
     let is_early = kept_until.is_some_and(|time| time.system_time() > SystemTime::now());
-    let at_once = args.network.uploads.get();
-    let plan = plan_release(&listing, &network, at_once)?;
+    let plan = plan_release(&listing, &network, FILES_AT_ONCE)?;
     let mut summary = plan.summary.clone();
     let refusal = kept_until.filter(|_| is_early && !args.force).map(|time| {
         Error::new(
@@ -34,7 +34,7 @@ pub fn run(args: &ReleaseArgs, session: &Session) -> Result<()> {
     });
     if args.yes && refusal.is_none() {
         let cancel = &session.interruption.cancel;
-        summary = plan.carry_out(&network, at_once, cancel)?;
+        summary = plan.carry_out(&network, FILES_AT_ONCE, cancel)?;
     }
     if args.json {
         let mut text = serde_json::to_vec(&json!({

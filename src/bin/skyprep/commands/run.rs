@@ -28,12 +28,16 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
                 true => PathBuf::new(),
                 false => args.state.folder()?,
             },
-            uploads: args.network.uploads.get(),
+            uploads: args.upload.uploads.get(),
         },
     };
-    let network = match file.destination()?.is_folder() {
+    let dest = file.destination()?;
+    let network = match dest.is_folder() {
         true => None,
-        false => Some(Network::new(args.network.options(session)?)?),
+        false => {
+            let options = args.network.options(session, &[&dest.to_string()])?;
+            Some(Network::new(args.upload.apply(options))?)
+        }
     };
     let progress = Progress::new(session);
     super::stage::warn_of_urls(&file.destination()?, &file.fetch_urls()?, session);

@@ -27,7 +27,10 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
     let options = options(args, sources, dest, session)?;
     let network = match options.dest.is_folder() {
         true => None,
-        false => Some(Network::new(args.network.options(session)?)?),
+        false => {
+            let network = args.network.options(session, &[&dest.to_string_lossy()])?;
+            Some(Network::new(args.upload.apply(network))?)
+        }
     };
     books::check(&args.books, None, DataTo::Files, &[])?;
     if args.books.dry_run {
@@ -102,7 +105,7 @@ fn options(
                 true => PathBuf::new(),
                 false => args.state.folder()?,
             },
-            uploads: args.network.uploads.get(),
+            uploads: args.upload.uploads.get(),
         },
         urls: match (&args.public_url, args.presign) {
             (Some(base), _) => FetchUrls::Base(base.clone()),

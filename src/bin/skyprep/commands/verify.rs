@@ -8,7 +8,9 @@ use skyprep::manifest::contribs::{ContribReport, Descriptors};
 use skyprep::place::{Network, shown_url};
 use skyprep::stage::{Depth, Verification, verify};
 
+use super::output::Output;
 use crate::listings;
+use crate::network_args::FILES_AT_ONCE;
 use crate::printer::grouped;
 use crate::progress::Progress;
 use crate::session::Session;
@@ -19,11 +21,17 @@ const SHOWN: usize = 20;
 
 /// Compares staged files with the manifest that names them.
 pub fn run(args: &VerifyArgs, session: &Session) -> Result<()> {
-    let network = Network::new(args.network.options(session)?)?;
+    let mut named = vec![args.manifest.as_str()];
+    named.extend(args.contribs.iter().map(String::as_str));
+    let network = Network::new(args.network.options(session, &named)?)?;
+    let send_again = args.send_again.as_ref();
+    let send_again = send_again
+        .map(|path| Output::file(path.clone(), args.force))
+        .transpose()?;
     session.interruption.may_not_look();
     let listing = listings::read(&args.manifest, &network)?;
     if !args.contribs.is_empty() {
-        return contribs(args, &listing, &network, session);
+        return contribs(args, &listing, &network, send_again.as_ref(), session);
     }
     let depth = match args.quick {
         true => Depth::Quick,
@@ -32,8 +40,8 @@ pub fn run(args: &VerifyArgs, session: &Session) -> Result<()> {
     let progress = Progress::new(session);
     let bytes = listing.contributions().map(|line| line.bytes).sum();
     progress.start(&session.command, bytes);
-    let at_once = args.network.uploads.get();
-    let found = verify(listing.contributions(), &network, depth, at_once, &progress);
+    let lines = listing.contributions();
+    let found = verify(lines, &network, depth, FILES_AT_ONCE, &progress);
     progress.end();
     let found = found?;
     if args.json {
@@ -72,6 +80,7 @@ fn contribs(
     args: &VerifyArgs,
     listing: &Listing,
     network: &Network,
+    send_again: Option<&Output>,
     session: &Session,
 ) -> Result<()> {
     let mut told = Descriptors::default();
@@ -86,10 +95,10 @@ fn contribs(
             .data(format!("{:#}\n", report.as_json()).as_bytes())?,
         false => session.printer.result(&report.in_words())?,
     }
-    if let Some(path) = &args.send_again {
-        report
-            .send_again(listing)
-            .write(path, session.folder.sync)?;
+    if let Some(output) = send_again {
+        let again = report.send_again(listing);
+        let readers = listings::readers_of(&again);
+        output.write(session, readers, |out| again.write_to(out))?;
     }
     match report.is_clean() {
         true => Ok(()),
