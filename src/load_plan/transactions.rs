@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn every_place_is_in_one_part() {
         assert!(cut(0, |_| true).is_empty());
-        assert_eq!(cut(3, |_| false), [0..3]);
+        assert!(cut(3, |_| false).iter().eq(std::iter::once(&(0..3))));
         assert_eq!(cut(3, |at| at == 2), [0..2, 2..3]);
     }
 }

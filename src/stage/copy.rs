@@ -100,6 +100,8 @@ impl Copy<'_> {
                 .read(room)
                 .map_err(|error| Error::reading(self.from, error))?;
             if read == 0 {
+                // No more comes.
+                drop(full);
                 return Ok(());
             }
             full.send((Arc::clone(&block), read)).map_err(gone)?;

@@ -122,20 +122,20 @@ pub fn verify(
         .map_ok(look)
         .try_buffered(at_once.max(1));
     let verification = looked.try_fold(Verification::default(), |mut all, (looked, line)| {
-        all.add(looked, line);
+        all.add(looked, &line);
         std::future::ready(Ok(all))
     });
     network.wait(verification)
 }
 
 impl Verification {
-    fn add(&mut self, looked: Looked, line: Contribution) {
+    fn add(&mut self, looked: Looked, line: &Contribution) {
         self.files += 1;
         self.bytes += line.bytes;
         *self.rows.entry(line.table.clone()).or_default() += line.rows;
         self.by_size_only += u64::from(looked.is_by_size_only);
         if let Some(fault) = looked.fault {
-            self.findings.push(Finding::of(&line, fault));
+            self.findings.push(Finding::of(line, fault));
         }
     }
 }

@@ -37,7 +37,7 @@ pub enum Retention {
 
 impl Retention {
     /// Returns the moment, for files that are staged now.
-    pub(super) fn from_now(self) -> UtcTime {
+    pub(super) fn starting_now(self) -> UtcTime {
         match self {
             Self::Until(time) => time,
             Self::For(span) => {
@@ -53,7 +53,7 @@ impl Retention {
     /// that, it is never earlier. A stretch of time counts from when that was first said: a tenth of
     /// it may pass before the moment moves.
     pub(super) fn after(self, before: Option<UtcTime>, has_others: bool) -> UtcTime {
-        let new = self.from_now();
+        let new = self.starting_now();
         let Some(before) = before else { return new };
         if let Self::For(span) = self {
             let oldest = new.system_time().checked_sub(span / 10);
@@ -93,10 +93,10 @@ mod tests {
             assert!(parse_span(text).is_err(), "{text}");
         }
         let until: Retention = "2027-01-31T12:00:00+01:00".parse().unwrap();
-        assert_eq!(until.from_now().to_string(), "2027-01-31T11:00:00Z");
+        assert_eq!(until.starting_now().to_string(), "2027-01-31T11:00:00Z");
         let days: Retention = "30d".parse().unwrap();
-        assert!(days.from_now().system_time() > SystemTime::now());
-        let before = days.from_now();
+        assert!(days.starting_now().system_time() > SystemTime::now());
+        let before = days.starting_now();
         assert_eq!(days.after(Some(before), false), before);
         let more: Retention = "60d".parse().unwrap();
         assert!(more.after(Some(before), true) > before);

@@ -417,7 +417,11 @@ fn what_is_lost_is_sent_again_and_what_is_named_never_goes() {
         // A file of the other version that goes away in the middle: the old ones are marked to go.
         bench.write("g3/chunk_1.txt", "9\t9\n");
         bench.write("g3/chunk_9.txt", "9\t9\n");
-        fs::set_permissions(bench.path("g3/chunk_9.txt"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(
+            bench.path("g3/chunk_9.txt"),
+            fs::Permissions::from_mode(0o000),
+        )
+        .unwrap();
         let broken = plain("g3", "G", "--force");
         if broken.code == 0 {
             // Who is root reads all.
