@@ -10,7 +10,7 @@ test: setup format lint
 
 # A thousand kills at random moments, where `make test` does 40, and a hundred of runs to a bucket.
 crash:
-	SKYPREP_CRASH_KILLS=1000 cargo test --locked --test it -- --nocapture crash:: stage_servers::kills
+	SKYPREP_CRASH_KILLS=1000 cargo test --locked --test it -- --nocapture crash:: stage_kills::kills
 
 # Installs what the tests need besides cargo, where it can.
 setup:

@@ -9,7 +9,6 @@ use super::listed::{Form, ListedFile};
 use super::registration::Registration;
 use super::transactions::Transaction;
 use super::{DatabaseState, LoadPlan, Sending};
-use crate::manifest::IngestDialect;
 use crate::place::{ObjectUrl, PlaceUrl};
 use crate::schema::TableKind;
 
@@ -172,29 +171,17 @@ fn contribution(plan: &LoadPlan, file: &ListedFile) -> Call {
 /// It compares texts, and knows TAB only as a backslash and a `t`, and so on; a TAB itself is
 /// refused.
 pub(super) fn form_of(form: &Form) -> Map<String, Value> {
-    let IngestDialect {
-        fields_terminated_by,
-        fields_enclosed_by,
-        fields_escaped_by,
-        lines_terminated_by,
-    } = &form.dialect;
+    let spelled = form.dialect.spelled();
     let parts = [
-        ("fields_terminated_by", fields_terminated_by),
-        ("fields_enclosed_by", fields_enclosed_by),
-        ("fields_escaped_by", fields_escaped_by),
-        ("lines_terminated_by", lines_terminated_by),
-        ("charset_name", &form.charset),
+        ("fields_terminated_by", spelled.fields_terminated_by),
+        ("fields_enclosed_by", spelled.fields_enclosed_by),
+        ("fields_escaped_by", spelled.fields_escaped_by),
+        ("lines_terminated_by", spelled.lines_terminated_by),
+        ("charset_name", form.charset.clone()),
     ];
-    let spelled = |text: &str| match text {
-        "" => "\\0".to_owned(),
-        "\t" => "\\t".to_owned(),
-        "\n" => "\\n".to_owned(),
-        "\\" => "\\\\".to_owned(),
-        other => other.to_owned(),
-    };
+    let parts = parts.into_iter();
     parts
-        .into_iter()
-        .map(|(name, text)| (name.to_owned(), json!(spelled(text))))
+        .map(|(name, text)| (name.to_owned(), json!(text)))
         .collect()
 }
 

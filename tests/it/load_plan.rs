@@ -670,10 +670,10 @@ fn what_the_service_would_refuse_is_refused_before() {
     for (end, is_told) in [("2020-01-01", true), ("2999-01-01", false)] {
         let header = format!("{{\"urls_expire\":\"{end}T00:00:00Z\",");
         bench.write("m.jsonl", manifest.replacen('{', &header, 1));
-        let export = "manifest export m.jsonl --to filecache -o cache.json -f";
+        let export = "manifest export m.jsonl --to urls --table Object -o o.urls -f";
         for (line, made) in [
             (format!("load-plan {line} -o plan.jsonl -f"), "plan.jsonl"),
-            (export.to_owned(), "cache.json"),
+            (export.to_owned(), "o.urls"),
         ] {
             let outcome = bench.run(words(&line)).ok();
             let told = "m.jsonl ended at 2020-01-01T00:00:00Z; skyprep manifest presign";
