@@ -21,7 +21,7 @@ pub struct StageArgs {
     /// http(s)://host/path (PUT or WebDAV), or s3://bucket/prefix
     #[arg(value_names = ["SRC", "DEST"], num_args = 2.., required = true)]
     pub paths: Vec<PathBuf>,
-    /// Replace tables that were staged from other files
+    /// Replace tables that were staged from other files, and bring all files again
     #[arg(short, long)]
     pub force: bool,
     /// Name of the database; needed for what partition has made
