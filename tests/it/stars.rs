@@ -314,7 +314,7 @@ fn bytes_do_not_depend_on_threads_or_memory() {
     for options in [
         "--threads 2",
         "--threads 7",
-        "--threads 3 --memory-limit 24MiB",
+        "--threads 3 --memory-limit 40MiB",
     ] {
         let bench = star_bench();
         bench
