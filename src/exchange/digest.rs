@@ -14,6 +14,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::chunk_names::chunk_path;
 use crate::error::Error;
 use crate::publish::open_spill;
+use crate::source::each_block;
 
 /// Which digests of a file are made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -132,19 +133,15 @@ impl FileDigest {
     /// # Errors
     /// The file can't be read.
     pub fn of_file(path: &Path, rows: u64) -> crate::error::Result<Self> {
-        let reading = |error| Error::reading(path, error);
-        let mut file = std::fs::File::open(path).map_err(reading)?;
         let mut digest = Self {
             rows,
             ..Self::default()
         };
-        let mut buffer = vec![0; 128 << 10];
-        loop {
-            match file.read(&mut buffer).map_err(reading)? {
-                0 => return Ok(digest),
-                read => digest.update(buffer.get(..read).unwrap_or_default()),
-            }
-        }
+        each_block(path, |bytes| {
+            digest.update(bytes);
+            Ok(())
+        })?;
+        Ok(digest)
     }
 
     /// Returns the rows counted so far.

@@ -1,16 +1,11 @@
 //! Digests of inputs, for books that must not trust times.
 
-use std::fs::File;
-use std::io::Read;
-
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::resources::Cancel;
-use crate::source::{Input, InputName};
-
-const READ_BYTES: usize = 1 << 20;
+use crate::source::{Input, InputName, each_block};
 
 /// Reads every input that is a file and adds its SHA-256 to its stamp; pipes have none.
 ///
@@ -26,17 +21,12 @@ pub fn add_digests<'i>(
             return Ok(());
         }
         if let (InputName::File(path), Some(stamp)) = (&input.name, &mut input.stamp) {
-            let failed = |error| Error::reading(path, error);
-            let mut file = File::open(path).map_err(failed)?;
             let mut digest = Sha256::new();
-            let mut buffer = vec![0; READ_BYTES];
-            loop {
+            each_block(path, |bytes| {
                 cancel.check()?;
-                match file.read(&mut buffer).map_err(failed)? {
-                    0 => break,
-                    count => digest.update(buffer.get(..count).unwrap_or_default()),
-                }
-            }
+                digest.update(bytes);
+                Ok(())
+            })?;
             stamp.sha256 = Some(hex(&digest.finalize()));
         }
         Ok(())

@@ -12,6 +12,7 @@ mod parquet_pages;
 mod parquet_shared;
 mod reader_schema;
 mod text;
+mod whole_file;
 
 pub use inputs::{Input, InputFormat, InputList, InputName};
 pub use parquet::{ParquetFile, RowGroup, is_decoding};
@@ -19,3 +20,4 @@ pub use parquet_decode::DecodeBudget;
 pub use parquet_shared::SharedRowGroup;
 pub(crate) use text::BLOCK_MEMORY;
 pub use text::{TextBlock, TextFile};
+pub(crate) use whole_file::each_block;

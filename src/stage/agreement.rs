@@ -1,17 +1,14 @@
 //! Is what lies at a place what lies here?
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use crc_fast::CrcAlgorithm;
 use md5::{Digest, Md5};
 
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::exchange::{FileSummary, HexDigest};
 use crate::place::{ObjectChecksum, ObjectInfo};
-
-const READ_BYTES: usize = 1 << 20;
+use crate::source::each_block;
 
 /// Compares an object with a file by size and by the checksum that the place keeps; for that the
 /// file is read again. Without it, or without such a checksum, the size must do.
@@ -28,26 +25,20 @@ pub(super) fn agrees(info: &ObjectInfo, file: &FileSummary, local: Option<&Path>
         }
         (Some(ObjectChecksum::Md5(found)), Some(path)) => {
             let mut digest = Md5::new();
-            read(path, |bytes| digest.update(bytes))?;
+            each_block(path, |bytes| {
+                digest.update(bytes);
+                Ok(())
+            })?;
             Ok(HexDigest(digest.finalize().into()) == found)
         }
         (Some(ObjectChecksum::Crc64Nvme(found)), Some(path)) => {
             let mut digest = crc_fast::Digest::new(CrcAlgorithm::Crc64Nvme);
-            read(path, |bytes| digest.update(bytes))?;
+            each_block(path, |bytes| {
+                digest.update(bytes);
+                Ok(())
+            })?;
             Ok(digest.finalize() == found)
         }
         _ => Ok(true),
-    }
-}
-
-fn read(path: &Path, mut each: impl FnMut(&[u8])) -> Result<()> {
-    let reading = |error| Error::reading(path, error);
-    let mut file = File::open(path).map_err(reading)?;
-    let mut buffer = vec![0; READ_BYTES];
-    loop {
-        match file.read(&mut buffer).map_err(reading)? {
-            0 => return Ok(()),
-            read => each(buffer.get(..read).unwrap_or_default()),
-        }
     }
 }

@@ -5,8 +5,6 @@
 //! that table, so it never names what is being replaced.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
-use std::io::Read;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -27,8 +25,8 @@ use crate::manifest::{Contribution, IngestDialect, MANIFEST_FILE};
 use crate::pipeline::Replace;
 use crate::place::{Network, Place, PlaceUrl, RowDigest};
 use crate::publish::{FolderLock, InputStamp, SetState, TableIdentity, create_folders};
+use crate::source::each_block;
 
-const READ_BYTES: usize = 1 << 20;
 const JOURNAL_FILE: &str = "uploads.jsonl";
 /// Objects that are asked for or removed at once.
 pub(super) const ASKED_AT_ONCE: usize = 32;
@@ -374,16 +372,11 @@ pub(super) fn manifest_key(database: &str) -> String {
 
 /// Digests a local file.
 pub(super) fn digest_of(file: &SourceFile, key: &str) -> Result<FileSummary> {
-    let reading = |error| Error::reading(&file.path, error);
-    let mut from = File::open(&file.path).map_err(reading)?;
-    let mut buffer = vec![0; READ_BYTES];
     let mut digest = RowDigest::default();
-    loop {
-        match from.read(&mut buffer).map_err(reading)? {
-            0 => break,
-            read => digest.update(buffer.get(..read).unwrap_or_default()),
-        }
-    }
+    each_block(&file.path, |bytes| {
+        digest.update(bytes);
+        Ok(())
+    })?;
     let mut summary = digest.finish().finish(key, file.chunk, file.is_overlap);
     if let Some(recorded) = &file.recorded {
         summary.rows = recorded.rows;

@@ -28,6 +28,7 @@ use crate::exchange::HexDigest;
 use crate::place::blocks::Blocks;
 use crate::place::fault::Fault;
 use crate::place::{DonePart, FileUpload, ObjectChecksum, OpenUpload, Stored};
+use crate::source::each_block;
 
 /// Uploads that a store lost are begun anew so often.
 const MOST_BEGINNINGS: u32 = 3;
@@ -531,16 +532,10 @@ enum Listed {
 }
 
 fn md5_of_file(path: &std::path::Path) -> Result<HexDigest<16>> {
-    use std::io::Read;
-    let reading = |error| Error::reading(path, error);
-    let mut file = std::fs::File::open(path).map_err(reading)?;
-    let mut buffer = vec![0; 1 << 20];
     let mut md5 = Md5::new();
-    loop {
-        let read = file.read(&mut buffer).map_err(reading)?;
-        let Some(bytes) = buffer.get(..read).filter(|bytes| !bytes.is_empty()) else {
-            return Ok(HexDigest(md5.finalize().into()));
-        };
+    each_block(path, |bytes| {
         md5.update(bytes);
-    }
+        Ok(())
+    })?;
+    Ok(HexDigest(md5.finalize().into()))
 }
