@@ -392,5 +392,9 @@ fn number(text: &str) -> Option<u32> {
 }
 
 #[cfg(test)]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "tests make files by the shortest way"
+)]
 #[path = "slurm_tests.rs"]
 mod tests;

@@ -141,8 +141,8 @@ impl Stage {
             folder: tempfile::tempdir().unwrap(),
         };
         fs::create_dir(stage.path("")).unwrap();
-        let program = "#!/bin/bash\nd=$(dirname \"$0\")\nprintf '%s|' \"$@\" >\"$d/args\"\n\
-            trap 'kill $!; exit 75' TERM\nif [ -e \"$d/slow\" ]; then sleep 60 & wait; fi\n\
+        let program = "#!/bin/bash\nd=$(dirname \"$0\")\ntrap 'kill $!; exit 75' TERM\n\
+            printf '%s|' \"$@\" >\"$d/args\"\nif [ -e \"$d/slow\" ]; then sleep 60 & wait; fi\n\
             exit $(cat \"$d/code\")\n";
         let scontrol = "#!/bin/bash\nprintf '%s ' \"$@\" >\"$(dirname \"$0\")/asked\"\nexit 1\n";
         for (name, text) in [("skyprep", program), ("scontrol", scontrol)] {
@@ -206,7 +206,7 @@ impl Stage {
             assert!(start.elapsed() < Duration::from_secs(60));
             std::thread::sleep(Duration::from_millis(10));
         }
-        // From its arguments to its trap it is a short way.
+        // The command has come far; the shell has a word to say before it waits.
         std::thread::sleep(Duration::from_millis(300));
         let id = shell.id().to_string();
         let sent = Command::new("bash")
