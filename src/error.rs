@@ -49,12 +49,33 @@ pub enum ErrorKind {
     Internal,
     /// A signal of that number ended the work early.
     Interrupted(u8),
+    /// Something that comes earlier is not there yet: trying again later helps.
+    NotYet,
 }
 
 impl ErrorKind {
     /// Says whether the work was ended early and can be gone on with.
     pub fn is_interruption(self) -> bool {
         matches!(self, Self::Interrupted(_))
+    }
+
+    /// Returns the kind that an exit code stands for; nothing if none ends so.
+    pub fn of_exit_code(code: u8) -> Option<Self> {
+        let kinds = [
+            Self::DataRefused,
+            Self::Usage,
+            Self::InputMissing,
+            Self::Corrupt,
+            Self::OutputRefused,
+            Self::DiskFull,
+            Self::Network,
+            Self::ServerRefused,
+            Self::Integrity,
+            Self::Internal,
+            Self::NotYet,
+        ];
+        let found = kinds.into_iter().find(|kind| kind.exit_code() == code);
+        found.or_else(|| code.checked_sub(128).map(Self::Interrupted))
     }
 
     /// Returns the documented exit code.
@@ -71,6 +92,7 @@ impl ErrorKind {
             Self::Integrity => 9,
             Self::Internal => 10,
             Self::Interrupted(signal) => 128_u8.saturating_add(signal),
+            Self::NotYet => 75,
         }
     }
 }
@@ -193,6 +215,13 @@ impl Error {
             .at(Place::file(path.display().to_string()))
             .hint("raise the limit of open files (ulimit -n), or use fewer --threads")
             .caused_by(error)
+    }
+
+    /// Makes the same error one of another kind.
+    #[must_use]
+    pub fn of_kind(mut self, kind: ErrorKind) -> Self {
+        self.0.kind = kind;
+        self
     }
 
     /// Adds a place; parts that are known already stay.

@@ -27,7 +27,7 @@
 //! let inputs = inputs.resolve()?;
 //! let inputs = inputs
 //!     .into_iter()
-//!     .map(|input| PassInput { input, text: Arc::clone(&text), feeds: vec![0] })
+//!     .map(|input| PassInput::whole(input, &text, vec![0]))
 //!     .collect();
 //!
 //! let mut target = RowTarget::new("stars", Dialect::qserv());
@@ -45,6 +45,7 @@ pub mod convert;
 pub mod dialect;
 pub mod error;
 pub mod exchange;
+pub mod job;
 pub mod load_plan;
 pub mod manifest;
 pub mod partition;

@@ -169,7 +169,7 @@ impl ChunkRows {
     }
 
     /// Returns the path of file number `file` relative to the folder of all.
-    pub(super) fn file_name(&self, file: usize) -> String {
+    pub fn file_name(&self, file: usize) -> String {
         let (chunk, is_overlap) = self.chunk_of(file);
         self.names.file(chunk, is_overlap)
     }
@@ -215,6 +215,19 @@ impl ChunkRows {
             }
         }
         Ok(())
+    }
+
+    /// Appends the keys of a packet's rows with their places: lines of the director index.
+    pub(super) fn write_keys(&self, packet: &Packet, text: &mut Vec<u8>) {
+        let routes = packet.chunks().iter().zip(packet.sub_chunks());
+        for (key, (chunk, sub_chunk)) in packet.keys().zip(routes) {
+            text.extend_from_slice(key);
+            for number in [self.chunk_numbers[*chunk as usize], *sub_chunk] {
+                text.push(self.delimiter);
+                text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+            }
+            text.extend_from_slice(self.line_end);
+        }
     }
 
     fn fill_slots(&self, chunk: i32, sub_chunk: i32, sides: i32, fillings: &mut Vec<Vec<u8>>) {

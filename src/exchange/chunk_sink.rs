@@ -292,7 +292,8 @@ impl ChunkSink {
             let memory = (options.gate.free().saturating_sub(kept) / 2).max(LEAST_MERGE);
             let _paid = options.gate.charge(memory);
             let merge = Merge {
-                exchange,
+                runs: exchange,
+                wants: None,
                 rows: &options.rows,
                 staging: &options.staging,
                 memory,
@@ -515,20 +516,12 @@ impl ChunkSink {
         let mut out = append(&path)?;
         let mut text = Vec::with_capacity(self.block + 1024);
         for packet in packets {
-            let routes = packet.chunks().iter().zip(packet.sub_chunks());
-            for (key, (chunk, sub_chunk)) in packet.keys().zip(routes) {
-                text.extend_from_slice(key);
-                for number in [rows.chunk_numbers[*chunk as usize], *sub_chunk] {
-                    text.push(rows.delimiter);
-                    text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
-                }
-                text.extend_from_slice(rows.line_end);
-                if text.len() >= self.block {
-                    out.write_all(&text)
-                        .map_err(|error| Error::writing(&path, error))?;
-                    digest.update(&text);
-                    text.clear();
-                }
+            rows.write_keys(packet, &mut text);
+            if text.len() >= self.block {
+                out.write_all(&text)
+                    .map_err(|error| Error::writing(&path, error))?;
+                digest.update(&text);
+                text.clear();
             }
             digest.add_rows(packet.rows() as u64);
         }

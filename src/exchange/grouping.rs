@@ -118,6 +118,19 @@ impl Groups {
         self.entries.len()
     }
 
+    /// Returns each file that gets rows, with them, in order of file numbers; rows of different
+    /// stretches of the inputs come apart, with the number of the stretch.
+    pub(super) fn by_order<'g>(
+        &'g self,
+        packets: &'g [Packet],
+    ) -> impl Iterator<Item = (usize, u32, &'g [Entry])> {
+        let order = |entry: &Entry| packets.get(entry.packet as usize).map_or(0, Packet::order);
+        self.iter().flat_map(move |(file, entries)| {
+            let stretches = entries.chunk_by(move |a, b| order(a) == order(b));
+            stretches.map(move |entries| (file, entries.first().map_or(0, order), entries))
+        })
+    }
+
     /// Returns each file that gets rows, with them, in order of file numbers.
     pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &[Entry])> {
         let bounds = self.bounds.windows(2).enumerate();

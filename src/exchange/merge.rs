@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 use super::chunk_rows::{ChunkCounts, ChunkRows, SubChunkCount};
 use super::digest::{FileDigest, FileSummary};
-use super::exchange_file::{ExchangeFile, RunReader, SegmentHeader};
+use super::segments::{RunReader, SegmentHeader};
 use crate::error::{Error, Result};
 use crate::publish::append;
 use crate::resources::Cancel;
@@ -22,9 +22,25 @@ pub type CountSink<'a> = dyn FnMut((i32, i32), SubChunkCount) -> Result<()> + 'a
 const LEAST_READ: u64 = 4 << 10;
 const MOST_READ: u64 = 256 << 10;
 
+/// Sorted runs that are merged.
+pub(super) trait Runs: Sync {
+    /// Returns the number of runs.
+    fn count(&self) -> usize;
+
+    /// Returns file numbers below `files` that cut what is there into windows of about `bytes` bytes
+    /// each; no window parts the two files of a chunk.
+    fn windows(&self, files: usize, bytes: u64) -> Vec<Range<usize>>;
+
+    /// Returns a reader of run number `run` that stands at the first segment of file `first` or
+    /// before, reading `buffer` bytes at a time.
+    fn reader(&self, run: usize, first: usize, buffer: usize) -> RunReader<'_>;
+}
+
 /// What a merge works with.
 pub(super) struct Merge<'a> {
-    pub(super) exchange: &'a ExchangeFile,
+    pub(super) runs: &'a dyn Runs,
+    /// Says which files are to be made; without it all are.
+    pub(super) wants: Option<&'a (dyn Fn(usize) -> bool + Sync)>,
     pub(super) rows: &'a ChunkRows,
     /// Staging folder of the files.
     pub(super) staging: &'a Path,
@@ -52,13 +68,13 @@ impl Merge<'_> {
         counts: &mut CountSink<'_>,
     ) -> Result<Vec<FileSummary>> {
         // Each window has a buffer for each run.
-        let least = (self.exchange.runs() as u64 + 1) * LEAST_READ;
+        let least = (self.runs.count() as u64 + 1) * LEAST_READ;
         let at_once = usize::try_from(self.memory / least).unwrap_or(1).max(1);
         let threads = rayon::current_num_threads().min(at_once);
         // Counts and digests of a window are kept until it is done, and threads wait for each
         // other after each batch of windows: neither many nor few.
         let bytes = (self.memory / 4).clamp(1 << 20, 32 << 20);
-        let windows = self.exchange.windows(self.rows.files(), bytes);
+        let windows = self.runs.windows(self.rows.files(), bytes);
         // Room for all there may be: a list that grows leaves holes behind, and what is not touched
         // takes no memory.
         let mut files = Vec::with_capacity(self.rows.files());
@@ -91,23 +107,20 @@ impl Merge<'_> {
         threads: usize,
     ) -> Result<Window> {
         let mut window = Window::default();
-        let runs = self.exchange.runs();
+        let runs = self.runs.count();
         let share = self.memory / (threads as u64 * (runs as u64 + 1));
         // What is read beyond a window's end is read in vain.
         let share = share.min(self.memory / 16 / (runs as u64 + 1));
         let buffer = share.clamp(LEAST_READ, MOST_READ) as usize;
         let mut readers: Vec<RunReader<'_>> = (0..runs)
-            .map(|run| self.exchange.reader(run, range.start, buffer))
+            .map(|run| self.runs.reader(run, range.start, buffer))
             .collect();
-        // The smallest file comes first, and of several runs the earliest: that is input order.
+        // The smallest file comes first, then the earliest stretch of the inputs, and of several runs
+        // the earliest: that is input order.
         let mut next = BinaryHeap::with_capacity(runs);
         for (run, reader) in readers.iter_mut().enumerate() {
-            while let Some(header) = reader.peek()? {
-                if header.file as usize >= range.start {
-                    next.push(Reverse((header.file, run)));
-                    break;
-                }
-                reader.skip(&header)?;
+            if let Some(header) = self.next_wanted(reader, range.start)? {
+                next.push(Reverse((header.file, header.order, run)));
             }
         }
         let mut out = Vec::with_capacity(buffer);
@@ -115,7 +128,7 @@ impl Merge<'_> {
         while file < range.end {
             let of_run = next
                 .peek()
-                .map_or(range.end, |Reverse((file, _))| *file as usize);
+                .map_or(range.end, |Reverse((file, ..))| *file as usize);
             let of_begun = begun
                 .iter()
                 .skip(file - range.start)
@@ -134,13 +147,15 @@ impl Merge<'_> {
                 buffered: &mut out,
                 most: buffer,
             };
-            while let Some(Reverse((next_file, run))) = next.peek().copied()
+            while let Some(Reverse((next_file, order, run))) = next.peek().copied()
                 && next_file as usize == file
             {
                 next.pop();
-                let following = self.copy_all(&mut readers[run], file, &mut target, &mut window)?;
+                let which = (file, order);
+                let following =
+                    self.copy_all(&mut readers[run], which, &mut target, &mut window)?;
                 if let Some(header) = following {
-                    next.push(Reverse((header.file, run)));
+                    next.push(Reverse((header.file, header.order, run)));
                 }
             }
             let digest = target.close()?;
@@ -152,18 +167,35 @@ impl Merge<'_> {
         Ok(window)
     }
 
-    /// Copies all segments of `file` that come next in a run; returns the header after them.
+    /// Goes to the next segment of a run that is of file `first` or later and wanted.
+    fn next_wanted(
+        &self,
+        reader: &mut RunReader<'_>,
+        first: usize,
+    ) -> Result<Option<SegmentHeader>> {
+        while let Some(header) = reader.peek()? {
+            let file = header.file as usize;
+            if file >= first && self.wants.is_none_or(|wants| wants(file)) {
+                return Ok(Some(header));
+            }
+            reader.skip(&header)?;
+        }
+        Ok(None)
+    }
+
+    /// Copies all segments of a file and a stretch that come next in a run; returns the header after
+    /// them.
     fn copy_all(
         &self,
         reader: &mut RunReader<'_>,
-        file: usize,
+        (file, order): (usize, u32),
         target: &mut Target<'_>,
         window: &mut Window,
     ) -> Result<Option<SegmentHeader>> {
         let (chunk, is_overlap) = self.rows.chunk_of(file);
         loop {
-            let header = match reader.peek()? {
-                Some(header) if header.file as usize == file => header,
+            let header = match self.next_wanted(reader, file)? {
+                Some(header) if header.file as usize == file && header.order == order => header,
                 other => return Ok(other),
             };
             let counts = reader.copy(&header, |part| target.write(part))?;

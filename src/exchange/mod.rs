@@ -21,7 +21,11 @@ mod open_files;
 mod packet;
 mod progress;
 mod room;
+mod sealed;
+mod sealed_merge;
+mod segments;
 mod stream_sink;
+mod task_sinks;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "tests make files of their own")]
 mod tests;
@@ -36,7 +40,10 @@ pub use merge::CountSink;
 pub use packet::{FurtherPlace, MatchSides, Packet, PacketShape, SlotPart, SlotText};
 pub use progress::{Mark, OutputCounts, PiecePosition};
 pub use room::check_room;
+pub use sealed::{SealedFile, SealedWriter, Section, SectionContent};
+pub use sealed_merge::{MergeWork, SealedRuns, join_sealed};
 pub use stream_sink::{FileFrame, Parts, StreamSink};
+pub use task_sinks::{TaskChunkSink, TaskRowSink, TaskSinkOptions};
 
 use crate::error::Result;
 

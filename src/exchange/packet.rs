@@ -96,6 +96,8 @@ pub struct Packet {
     keys: TextBuffer,
     key_ends: Vec<u32>,
     shape: PacketShape,
+    /// Place of the rows among the stretches of inputs that are read apart from each other.
+    order: u32,
     lease: Lease,
     /// Paid for a text that outgrew the shape.
     overweight: Option<Lease>,
@@ -117,6 +119,7 @@ impl Packet {
             keys: TextBuffer::with_capacity(keyed * 24),
             key_ends: Vec::with_capacity(keyed),
             shape,
+            order: 0,
             lease,
             overweight: None,
         }
@@ -151,6 +154,17 @@ impl Packet {
             Some(paid) => paid.absorb(lease),
             None => self.overweight = Some(lease),
         }
+    }
+
+    /// Says which stretch of the inputs the rows come from; stretches that other tasks read may lie
+    /// between two of them.
+    pub fn set_order(&mut self, order: u32) {
+        self.order = order;
+    }
+
+    /// Returns which stretch of the inputs the rows come from.
+    pub fn order(&self) -> u32 {
+        self.order
     }
 
     /// Says whether the next row belongs into another packet.
@@ -350,7 +364,8 @@ impl Packet {
 
     /// Takes over all rows of `other` if they fit; says whether it did.
     pub fn absorb(&mut self, other: &Packet) -> bool {
-        let fits = self.text.len() + other.text.len() <= self.shape.text_bytes
+        let fits = self.order == other.order
+            && self.text.len() + other.text.len() <= self.shape.text_bytes
             && self.rows() + other.rows() <= self.shape.rows
             && self.further.len() + other.further.len() <= self.shape.rows
             && self.keys.len() + other.keys.len() <= self.keys.capacity();

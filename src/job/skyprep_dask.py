@@ -152,12 +152,22 @@ class Stage:
         self.failed[number] = AGAIN if code < 0 else code
 
 
-def run(job, skyprep="skyprep", client=None, retries=5, pause=10.0, threads=None, workers=None):
+def run(
+    job,
+    skyprep="skyprep",
+    client=None,
+    retries=5,
+    pause=10.0,
+    threads=None,
+    workers=None,
+    commits=True,
+):
     """Runs what is left of a job and commits it; returns the exit code.
 
     `client` is a dask.distributed.Client; without one, `workers` processes of this machine do the
     work (default: one per CPU). A task that was interrupted or lost its worker may be run again
-    `retries` times, each `pause` seconds later. `threads` are those of each task.
+    `retries` times, each `pause` seconds later. `threads` are those of each task. Without
+    `commits` the job is left to be committed.
     """
     if client is None:
         from dask.distributed import Client, LocalCluster
@@ -166,7 +176,7 @@ def run(job, skyprep="skyprep", client=None, retries=5, pause=10.0, threads=None
         threads = threads or max(1, (os.cpu_count() or 1) // workers)
         how = {"n_workers": workers, "threads_per_worker": 1, "processes": True}
         with LocalCluster(dashboard_address=None, **how) as cluster, Client(cluster) as client:
-            return run(job, skyprep, client, retries, pause, threads)
+            return run(job, skyprep, client, retries, pause, threads, commits=commits)
     job = os.path.abspath(job)
     words = [os.path.abspath(shutil.which(skyprep) or skyprep), "job"]
     status = subprocess.run([*words, "status", "--job", job, "--json"], stdout=subprocess.PIPE)
@@ -180,6 +190,8 @@ def run(job, skyprep="skyprep", client=None, retries=5, pause=10.0, threads=None
             failed = Stage(client, words, stage["kind"], options).run(numbers)
         elif numbers:
             say(f"{stage['kind']} {stage['left']}: not run, for tasks before them failed")
+    if not commits:
+        return next(iter(failed.values()), 0)
     code = subprocess.run([*words, "commit", "--job", job]).returncode
     if code == AGAIN:
         # Again would not help if a task failed for good.
@@ -222,6 +234,7 @@ def parse_args(words):
     add("--retries", type=int, default=5, metavar="N", help="further runs of a task (default 5)")
     add("--pause", type=float, default=10, metavar="SECONDS", help="before these (default 10)")
     add("--threads", type=int, metavar="N", help="of each task; default: its share of the CPUs")
+    add("--no-commit", action="store_true", help="leave the job to be committed")
     add("--queue", help="Slurm's partition")
     add("--account", help="Slurm's account")
     add("--walltime", default="1:00:00", help="of a worker in Slurm (default 1:00:00)")
@@ -235,6 +248,7 @@ def main(words=None):
     """Runs the command line; returns the exit code."""
     args = parse_args(words)
     how = {"skyprep": args.skyprep, "retries": args.retries, "pause": args.pause}
+    how["commits"] = not args.no_commit
     if not (args.scheduler or args.slurm_workers):
         return run(args.job, threads=args.threads, workers=args.workers, **how)
     from dask.distributed import Client

@@ -12,6 +12,8 @@
 
 use std::path::Path;
 
+use super::name::TaskKind;
+
 /// What is asked of Slurm for each task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SlurmOptions {
@@ -54,33 +56,11 @@ impl Default for SlurmOptions {
     }
 }
 
-/// What a task does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskWord {
-    /// Reads inputs into an exchange file.
-    Map,
-    /// Makes one exchange file of several.
-    Merge,
-    /// Makes final files of exchange files.
-    Reduce,
-}
-
-impl TaskWord {
-    /// The word on the command line.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Map => "map",
-            Self::Merge => "merge",
-            Self::Reduce => "reduce",
-        }
-    }
-}
-
 /// Tasks that may run at the same time, after those of the stage before.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TaskStage {
     /// What the tasks do.
-    pub kind: TaskWord,
+    pub kind: TaskKind,
     /// The tasks that are left to do, ascending.
     pub numbers: Vec<u32>,
 }
@@ -201,7 +181,7 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
-    fn tasks(&self, kind: TaskWord, array: &str, offset: u32) -> String {
+    fn tasks(&self, kind: TaskKind, array: &str, offset: u32) -> String {
         let word = kind.word();
         let mut text = format!(
             "#!/bin/bash\n\
@@ -334,7 +314,7 @@ fn directive(option: &str, value: &str) -> String {
 }
 
 /// Quotes a word for a shell, if it needs that.
-pub fn quoted(word: &str) -> String {
+pub(super) fn quoted(word: &str) -> String {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(&byte);
     if !word.is_empty() && word.bytes().all(is_plain) {
         return word.to_owned();

@@ -11,7 +11,7 @@ use super::*;
 /// A folder whose name every shell gets wrong that does not quote.
 const ODD: &str = "it's 50% \"odd\" $HOME `x` #1";
 
-fn stage(kind: TaskWord, text: &str) -> TaskStage {
+fn stage(kind: TaskKind, text: &str) -> TaskStage {
     TaskStage {
         kind,
         numbers: numbers_of(text).unwrap(),
@@ -48,10 +48,10 @@ fn numbers_are_compressed_and_read_back() {
 #[test]
 fn a_stage_waits_for_the_one_before() {
     let stages = [
-        stage(TaskWord::Map, "1-20"),
-        stage(TaskWord::Merge, ""),
-        stage(TaskWord::Reduce, "2,5"),
-        stage(TaskWord::Map, "21-30"),
+        stage(TaskKind::Map, "1-20"),
+        stage(TaskKind::Merge, ""),
+        stage(TaskKind::Reduce, "2,5"),
+        stage(TaskKind::Map, "21-30"),
     ];
     let scripts = rendered(&stages, &SlurmOptions::default());
     let names: Vec<&str> = scripts.iter().map(|s| s.file_name.as_str()).collect();
@@ -74,7 +74,7 @@ fn large_numbers_get_arrays_of_their_own() {
         most_running: Some(7),
         ..SlurmOptions::default()
     };
-    let scripts = rendered(&[stage(TaskWord::Map, "2,4-12,40")], &options);
+    let scripts = rendered(&[stage(TaskKind::Map, "2,4-12,40")], &options);
     let arrays: Vec<(u32, &str)> = scripts
         .iter()
         .filter_map(|s| Some((s.offset, s.array.as_deref()?)))
@@ -100,7 +100,7 @@ fn options_are_passed_on() {
         extra: vec!["--constraint=x\ny".into()],
         ..SlurmOptions::default()
     };
-    for script in rendered(&[stage(TaskWord::Map, "1")], &options) {
+    for script in rendered(&[stage(TaskKind::Map, "1")], &options) {
         for line in [
             "#SBATCH --partition=long\n",
             "#SBATCH --account='me & you'\n",
@@ -118,7 +118,7 @@ fn options_are_passed_on() {
 
 #[test]
 fn directives_stand_before_commands() {
-    for script in rendered(&[stage(TaskWord::Reduce, "1-3")], &SlurmOptions::default()) {
+    for script in rendered(&[stage(TaskKind::Reduce, "1-3")], &SlurmOptions::default()) {
         let mut lines = script.text.lines().skip_while(|line| line.starts_with('#'));
         assert!(lines.all(|line| !line.starts_with("#SBATCH")));
         assert!(script.text.lines().all(|line| line.len() <= 100));
@@ -167,7 +167,7 @@ impl Stage {
             "a1",
             &self.path("job"),
             &self.path("skyprep"),
-            &[stage(TaskWord::Map, "1012")],
+            &[stage(TaskKind::Map, "1012")],
             &SlurmOptions::default(),
             true,
         );

@@ -91,7 +91,12 @@ impl PassJob {
 
 /// Makes the error for keys that occur twice in rows that can't be read a second time, with the
 /// first of them by the index, whose rows are those of the input.
-pub(super) fn first_in_index(job: &TableJob, keys: DuplicatedKeys, index: &Path) -> Error {
+pub(super) fn first_in_index(
+    job: &TableJob,
+    keys: DuplicatedKeys,
+    index: &Path,
+    file: &str,
+) -> Error {
     let watch = KeyWatch::finding(keys);
     watch.refuse();
     let bytes = match std::fs::read(index) {
@@ -105,7 +110,7 @@ pub(super) fn first_in_index(job: &TableJob, keys: DuplicatedKeys, index: &Path)
         piece: 0,
         input: 0,
         offset: 0,
-        file: "stdin",
+        file,
         before: 0,
         unit: RowUnit::Row,
     };
@@ -121,7 +126,7 @@ pub(super) fn first_in_index(job: &TableJob, keys: DuplicatedKeys, index: &Path)
             let place = Place {
                 row: Some(row),
                 column: routing.and_then(|routing| routing.director_key.clone()),
-                ..Place::file("stdin")
+                ..Place::file(file)
             };
             return BadRow { place, fault }.to_error();
         }

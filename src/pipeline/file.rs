@@ -210,7 +210,15 @@ impl PipelineFile {
     /// # Errors
     /// The file is missing, is no TOML, or has unknown keys.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(|error| Error::reading(path, error))?;
+        Self::read_as(path, path)
+    }
+
+    /// Reads the copy `copy` of a pipeline file; paths in it are relative to the original.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn read_as(copy: &Path, path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(copy).map_err(|error| Error::reading(copy, error))?;
         let mut file: Self = toml::from_str(&text).map_err(|error| {
             Error::usage(format!("not a pipeline file:\n{error}"))
                 .at(Place::file(path.display().to_string()))
@@ -279,6 +287,14 @@ impl PipelineFile {
     /// # Errors
     /// An input is missing or unreadable, and is not to be passed over.
     pub fn inputs_of(&self, name: &str, bad: BadInputs) -> Result<Vec<Input>> {
+        self.input_list(name, bad)?.resolve()
+    }
+
+    /// Returns the inputs of the product `name` by name, not yet looked at.
+    ///
+    /// # Errors
+    /// An input is missing, and is not to be passed over.
+    pub fn input_list(&self, name: &str, bad: BadInputs) -> Result<InputList> {
         let product = self
             .product
             .get(name)
@@ -295,7 +311,7 @@ impl PipelineFile {
             let bytes = std::fs::read(&path).map_err(|error| Error::reading(&path, error))?;
             list.add_list(&bytes, b'\n')?;
         }
-        list.resolve()
+        Ok(list)
     }
 
     /// Returns the dialect that text of the product `name` is in.

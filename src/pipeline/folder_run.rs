@@ -288,7 +288,7 @@ impl PassJob {
         if identity.is_none() {
             folder.clear_staging()?;
         }
-        let limits = &self.with_indexes(folder, limits, &inputs, &targets)?;
+        let limits = &self.with_indexes(&folder.staging_place(), limits, &inputs, &targets)?;
         let (mut sinks, mut starts) = self.sinks(&inputs, folder, limits, identity.as_deref())?;
         if starts.iter().flatten().any(|mark| mark.counts.rejected > 0) {
             // What was set aside is not in the journal, so it has to be found again.
@@ -320,11 +320,12 @@ impl PassJob {
             .zip(stamps);
         for (number, ((((job, sink), counts), options), inputs_then)) in all.enumerate() {
             let columns = inputs.columns(number);
-            let finished = job.finish(sink, columns, counts, folder, limits)?;
+            let finished = job.finish(sink, columns, counts, &folder.staging_place(), limits)?;
             if let Some(keys) = finished.duplicates {
                 if self.identity().is_none() {
                     let index = format!("{}{}", job.folder, job.key_index(IndexFormat::Text));
-                    return Err(first_in_index(job, keys, &folder.staged(&index)?));
+                    let index = folder.staged(&index)?;
+                    return Err(first_in_index(job, keys, &index, "stdin"));
                 }
                 found.push((number, keys));
                 continue;

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::check_room;
 use crate::partition::key_index::{KeyIndex, LEAST_ROUTE_MEMORY, RouteTable, RouteTableBuilder};
 use crate::partition::{JoinedKeys, KeyColumn, Routing, RowStarts};
-use crate::publish::OutputFolder;
+use crate::publish::StagingPlace;
 use crate::source::{DecodeBudget, SharedRowGroup};
 
 /// Indexes may take so many eighths of the memory that there is; else they are not looked up.
@@ -29,7 +29,7 @@ impl PassJob {
     /// An index can't be opened, or leaves too little memory.
     pub(super) fn with_indexes(
         &self,
-        folder: &OutputFolder,
+        staging: &StagingPlace,
         limits: &PassLimits,
         inputs: &PreparedInputs,
         targets: &[&RowTarget],
@@ -40,7 +40,7 @@ impl PassJob {
         let mut left = Vec::new();
         for (number, table) in self.tables.iter().enumerate() {
             for (at, key) in keys_of(table).into_iter().enumerate() {
-                let scratch = table.scratch(folder, &format!("index{at}"))?;
+                let scratch = table.scratch(staging, &format!("index{at}"))?;
                 key.index.open(scratch, limits.for_index())?;
                 let is_held = held
                     .iter()
@@ -78,7 +78,7 @@ impl PassJob {
                     needed.div_ceil(1 << 20) + 64
                 )));
             }
-            let scratch = self.tables[number].scratch(folder, &format!("join{at}"))?;
+            let scratch = self.tables[number].scratch(staging, &format!("join{at}"))?;
             let join = Join {
                 index,
                 table: number,

@@ -11,6 +11,7 @@ mod duplicates;
 mod file;
 mod folder_run;
 mod joining;
+mod look;
 mod measure;
 mod outlook;
 mod pass;
@@ -24,20 +25,28 @@ mod run;
 mod stream;
 mod table;
 mod table_routing;
+mod task;
 mod worker;
 
 pub use append::{Appending, Repetition};
 pub use bad_inputs::{BadInputs, PassedOver};
 pub use file::PipelineFile;
 pub use folder_run::{PassJob, Replace, Standing, standing};
+pub use look::{Cut, InputLook};
 pub use measure::{add_columns, measure};
 pub use outlook::{
     Outlook, OutputState, PassOutlook, TableOutlook, check_writable, columns_of, outlook,
 };
-pub use pass::{Events, NoEvents, Pass, PassInput, PassLimits, TargetCounts, TextInput};
+pub use pass::{
+    Events, InputPart, InputSpan, NoEvents, Pass, PassInput, PassLimits, TargetCounts, TextInput,
+};
+pub(crate) use plan::PlannedPass;
 pub use plan::check_director;
+pub(crate) use prepared::input_columns;
 pub use prepared::{PreparedInputs, TextNames};
 pub use rejects::Rejects;
+pub(crate) use run::conclude;
 pub use run::{RunEvents, RunOptions, RunOutcome, foresee, run};
 pub use stream::{StreamOutcome, stream};
 pub use table::{TableJob, TableParts, TableReport};
+pub(crate) use task::{MapWork, Mapped, ReduceWork, configuration_of, job_passes};

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::bad_inputs::{BadInputs, is_of_input};
 use super::pieces::Pieces;
@@ -60,6 +60,51 @@ pub struct PassInput {
     pub text: Arc<TextInput>,
     /// Numbers of the targets.
     pub feeds: Vec<usize>,
+    /// What of it is read.
+    pub part: InputPart,
+}
+
+impl PassInput {
+    /// Feeds all of an input to these targets.
+    pub fn whole(input: Input, text: &Arc<TextInput>, feeds: Vec<usize>) -> Self {
+        Self {
+            input,
+            text: Arc::clone(text),
+            feeds,
+            part: InputPart::default(),
+        }
+    }
+}
+
+/// What a pass reads of an input, and where that stands among all inputs of a job.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct InputPart {
+    /// The stretch of a job's inputs that it belongs to: parts that follow each other share one.
+    pub order: u32,
+    /// The part; nothing for all of the input.
+    pub span: Option<InputSpan>,
+}
+
+/// A part of an input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InputSpan {
+    /// Row groups of a Parquet file.
+    RowGroups {
+        /// The first.
+        first: usize,
+        /// The one behind the last.
+        end: usize,
+    },
+    /// Whole records of a text that is not compressed.
+    Text {
+        /// First byte.
+        first: u64,
+        /// Line of the first record, from 1.
+        line: u64,
+        /// Behind the last byte.
+        end: u64,
+    },
 }
 
 /// What a pass may use.
@@ -178,6 +223,16 @@ const USUAL_PROCESS_BYTES: u64 = 8 << 20;
 const THREAD_BYTES: u64 = 128 << 10;
 /// What a thread takes for each column that it writes, about.
 const COLUMN_BYTES: u64 = 1 << 10;
+
+impl InputSpan {
+    /// Says whether the input begins with it, or, of a text with a header, with its first record.
+    pub fn is_first(self) -> bool {
+        match self {
+            Self::RowGroups { first, .. } => first == 0,
+            Self::Text { line, .. } => line <= 2,
+        }
+    }
+}
 
 /// Inputs, targets and sinks of one pass; target, sink and column numbers agree.
 pub struct Pass<'a> {

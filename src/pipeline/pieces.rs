@@ -16,6 +16,8 @@ pub(super) struct Piece {
     pub(super) number: u64,
     /// Number of its input.
     pub(super) input: usize,
+    /// The stretch of a job's inputs that it belongs to.
+    pub(super) order: u32,
     pub(super) work: Work,
 }
 
@@ -114,6 +116,7 @@ impl<'a> Pieces<'a> {
                 None if self.next_input >= self.inputs.len() => return Ok(None),
                 None => {
                     let mut opened = self.inputs.open(self.next_input, self.targets)?;
+                    self.inputs.keep_to_part(self.next_input, &mut opened)?;
                     if let Some(start) = self.start.take() {
                         self.inputs.go_to(&mut opened, start)?;
                     }
@@ -121,9 +124,14 @@ impl<'a> Pieces<'a> {
                     self.next_input += 1;
                     continue;
                 }
-                Some(Ready::Parquet { file, next, first }) => {
+                Some(Ready::Parquet {
+                    file,
+                    next,
+                    first,
+                    end,
+                }) => {
                     let is_open = self.row_groups.next_row().is_some();
-                    if !is_open && *next >= file.file.row_groups() {
+                    if !is_open && *next >= *end {
                         self.current = None;
                         continue;
                     }
@@ -181,6 +189,7 @@ impl<'a> Pieces<'a> {
                     return Ok(Some(Piece {
                         number,
                         input,
+                        order: self.inputs.order_of(input),
                         work,
                     }));
                 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::bad_inputs::BadInputs;
 use super::components::{Component, components};
 use super::file::{PipelineFile, TableSection};
 use super::folder_run::PassJob;
@@ -13,7 +12,7 @@ use super::pass::{PassInput, TextInput};
 use super::prepared::TextNames;
 use super::run::{RunEvents, RunOptions};
 use super::table::{TableJob, TableParts};
-use super::table_routing::routing_of;
+use super::table_routing::{IndexPlaces, routing_of};
 use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::ChunkNames;
@@ -50,6 +49,30 @@ pub(super) fn plan<'f>(
     options: &RunOptions,
     events: &dyn RunEvents,
 ) -> Result<(Vec<PlannedTable<'f>>, Vec<PassJob>)> {
+    let (tables, sky) = lay_out(file, &IndexPlaces::default(), events)?;
+    let mut jobs = Vec::new();
+    for mut pass in plan_passes(file, &tables, sky.as_ref())? {
+        for (product, feeds, text) in &pass.products {
+            for input in file.inputs_of(product, options.limits.bad_inputs)? {
+                let fed = PassInput::whole(input, text, feeds.clone());
+                pass.job.inputs.push(fed);
+            }
+        }
+        jobs.push(pass.job);
+    }
+    if options.has_digests {
+        let fed = jobs.iter_mut().flat_map(|job| &mut job.inputs);
+        add_digests(fed.map(|fed| &mut fed.input), &options.limits.cancel)?;
+    }
+    Ok((tables, jobs))
+}
+
+/// Returns the tables, directors first, with where their rows go, and the division of the sky.
+pub(super) fn lay_out<'f>(
+    file: &'f PipelineFile,
+    indexes: &IndexPlaces,
+    events: &dyn RunEvents,
+) -> Result<(Vec<PlannedTable<'f>>, Option<Sky>)> {
     let mut tables = plan_tables(file, events)?;
     let sky = match partitioning_of(file, &tables)? {
         Some(partitioning) => Some(Sky {
@@ -62,7 +85,7 @@ pub(super) fn plan<'f>(
         let partitioned = (0..tables.len()).filter(|at| tables[*at].kind.is_partitioned());
         let routings: Result<Vec<_>> = partitioned
             .map(|at| {
-                let routing = routing_of(file, &tables, &tables[at], sky);
+                let routing = routing_of(file, &tables, &tables[at], sky, indexes);
                 Ok((
                     at,
                     routing.map_err(|error| at_table(tables[at].name, error))?,
@@ -73,12 +96,7 @@ pub(super) fn plan<'f>(
             tables[at].routing = Some(routing);
         }
     }
-    let mut jobs = plan_passes(file, &tables, sky.as_ref(), options.limits.bad_inputs)?;
-    if options.has_digests {
-        let fed = jobs.iter_mut().flat_map(|job| &mut job.inputs);
-        add_digests(fed.map(|fed| &mut fed.input), &options.limits.cancel)?;
-    }
-    Ok((tables, jobs))
+    Ok((tables, sky))
 }
 
 fn at_table(name: &str, error: Error) -> Error {
@@ -171,12 +189,22 @@ fn partitioning_of(
     }))
 }
 
-fn plan_passes(
+/// A pass whose inputs are yet to be found, and the products that they come from.
+pub(crate) struct PlannedPass {
+    /// The pass, without inputs.
+    pub(crate) job: PassJob,
+    /// Products in reading order: name, tables that each feeds, how it is read if it is text.
+    pub(crate) products: Vec<(String, Vec<usize>, Arc<TextInput>)>,
+    /// Whether keys are looked up in indexes that other passes make.
+    pub(crate) is_keyed: bool,
+}
+
+/// Returns the passes that make the tables, directors before their children.
+pub(super) fn plan_passes(
     file: &PipelineFile,
     tables: &[PlannedTable<'_>],
     sky: Option<&Sky>,
-    bad: BadInputs,
-) -> Result<Vec<PassJob>> {
+) -> Result<Vec<PlannedPass>> {
     // Tables that look keys up come when the indexes are there, though they may have to read a
     // product once more for that.
     let is_keyed = |table: &&PlannedTable<'_>| {
@@ -185,7 +213,7 @@ fn plan_passes(
     };
     let (keyed, others): (Vec<_>, Vec<_>) = tables.iter().partition(is_keyed);
     let mut jobs = Vec::new();
-    for stage in [others, keyed] {
+    for (stage, is_keyed) in [(others, false), (keyed, true)] {
         let products: BTreeMap<String, Vec<String>> = stage
             .iter()
             .map(|table| (table.name.to_owned(), table.section.products.clone()))
@@ -199,7 +227,7 @@ fn plan_passes(
         };
         components.sort_by_key(rank);
         for component in &components {
-            jobs.push(plan_pass(file, tables, sky, component, bad)?);
+            jobs.push(plan_pass(file, tables, sky, component, is_keyed)?);
         }
     }
     Ok(jobs)
@@ -210,13 +238,13 @@ fn plan_pass(
     tables: &[PlannedTable<'_>],
     sky: Option<&Sky>,
     component: &Component,
-    bad: BadInputs,
-) -> Result<PassJob> {
+    is_keyed: bool,
+) -> Result<PlannedPass> {
     let members: Vec<&PlannedTable<'_>> = tables
         .iter()
         .filter(|table| component.tables.iter().any(|n| n == table.name))
         .collect();
-    let mut inputs = Vec::new();
+    let mut products = Vec::with_capacity(component.products.len());
     let mut texts = BTreeMap::new();
     for name in &component.products {
         let at_product = |error: Error| error.at(Place::file(format!("product {name}")));
@@ -246,13 +274,7 @@ fn plan_pass(
             names,
         });
         texts.insert(name.as_str(), Arc::clone(&text));
-        for input in file.inputs_of(name, bad)? {
-            inputs.push(PassInput {
-                input,
-                text: Arc::clone(&text),
-                feeds: feeds.clone(),
-            });
-        }
+        products.push((name.clone(), feeds, text));
     }
     let mut jobs = Vec::with_capacity(members.len());
     let mut options = Vec::with_capacity(members.len());
@@ -268,13 +290,17 @@ fn plan_pass(
     }
     // Until all tables stand again, no manifest may say that they do.
     let outdated = vec![format!("{}/{MANIFEST_FILE}", file.database.name)];
-    Ok(PassJob {
-        inputs,
-        tables: jobs,
-        options,
-        outdated,
-        is_sole: false,
-        standing: StandingFiles::Replaced,
+    Ok(PlannedPass {
+        job: PassJob {
+            inputs: Vec::new(),
+            tables: jobs,
+            options,
+            outdated,
+            is_sole: false,
+            standing: StandingFiles::Replaced,
+        },
+        products,
+        is_keyed,
     })
 }
 

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::pass::{PassInput, TextInput};
+use super::pass::{InputSpan, PassInput, TextInput};
 use super::row_groups::Span;
 use crate::convert::{RowPlan, RowTarget};
 use crate::error::{Error, ErrorKind, Place, Result};
@@ -125,30 +125,23 @@ impl PreparedInputs {
     /// # Errors
     /// An input can't be opened, or a target wants columns that it does not have.
     pub fn new(inputs: Vec<PassInput>, targets: &[&RowTarget]) -> Result<Self> {
-        let mut opened: Vec<Option<Opened>> = inputs.iter().map(|_| None).collect();
-        let mut columns = Vec::with_capacity(targets.len());
-        for (number, target) in targets.iter().enumerate() {
-            let mut feeding = (0..inputs.len()).filter(|at| inputs[*at].feeds.contains(&number));
-            let Some(mut first) = feeding.next() else {
-                return Err(Error::usage(format!("table {} has no input", target.name)));
-            };
-            let mut known = columns_of(&inputs, &mut opened, first)?;
-            // An empty text knows no columns; then the next input does.
-            while known.is_empty()
-                && let Some(next) = feeding.next()
-            {
-                first = next;
-                known = columns_of(&inputs, &mut opened, first)?;
-            }
-            let shown = inputs[first].input.name.shown();
-            let resolved = target.output_columns(&known);
-            columns.push(resolved.map_err(|error| error.at(Place::file(shown)))?);
-        }
+        let (opened, columns) = resolve_columns(&inputs, targets)?;
         Ok(Self {
             inputs,
             opened: Mutex::new(opened),
             columns,
         })
+    }
+
+    /// Takes inputs whose outputs have the columns that others have settled, as the first inputs of a
+    /// job do for all of its tasks.
+    pub(crate) fn with_columns(inputs: Vec<PassInput>, columns: Vec<Vec<OutputColumn>>) -> Self {
+        let opened = inputs.iter().map(|_| None).collect();
+        Self {
+            inputs,
+            opened: Mutex::new(opened),
+            columns,
+        }
     }
 
     /// Returns the columns of output number `target`.
@@ -174,6 +167,42 @@ impl PreparedInputs {
             true => AHEAD,
             false => AHEAD.max(threads as u64 * 2 * BLOCK_MEMORY),
         }
+    }
+
+    /// Lets an opened input begin and end where the part of it does that is to be read.
+    ///
+    /// # Errors
+    /// The input can't be read up to there.
+    pub(super) fn keep_to_part(&self, number: usize, opened: &mut Ready) -> Result<()> {
+        let fed = &self.inputs[number];
+        let wrong = || {
+            let message = "the part of it that is to be read does not fit its format";
+            Err(Error::new(ErrorKind::Internal, message)
+                .at(Place::file(fed.input.name.shown()))
+                .hint("please report this"))
+        };
+        match (fed.part.span, opened) {
+            (None, _) => Ok(()),
+            (
+                Some(InputSpan::RowGroups { first, end }),
+                Ready::Parquet {
+                    next, end: last, ..
+                },
+            ) => {
+                *next = first;
+                *last = end.min(*last);
+                Ok(())
+            }
+            (Some(InputSpan::Text { first, line, end }), Ready::Text { file, .. }) => {
+                file.keep_to(&fed.input, &fed.text.dialect, first..end, line)
+            }
+            (Some(_), _) => wrong(),
+        }
+    }
+
+    /// Returns the stretch of a job's inputs that an input belongs to.
+    pub(super) fn order_of(&self, number: usize) -> u32 {
+        self.inputs[number].part.order
     }
 
     /// Lets an opened input go on at `position`.
@@ -335,6 +364,62 @@ impl PreparedInputs {
     }
 }
 
+/// Inputs that were opened, and the columns of each target.
+type Resolved = (Vec<Option<Opened>>, Vec<Vec<OutputColumn>>);
+
+/// Opens the first input of each target, and returns what was opened and each target's columns.
+fn resolve_columns(inputs: &[PassInput], targets: &[&RowTarget]) -> Result<Resolved> {
+    let mut opened: Vec<Option<Opened>> = inputs.iter().map(|_| None).collect();
+    let mut columns = Vec::with_capacity(targets.len());
+    for (number, target) in targets.iter().enumerate() {
+        let (at, known) = first_columns(inputs, &mut opened, number, target)?;
+        let shown = inputs[at].input.name.shown();
+        let resolved = target.output_columns(&known);
+        columns.push(resolved.map_err(|error| error.at(Place::file(shown)))?);
+    }
+    Ok((opened, columns))
+}
+
+/// Returns the number and the columns of the first input of a target that knows any.
+fn first_columns(
+    inputs: &[PassInput],
+    opened: &mut [Option<Opened>],
+    number: usize,
+    target: &RowTarget,
+) -> Result<(usize, Vec<String>)> {
+    let mut feeding = (0..inputs.len()).filter(|at| inputs[*at].feeds.contains(&number));
+    let Some(mut first) = feeding.next() else {
+        return Err(Error::usage(format!("table {} has no input", target.name)));
+    };
+    let mut known = columns_of(inputs, opened, first)?;
+    // An empty text knows no columns; then the next input does.
+    while known.is_empty()
+        && let Some(next) = feeding.next()
+    {
+        first = next;
+        known = columns_of(inputs, opened, first)?;
+    }
+    Ok((first, known))
+}
+
+/// Returns for each target the columns of its first input that knows any: they settle those of all
+/// tasks of a job.
+///
+/// # Errors
+/// An input can't be opened, or a target has none.
+pub(crate) fn input_columns(
+    inputs: &[PassInput],
+    targets: &[&RowTarget],
+) -> Result<Vec<Vec<String>>> {
+    let mut opened: Vec<Option<Opened>> = inputs.iter().map(|_| None).collect();
+    let numbered = targets.iter().enumerate();
+    numbered
+        .map(|(number, target)| {
+            first_columns(inputs, &mut opened, number, target).map(|(_, known)| known)
+        })
+        .collect()
+}
+
 /// Opens input number `at`, unless it is open already, and returns its column names.
 fn columns_of(
     inputs: &[PassInput],
@@ -358,6 +443,8 @@ pub(super) enum Ready {
         next: usize,
         /// The row of it to begin with.
         first: u64,
+        /// The row group behind the last that is read.
+        end: usize,
     },
     Text {
         file: Box<TextFile>,
@@ -408,6 +495,7 @@ impl Ready {
             })
             .collect();
         Self::Parquet {
+            end: file.row_groups(),
             file: Arc::new(ParquetPlans {
                 file,
                 plans,

@@ -1,14 +1,13 @@
 //! `run`: all tables of a pipeline file, pass by pass, then manifest and report.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::time::SystemTime;
 
 use super::file::{PipelineFile, TableSection};
 use super::folder_run::{PassJob, Replace, Standing, standing};
 use super::outlook::{Outlook, outlook};
 use super::pass::{Events, PassLimits};
-use super::placing::Placing;
+use super::placing::{Brought, Placing};
 use super::plan::plan;
 use super::table::{TableJob, TableReport};
 use crate::error::{Error, ErrorKind, Result};
@@ -171,37 +170,81 @@ pub fn run(
         report,
         tables,
     };
-    if let Some((placing, mut brought)) = brought {
-        // Tables that stood here before, but may not have been brought there yet.
-        let names = outcome.tables.iter().map(|table| table.table.clone());
-        let names: Vec<String> = names.filter(|name| !brought.has(name)).collect();
-        placing.bring(&mut brought, &names, &mut folder, options, events)?;
-        if placing.keeps_local() {
-            write_local(file, &root, folder.as_ref(), options, &mut outcome)?;
-        }
-        outcome.report.unchanged = is_unchanged;
-        let placed = brought.finish(&mut outcome.report, database)?;
-        outcome.report.unchanged &= !placed.is_changed;
-        outcome.is_unchanged = outcome.report.unchanged;
-        outcome.contributions = usize::try_from(placed.files).unwrap_or(usize::MAX);
-        outcome.manifest = placed.manifests.concat();
-        outcome.urls_expire = placed.urls_expire;
-        outcome.report.keep_in(&root)?;
-    } else {
-        write_local(file, &root, folder.as_ref(), options, &mut outcome)?;
-    }
+    hand_over(file, brought, &mut folder, options, &mut outcome, events)?;
     Ok(outcome)
+}
+
+/// Brings tables that stand to where the pipeline wants them, if that is elsewhere, and writes report
+/// and manifest.
+fn hand_over(
+    file: &PipelineFile,
+    brought: Option<(&Placing<'_>, Brought<'_>)>,
+    folder: &mut Option<OutputFolder>,
+    options: &RunOptions,
+    outcome: &mut RunOutcome,
+    events: &dyn RunEvents,
+) -> Result<()> {
+    let root = file.root()?;
+    let database = file.database.name.as_str();
+    let local = format!("{database}/");
+    let Some((placing, mut brought)) = brought else {
+        return write_local(file, &local, folder.as_ref(), options, outcome);
+    };
+    // Tables that stood here before, but may not have been brought there yet.
+    let names = outcome.tables.iter().map(|table| table.table.clone());
+    let names: Vec<String> = names.filter(|name| !brought.has(name)).collect();
+    placing.bring(&mut brought, &names, folder, options, events)?;
+    let is_unchanged = outcome.is_unchanged;
+    if placing.keeps_local() {
+        write_local(file, &local, folder.as_ref(), options, outcome)?;
+    }
+    outcome.report.unchanged = is_unchanged;
+    let placed = brought.finish(&mut outcome.report, database)?;
+    outcome.report.unchanged &= !placed.is_changed;
+    outcome.is_unchanged = outcome.report.unchanged;
+    outcome.contributions = usize::try_from(placed.files).unwrap_or(usize::MAX);
+    outcome.manifest = placed.manifests.concat();
+    outcome.urls_expire = placed.urls_expire;
+    outcome.report.keep_in(&root)
+}
+
+/// Writes report and manifest of tables that a job has made and that stand in `folder`, and brings
+/// them to where the pipeline wants them; `local` is the manifest's folder, ended by `/`.
+///
+/// # Errors
+/// The place refuses or fails.
+pub(crate) fn conclude(
+    file: &PipelineFile,
+    local: &str,
+    folder: OutputFolder,
+    (options, network): (&RunOptions, Option<&Network>),
+    outcome: &mut RunOutcome,
+    events: &dyn RunEvents,
+) -> Result<()> {
+    let dest = file.destination()?;
+    if dest.is_folder() {
+        return write_local(file, local, Some(&folder), options, outcome);
+    }
+    let network = network.ok_or_else(no_network)?;
+    let urls = file.fetch_urls()?;
+    let stage = ServerStage::new(network, &dest, &options.server, &urls, file.retention()?)?;
+    let placing = Placing::new(file, &stage)?;
+    let brought = placing.begin(&file.database.name)?;
+    let mut folder = Some(folder);
+    let brought = Some((&placing, brought));
+    hand_over(file, brought, &mut folder, options, outcome, events)
 }
 
 /// Writes report and manifest beside the tables, unless they stand.
 fn write_local(
     file: &PipelineFile,
-    root: &Path,
+    local: &str,
     folder: Option<&OutputFolder>,
     options: &RunOptions,
     outcome: &mut RunOutcome,
 ) -> Result<()> {
-    let folder_path = root.join(&file.database.name);
+    let root = &file.root()?;
+    let folder_path = root.join(local.trim_end_matches('/'));
     let manifest_path = folder_path.join(MANIFEST_FILE);
     let report_path = folder_path.join(REPORT_FILE);
     // The folder stays locked until the manifest is there.

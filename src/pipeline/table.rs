@@ -23,7 +23,9 @@ use crate::partition::key_index::{
     write_parquet_index,
 };
 use crate::partition::{DirectorIndex, Partitioning, Routing, chunk_index_record};
-use crate::publish::{InputStamp, OutputFolder, TableIdentity, append, remove_optional};
+use crate::publish::{
+    InputStamp, OutputFolder, StagingPlace, TableIdentity, append, remove_optional,
+};
 use crate::schema::{OutputColumn, TableKind, row_steps};
 use crate::sph::SubChunkRows;
 
@@ -119,7 +121,7 @@ pub(super) enum TableSink {
 
 impl TableJob {
     /// Returns what the files are to Qserv.
-    pub(super) fn identity(&self) -> TableIdentity {
+    pub(crate) fn identity(&self) -> TableIdentity {
         TableIdentity {
             table: self.target.name.clone(),
             database: self.database.clone(),
@@ -154,28 +156,9 @@ impl TableJob {
         let Some(routing) = &self.target.routing else {
             return self.stream_sink(columns, folder, journal);
         };
-        // Any name will do: what counts is that the folder is there.
-        let staged = folder.staged(&format!("{}{}", self.folder, self.chunk_index()))?;
-        let staging = staged.parent().map_or_else(PathBuf::new, PathBuf::from);
-        let names = ChunkNames::new(&self.folder, &self.prefix, self.nodes);
-        for node in names.node_folders() {
-            folder.staged(&format!("{}{node}{}", self.folder, self.file_name))?;
-        }
         let options = ChunkSinkOptions {
-            rows: ChunkRows {
-                chunk_numbers: routing.chunk_numbers(),
-                names,
-                slots: row_steps(columns).1,
-                delimiter: self.target.dialect.delimiter(),
-                line_end: self.target.dialect.line_terminator().as_bytes(),
-                digests: match self.database {
-                    // A manifest will name the files.
-                    Some(_) => Digests::Both,
-                    None => Digests::Xxh3,
-                },
-                counts_sub_chunks: self.has_chunk_index || self.tells_sub_chunks,
-            },
-            staging,
+            rows: self.chunk_rows(routing, columns),
+            staging: self.chunk_staging(&folder.staging_place())?,
             key_index: routing
                 .director_key
                 .as_ref()
@@ -192,6 +175,37 @@ impl TableJob {
             None => (ChunkSink::new(options), None),
         };
         Ok((TableSink::Chunks(Box::new(sink)), start))
+    }
+
+    /// Says how the table's rows become those of chunks.
+    pub(crate) fn chunk_rows(&self, routing: &Routing, columns: &[OutputColumn]) -> ChunkRows {
+        ChunkRows {
+            chunk_numbers: routing.chunk_numbers(),
+            names: self.chunk_names(),
+            slots: row_steps(columns).1,
+            delimiter: self.target.dialect.delimiter(),
+            line_end: self.target.dialect.line_terminator().as_bytes(),
+            digests: match self.database {
+                // A manifest will name the files.
+                Some(_) => Digests::Both,
+                None => Digests::Xxh3,
+            },
+            counts_sub_chunks: self.has_chunk_index || self.tells_sub_chunks,
+        }
+    }
+
+    fn chunk_names(&self) -> ChunkNames {
+        ChunkNames::new(&self.folder, &self.prefix, self.nodes)
+    }
+
+    /// Makes the staging folder of chunk files, with those of nodes in it, and returns its path.
+    pub(super) fn chunk_staging(&self, staging: &StagingPlace) -> Result<PathBuf> {
+        for node in self.chunk_names().node_folders() {
+            staging.staged(&format!("{}{node}{}", self.folder, self.file_name))?;
+        }
+        // Any name will do: what counts is that the folder is there.
+        let staged = staging.staged(&format!("{}{}", self.folder, self.chunk_index()))?;
+        Ok(staged.parent().map_or_else(PathBuf::new, PathBuf::from))
     }
 
     fn stream_sink(
@@ -227,7 +241,7 @@ impl TableJob {
     }
 
     /// Returns the name of the rows-per-sub-chunk index.
-    fn chunk_index(&self) -> String {
+    pub(crate) fn chunk_index(&self) -> String {
         format!("{}_index.bin", self.prefix)
     }
 
@@ -242,7 +256,7 @@ impl TableJob {
     }
 
     /// Returns the path of a part of a table that is not partitioned.
-    fn part_path(&self, part: usize) -> String {
+    pub(super) fn part_path(&self, part: usize) -> String {
         match part.checked_sub(1) {
             None => format!("{}{}", self.folder, self.file_name),
             Some(further) => format!("{}{further:03}/{}", self.folder, self.file_name),
@@ -274,12 +288,12 @@ impl TableJob {
     }
 
     /// Returns where a hidden file of this table may be made for a while.
-    pub(super) fn scratch(&self, folder: &OutputFolder, what: &str) -> Result<PathBuf> {
-        folder.staged(&self.hidden_name(what))
+    pub(super) fn scratch(&self, staging: &StagingPlace, what: &str) -> Result<PathBuf> {
+        staging.staged(&self.hidden_name(what))
     }
 
     /// Returns the stamps of the indexes in which the table's keys are looked up.
-    pub(super) fn index_stamps(&self) -> Result<Vec<InputStamp>> {
+    pub(crate) fn index_stamps(&self) -> Result<Vec<InputStamp>> {
         let (siblings, others): (Vec<_>, Vec<_>) =
             self.indexes().partition(|index| index.sibling().is_some());
         let all = others.into_iter().chain(siblings);
@@ -293,7 +307,7 @@ impl TableJob {
     }
 
     /// Returns the indexes in which the table's keys are looked up.
-    pub(super) fn indexes(&self) -> impl Iterator<Item = &DirectorIndex> {
+    pub(crate) fn indexes(&self) -> impl Iterator<Item = &DirectorIndex> {
         let keys = self.target.routing.iter().flat_map(Routing::keys);
         keys.map(|key| key.index.as_ref())
     }
@@ -314,7 +328,7 @@ impl TableJob {
         sink: TableSink,
         columns: &[OutputColumn],
         counts: &TargetCounts,
-        folder: &OutputFolder,
+        staging: &StagingPlace,
         limits: &PassLimits,
     ) -> Result<FinishedTable> {
         let mut sub_chunks = Vec::new();
@@ -325,9 +339,9 @@ impl TableJob {
                     .map(|(part, digest)| digest.finish(self.part_path(part), None, false))
                     .collect()
             }
-            TableSink::Chunks(sink) => self.finish_chunks(*sink, folder, &mut sub_chunks)?,
+            TableSink::Chunks(sink) => self.finish_chunks(*sink, staging, &mut sub_chunks)?,
         };
-        let duplicates = self.finish_index(&mut files, folder, limits)?;
+        let duplicates = self.finish_index(&mut files, staging, limits)?;
         let data = files
             .iter()
             .filter(|file| self.kind == TableKind::Regular || file.chunk().is_some());
@@ -370,10 +384,10 @@ impl TableJob {
     fn finish_chunks(
         &self,
         sink: ChunkSink,
-        folder: &OutputFolder,
+        staging: &StagingPlace,
         sub_chunks: &mut Vec<SubChunkRows>,
     ) -> Result<Vec<FileSummary>> {
-        let mut index = StagedFile::new(folder, self.chunk_index_path())?;
+        let mut index = StagedFile::new(staging, self.chunk_index_path())?;
         let writes_index = self.has_chunk_index && self.writes == TableParts::All;
         let mut files = sink.finish(&mut |key, count| {
             if self.tells_sub_chunks {
@@ -395,17 +409,17 @@ impl TableJob {
 
     /// Looks for keys that occur twice in the index of a director, and brings it into the format
     /// that was asked for.
-    fn finish_index(
+    pub(super) fn finish_index(
         &self,
         files: &mut [FileSummary],
-        folder: &OutputFolder,
+        staging: &StagingPlace,
         limits: &PassLimits,
     ) -> Result<Option<DuplicatedKeys>> {
         let path = format!("{}{}", self.folder, self.key_index(IndexFormat::Text));
         let Some(file) = files.iter_mut().find(|file| file.path() == path) else {
             return Ok(None);
         };
-        let (text, scratch) = (folder.staged(&path)?, self.scratch(folder, "keys")?);
+        let (text, scratch) = (staging.staged(&path)?, self.scratch(staging, "keys")?);
         if self.duplicates == DuplicateRule::Refuse {
             let found = duplicates_of(self, &text, &scratch, limits)?;
             if found.is_some() {
@@ -415,7 +429,7 @@ impl TableJob {
         let limits = limits.for_index();
         let path = format!("{}{}", self.folder, self.key_index(self.index_format));
         let text = (text.as_path(), &self.target.dialect);
-        let out = folder.staged(&path)?;
+        let out = staging.staged(&path)?;
         let rows = match (self.index_format, &self.target.routing) {
             (IndexFormat::Parquet, Some(routing)) => {
                 let columns = IndexColumns {
@@ -444,7 +458,7 @@ pub(super) struct FinishedTable {
 
 impl TableReport {
     /// Returns the report of a table that was not made, since all its inputs were passed over.
-    pub(super) fn of_nothing(job: &TableJob) -> Self {
+    pub(crate) fn of_nothing(job: &TableJob) -> Self {
         Self {
             table: job.target.name.clone(),
             kind: job.kind,
@@ -466,7 +480,7 @@ impl TableReport {
     }
 
     /// Checks that every row that came in was written once or refused, but for second rows.
-    fn check_balance(&self) -> Result<()> {
+    pub(crate) fn check_balance(&self) -> Result<()> {
         if self.rows_in + self.second_rows == self.rows_out + self.rejected {
             return Ok(());
         }
@@ -497,7 +511,7 @@ fn begin_anew(staged: &Path) -> Result<Box<dyn Write + Send>> {
 }
 
 /// A staged file that is written record by record; without any record there is no file.
-struct StagedFile {
+pub(super) struct StagedFile {
     path: String,
     staged: PathBuf,
     file: Option<BufWriter<File>>,
@@ -505,16 +519,16 @@ struct StagedFile {
 }
 
 impl StagedFile {
-    fn new(folder: &OutputFolder, path: String) -> Result<Self> {
+    pub(super) fn new(staging: &StagingPlace, path: String) -> Result<Self> {
         Ok(Self {
-            staged: folder.staged(&path)?,
+            staged: staging.staged(&path)?,
             path,
             file: None,
             digest: FileDigest::default(),
         })
     }
 
-    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(BufWriter::new(append(&self.staged)?)),
@@ -525,7 +539,21 @@ impl StagedFile {
         Ok(())
     }
 
-    fn finish(self) -> Result<Option<FileSummary>> {
+    /// Ends a file that is there whether or not anything was written, and holds so many rows.
+    pub(super) fn finish_with(mut self, rows: u64) -> Result<FileSummary> {
+        self.digest.add_rows(rows);
+        if self.file.is_none() {
+            self.file = Some(BufWriter::new(append(&self.staged)?));
+        }
+        let path = self.path.clone();
+        let finished = self.finish()?;
+        finished.ok_or_else(|| {
+            Error::new(ErrorKind::Internal, format!("{path} was not written"))
+                .hint("please report this")
+        })
+    }
+
+    pub(super) fn finish(self) -> Result<Option<FileSummary>> {
         let Some(mut file) = self.file else {
             return Ok(None);
         };

@@ -1,5 +1,7 @@
 //! Where the rows of a pipeline's table go: by position, or by what its directors' indexes say.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use super::file::PipelineFile;
@@ -8,6 +10,10 @@ use crate::error::{Error, Result};
 use crate::partition::key_index::{DuplicateRule, IndexSource};
 use crate::partition::{DirectorIndex, OverlapRule, RaRule, Routing, RoutingOptions};
 use crate::schema::{ChunkColumns, FLAGS_COLUMN, TableKind};
+
+/// Where the indexes of directors of the same pipeline lie, if not beside their tables.
+#[derive(Debug, Clone, Default)]
+pub(super) struct IndexPlaces(pub(super) BTreeMap<String, PathBuf>);
 
 /// Settles where the rows of `table` go.
 ///
@@ -18,6 +24,7 @@ pub(super) fn routing_of(
     tables: &[PlannedTable<'_>],
     table: &PlannedTable<'_>,
     sky: &Sky,
+    indexes: &IndexPlaces,
 ) -> Result<Routing> {
     let section = table.section;
     let schema = table.schema.as_ref();
@@ -25,6 +32,7 @@ pub(super) fn routing_of(
         file,
         tables,
         table,
+        places: indexes,
     };
     let (position, id, indexes) = match table.kind {
         TableKind::Match => {
@@ -83,6 +91,7 @@ struct Directors<'a> {
     file: &'a PipelineFile,
     tables: &'a [PlannedTable<'a>],
     table: &'a PlannedTable<'a>,
+    places: &'a IndexPlaces,
 }
 
 impl Directors<'_> {
@@ -152,6 +161,13 @@ impl Directors<'_> {
                 "the rows are to be found by the key of {name}, which has none"
             ))
             .hint(format!("give [table.{name}] an id, the column of its key")));
+        }
+        if let Some(path) = self.places.0.get(name) {
+            let source = IndexSource {
+                path: path.clone(),
+                dialect: director.section.output_dialect()?,
+            };
+            return Ok(Arc::new(DirectorIndex::of_sibling(name, source)));
         }
         let format = director.section.index_format.unwrap_or_default();
         let folder = self.file.root()?.join(&self.file.database.name);

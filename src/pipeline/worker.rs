@@ -74,7 +74,7 @@ impl Worker<'_> {
 
     fn work_on(&mut self, piece: Piece) -> Result<(), Stop> {
         let outputs = self.counts.len() + usize::from(self.rejects.is_some());
-        let mut emitter = Emitter::new(self.collector, piece.number, outputs);
+        let mut emitter = Emitter::new(self.collector, (piece.number, piece.order), outputs);
         let worked = self.convert(piece.work, piece.input, &mut emitter);
         if worked.is_err() {
             // Bad rows before the failure count, wherever packets end.
@@ -256,6 +256,8 @@ impl Worker<'_> {
 struct Emitter<'a> {
     collector: &'a Collector<'a>,
     piece: u64,
+    /// The stretch of a job's inputs that the piece belongs to.
+    order: u32,
     packets: Vec<Option<Packet>>,
     /// Whether each output needs rows of this piece: an earlier run may have written them.
     wanted: Vec<bool>,
@@ -266,10 +268,11 @@ struct Emitter<'a> {
 }
 
 impl<'a> Emitter<'a> {
-    fn new(collector: &'a Collector<'a>, piece: u64, targets: usize) -> Self {
+    fn new(collector: &'a Collector<'a>, (piece, order): (u64, u32), targets: usize) -> Self {
         Self {
             collector,
             piece,
+            order,
             packets: (0..targets).map(|_| None).collect(),
             wanted: (0..targets).map(|at| collector.wants(piece, at)).collect(),
             rejected: 0,
@@ -293,7 +296,11 @@ impl<'a> Emitter<'a> {
         }
         match slot {
             Some(packet) => Ok(packet),
-            None => Ok(slot.insert(self.collector.packet(self.piece, target)?)),
+            None => {
+                let mut packet = self.collector.packet(self.piece, target)?;
+                packet.set_order(self.order);
+                Ok(slot.insert(packet))
+            }
         }
     }
 

@@ -34,6 +34,11 @@ pub const CRASH_POINTS: &[&str] = &[
     "partial-synced",
     "final-named",
     "final-synced",
+    "record-written",
+    "record-named",
+    "set-published",
+    "sets-published",
+    "generation-named",
     "lock-removing",
     "lock-removed",
 ];

@@ -123,7 +123,7 @@ pub fn remove_optional(path: &Path) -> Result<()> {
 ///
 /// # Errors
 /// Something can't be removed.
-pub(super) fn remove_tree(path: &Path) -> Result<()> {
+pub fn remove_tree(path: &Path) -> Result<()> {
     match fs::symlink_metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::writing(path, error)),
@@ -184,6 +184,86 @@ pub fn stream_atomically(
     drop(out);
     written.map_err(|error| Error::writing(path, error))?;
     file.commit()
+}
+
+/// Writes a small file that stays whatever stands first under its name; says whether that is this one.
+///
+/// `unique` is part of the name under which it is written before: no other process may use it.
+///
+/// # Errors
+/// The file can't be written.
+pub fn publish_new(path: &Path, bytes: &[u8], unique: &str) -> Result<bool> {
+    let at = |error| Error::writing(path, error);
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".");
+    name.push(unique);
+    let temporary = path.with_file_name(name);
+    let mut file = File::create(&temporary).map_err(at)?;
+    let written = file.write_all(bytes).and_then(|()| file.sync_all());
+    crash_point("record-written");
+    let linked = written.and_then(|()| match fs::hard_link(&temporary, path) {
+        Ok(()) => Ok(true),
+        // Network file systems may say so though it was this very link.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok(file.metadata()?.nlink() == 2)
+        }
+        // No links here: a kill in between leaves a file that is not whole, which counts for none.
+        Err(_) => match OpenOptions::new().write(true).create_new(true).open(path) {
+            Ok(mut file) => {
+                file.write_all(bytes)?;
+                file.sync_all()?;
+                Ok(true)
+            }
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(false),
+            Err(error) => Err(error),
+        },
+    });
+    crash_point("record-named");
+    remove_optional(&temporary)?;
+    let is_first = linked.map_err(at)?;
+    SyncMode::Auto.sync_folder(path.parent().unwrap_or(Path::new("")))?;
+    Ok(is_first)
+}
+
+/// Gives a file a second name, or copies it where the file system knows no links.
+///
+/// # Errors
+/// Neither can be done.
+pub fn link_or_copy(from: &Path, to: &Path) -> Result<()> {
+    match fs::hard_link(from, to) {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            remove_optional(to)?;
+            fs::hard_link(from, to).map_err(|error| Error::writing(to, error))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(Error::reading(from, error)),
+        Err(_) => match fs::copy(from, to) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(Error::writing(to, error)),
+        },
+    }
+}
+
+/// Gives a folder its final name, unless a folder that is not empty has it; says whether it did.
+///
+/// # Errors
+/// The rename fails.
+pub fn rename_folder(from: &Path, to: &Path) -> Result<bool> {
+    let is_taken = |error: &io::Error| {
+        matches!(
+            error.kind(),
+            io::ErrorKind::AlreadyExists | io::ErrorKind::DirectoryNotEmpty
+        )
+    };
+    match fs::rename(from, to) {
+        Ok(()) => {
+            SyncMode::Auto.sync_folder(to.parent().unwrap_or(Path::new("")))?;
+            Ok(true)
+        }
+        Err(error) if is_taken(&error) => Ok(false),
+        Err(error) => Err(Error::writing(to, error)),
+    }
 }
 
 /// Renames a file and says which one failed.

@@ -24,7 +24,7 @@ use crate::exchange::FileSummary;
 pub const STATE_FOLDER: &str = ".skyprep";
 
 /// What stays in the state folder between runs; anything else a killed run has left.
-const LASTING: [&str; 2] = [RECORD_FILE, "report.json"];
+const LASTING: [&str; 5] = [RECORD_FILE, "report.json", "jobs", "generations", "checks"];
 const STAGING_FOLDER: &str = "staging";
 
 /// How a set of files stands in a record.
@@ -78,6 +78,9 @@ pub enum StandingFiles {
     /// Those of the sets that it replaces go; any others must not be in its way.
     #[default]
     Replaced,
+    /// They stay, though the sets of the same name no longer name all of them: an earlier manifest
+    /// does. Files of the new sets that stand already need not be staged.
+    Kept,
     /// They stay, and those of sets of the same name go on being theirs. Where a staged file has the
     /// name of one that stands, it takes its place: it holds what stood there, too.
     Extended,
@@ -109,6 +112,16 @@ pub struct OutputFolder {
 pub struct StagingPlace(PathBuf);
 
 impl StagingPlace {
+    /// Takes the folder `path` for a place of staged files.
+    pub fn at(path: PathBuf) -> Self {
+        Self(path)
+    }
+
+    /// Returns the folder.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Returns the staged path of the file that will be called `path`, and makes its folder.
     ///
     /// # Errors
@@ -250,19 +263,26 @@ impl OutputFolder {
                 skyprep: env!("CARGO_PKG_VERSION").into(),
                 outdated: publication.outdated,
                 dropped: publication.dropped,
+                keeps_replaced: publication.standing == StandingFiles::Kept,
             },
         };
         self.check_inside(&pending)?;
-        if publication.standing == StandingFiles::Replaced {
+        if publication.standing != StandingFiles::Extended {
             self.check_final_names(&pending)?;
         }
         self.check_staged(&pending)?;
-        self.options
-            .sync
-            .sync_files(&self.staging(), lists(&pending.sets))?;
+        match publication.standing {
+            // What stands already is not staged.
+            StandingFiles::Kept => self.sync_staged(&pending)?,
+            _ => self
+                .options
+                .sync
+                .sync_files(&self.staging(), lists(&pending.sets))?,
+        }
         crash_point("files-synced");
         let attempt = match publication.standing {
             StandingFiles::Replaced => Attempt::First,
+            StandingFiles::Kept => Attempt::Again,
             StandingFiles::Extended => {
                 self.add_standing(&mut pending.sets);
                 // What stands and stays is not staged.
@@ -400,8 +420,15 @@ impl OutputFolder {
     /// Makes sure, before the intent is written, that all files can be renamed.
     fn check_staged(&self, pending: &Pending) -> Result<()> {
         let staging = self.staging();
+        let standing = match pending.intent.keeps_replaced {
+            true => self.replaced(pending),
+            false => Vec::new(),
+        };
         let check = |file: &FileSummary| {
-            let staged = staging.join(&*file.path());
+            let mut staged = staging.join(&*file.path());
+            if is_among(file, &standing) {
+                staged = self.root.join(&*file.path());
+            }
             let found = fs::metadata(&staged).map_err(|error| Error::writing(&staged, error))?;
             if found.len() == file.bytes {
                 return Ok(());
@@ -414,6 +441,18 @@ impl OutputFolder {
             .hint("something else writes here; nothing was published"))
         };
         lists(&pending.sets).try_for_each(|list| list.par_iter().try_for_each(check))
+    }
+
+    /// Makes those files last that do not stand already.
+    fn sync_staged(&self, pending: &Pending) -> Result<()> {
+        let standing = self.replaced(pending);
+        let new = lists(&pending.sets).flatten();
+        let new: Vec<FileSummary> = new
+            .filter(|file| !is_among(file, &standing))
+            .cloned()
+            .collect();
+        let lists = std::iter::once(new.as_slice());
+        self.options.sync.sync_files(&self.staging(), lists)
     }
 
     fn check_pending(&self) -> Result<()> {
@@ -514,7 +553,7 @@ impl OutputFolder {
     /// Removes the files of old sets that the new ones do not have, and returns their folders.
     fn remove_stale(&self, pending: &Pending) -> Result<BTreeSet<String>> {
         let replaced = self.replaced(pending);
-        if replaced.is_empty() {
+        if replaced.is_empty() || pending.intent.keeps_replaced {
             return Ok(BTreeSet::new());
         }
         let new = sorted(lists(&pending.sets).flatten());

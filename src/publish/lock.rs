@@ -18,17 +18,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
-use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rustix::fs::{FlockOperation, Timespec, Timestamps, UTIME_NOW, flock, futimens};
-use rustix::io::Errno;
-use rustix::process::{Pid, test_kill_process};
-use serde::{Deserialize, Serialize};
+use rustix::fs::{FlockOperation, flock};
 
 use super::crash_point::crash_point;
 use super::files::{create_folders, remove_optional};
+use super::heartbeat::{Heartbeat, Owner, SILENCE};
 use crate::error::{Error, ErrorKind, Place, Result};
 
 /// Name of the lock in the state folder.
@@ -36,100 +32,8 @@ pub(super) const LOCK_FILE: &str = "lock";
 /// Names of claims, and of locks that are being taken over, begin so.
 const CLAIM_START: &str = "lock-";
 
-/// How often an owner touches its lock.
-const HEARTBEAT: Duration = Duration::from_secs(10);
-/// An owner that can't be looked up is dead when its lock was not touched for so long.
-const SILENCE: Duration = Duration::from_secs(60);
 /// Others can get in between only so often.
 const ATTEMPTS: usize = 100;
-
-/// Who holds a lock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Owner {
-    host: String,
-    pid: u32,
-    /// When the process started, in clock ticks since the machine did; ids are used again.
-    started: u64,
-    /// Where the id means something: the start of the machine, and the space of its ids.
-    machine: String,
-    /// Nanoseconds since 1970 when the lock was claimed; tells apart the claims of one process.
-    claimed_ns: u64,
-}
-
-impl Owner {
-    fn this_process() -> Self {
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let space = fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-        let pid = std::process::id();
-        // Who does not know all of itself is judged by its heartbeat alone.
-        let (started, machine) = match process_state(pid) {
-            ProcessState::Runs(started) if !boot.is_empty() => {
-                (started, format!("{} {}", boot.trim(), space.display()))
-            }
-            _ => (0, String::new()),
-        };
-        Self {
-            host: rustix::system::uname()
-                .nodename()
-                .to_string_lossy()
-                .into_owned(),
-            pid,
-            started,
-            machine,
-            claimed_ns: SystemTime::now()
-                .duration_since(UNIX_EPOCH)
-                .map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
-        }
-    }
-
-    /// Says whether the owner lives, if this process can know.
-    fn is_alive_here(&self, me: &Self) -> Option<bool> {
-        let is_near = self.host == me.host && self.machine == me.machine;
-        if !is_near || me.machine.is_empty() {
-            return None;
-        }
-        match process_state(self.pid) {
-            ProcessState::Runs(started) => Some(started == self.started),
-            ProcessState::Gone => Some(false),
-            ProcessState::Hidden => None,
-        }
-    }
-}
-
-/// What can be known of a process of this machine.
-#[derive(Debug, PartialEq, Eq)]
-enum ProcessState {
-    /// It runs, and started then.
-    Runs(u64),
-    Gone,
-    /// It is there, but belongs to somebody else, and this system shows no more of it.
-    Hidden,
-}
-
-fn process_state(pid: u32) -> ProcessState {
-    match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => start_of(&stat).map_or(ProcessState::Gone, ProcessState::Runs),
-        Err(_) => {
-            let id = i32::try_from(pid).ok().and_then(Pid::from_raw);
-            match id.map(test_kill_process) {
-                None | Some(Err(Errno::SRCH)) => ProcessState::Gone,
-                Some(_) => ProcessState::Hidden,
-            }
-        }
-    }
-}
-
-/// Reads out of `/proc/<pid>/stat` when a process started; nothing if it has ended.
-fn start_of(stat: &str) -> Option<u64> {
-    // The name of the program comes before, in parentheses, and may hold anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    let state = fields.next()?;
-    // A zombie has ended; only its parent has not looked yet.
-    if matches!(state, "Z" | "X" | "x") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
-}
 
 /// A lock file as it was found.
 #[derive(Debug)]
@@ -287,7 +191,7 @@ impl Drop for Claim {
 pub struct FolderLock {
     path: PathBuf,
     inode: u64,
-    heartbeat: Option<(Sender<()>, JoinHandle<()>)>,
+    heartbeat: Heartbeat,
 }
 
 impl FolderLock {
@@ -355,29 +259,10 @@ impl FolderLock {
             .metadata()
             .map_err(|error| Error::writing(&path, error))?
             .ino();
-        let (stop, stopped) = channel::<()>();
-        let beat = move || {
-            while stopped.recv_timeout(HEARTBEAT) == Err(RecvTimeoutError::Timeout) {
-                // By the file system's clock. One beat may fail; the next will do.
-                let now = Timespec {
-                    tv_sec: 0,
-                    tv_nsec: UTIME_NOW,
-                };
-                let times = Timestamps {
-                    last_access: now,
-                    last_modification: now,
-                };
-                let _ = futimens(&file, &times);
-            }
-        };
-        // Without a thread left the lock still holds on this machine, and `check` tells its loss.
-        let thread = std::thread::Builder::new()
-            .name("heartbeat".into())
-            .spawn(beat);
         Ok(Self {
             path,
             inode,
-            heartbeat: thread.ok().map(|thread| (stop, thread)),
+            heartbeat: Heartbeat::of(file),
         })
     }
 
@@ -405,10 +290,7 @@ impl FolderLock {
 
 impl Drop for FolderLock {
     fn drop(&mut self) {
-        if let Some((stop, thread)) = self.heartbeat.take() {
-            drop(stop);
-            let _ = thread.join();
-        }
+        self.heartbeat.stop();
         crash_point("lock-removing");
         if self.is_held() {
             // One that stays is taken over once this process has ended.
@@ -518,19 +400,6 @@ mod tests {
         leave(state, |_| ());
         age(&path, 1000);
         assert!(is_refused());
-    }
-
-    #[test]
-    fn processes_are_told_apart() {
-        let stat = |state| format!("7 (a ) b) {state} {} 4242 0", "1 ".repeat(18));
-        assert_eq!(start_of(&stat("S")), Some(4242));
-        assert_eq!(start_of(&stat("Z")), None);
-        let own = process_state(std::process::id());
-        assert!(matches!(own, ProcessState::Runs(started) if started > 0));
-        let mut child = std::process::Command::new("true").spawn().unwrap();
-        let pid = child.id();
-        child.wait().unwrap();
-        assert_eq!(process_state(pid), ProcessState::Gone);
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub(super) struct Intent {
     pub(super) outdated: Vec<String>,
     /// Sets that go without being replaced, with their files.
     pub(super) dropped: Vec<String>,
+    /// Whether files of sets that are replaced stay, for an earlier manifest names them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) keeps_replaced: bool,
 }
 
 /// A publication that is not known to be done.

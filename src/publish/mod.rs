@@ -10,6 +10,7 @@ mod crash_point;
 mod extension;
 mod files;
 mod folder;
+mod heartbeat;
 mod lock;
 mod log;
 mod record;
@@ -20,12 +21,15 @@ pub use crash_point::arm_crash_point;
 pub use crash_point::{CRASH_POINTS, crash_point};
 pub use extension::extend_standing;
 pub use files::{
-    AtomicFile, Readers, append, create_folders, create_spill, open_spill, read_optional,
-    remove_optional, remove_unknown, stream_atomically, write_atomically,
+    AtomicFile, Readers, append, create_folders, create_spill, link_or_copy, open_spill,
+    publish_new, read_optional, remove_optional, remove_tree, remove_unknown, rename_folder,
+    stream_atomically, write_atomically,
 };
 pub use folder::{
-    FolderOptions, OutputFolder, Publication, STATE_FOLDER, SetState, Staging, StandingFiles,
+    FolderOptions, OutputFolder, Publication, STATE_FOLDER, SetState, Staging, StagingPlace,
+    StandingFiles,
 };
+pub(crate) use heartbeat::{Heartbeat, Owner};
 pub use lock::FolderLock;
 pub use log::RECORD_FILE;
 pub use record::{InputStamp, Record, SetRecord, TableIdentity};

@@ -68,7 +68,7 @@ impl SyncMode {
     ///
     /// # Errors
     /// One of them can't be synced.
-    pub(super) fn sync_files<'a>(
+    pub(crate) fn sync_files<'a>(
         self,
         root: &Path,
         lists: impl Iterator<Item = &'a [FileSummary]> + Clone,

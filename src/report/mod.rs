@@ -18,7 +18,7 @@ pub use digests::add_digests;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{PassLimits, PassedOver, TableReport};
-use crate::publish::{STATE_FOLDER, write_atomically};
+use crate::publish::{InputStamp, STATE_FOLDER, write_atomically};
 use crate::resources::process_peak_bytes;
 use crate::source::Input;
 
@@ -140,6 +140,20 @@ impl Report {
                 sha256: stamp.and_then(|stamp| stamp.sha256.clone()),
             });
         }
+    }
+
+    /// Adds inputs of which only the stamps are known; none of them may be there already.
+    pub fn add_stamps<'i>(&mut self, stamps: impl IntoIterator<Item = &'i InputStamp>) {
+        let inputs = stamps.into_iter().map(|stamp| {
+            let is_there = !stamp.is_absent();
+            InputReport {
+                path: stamp.path.clone(),
+                bytes: is_there.then_some(stamp.bytes),
+                modified_ns: is_there.then_some(stamp.modified_ns),
+                sha256: stamp.sha256.clone(),
+            }
+        });
+        self.inputs.extend(inputs);
     }
 
     /// Adds a table, with its files and bytes.

@@ -90,6 +90,24 @@ pub fn process_bytes() -> Option<u64> {
     kib_field(&fs::read_to_string("/proc/self/status").ok()?, "VmRSS:")
 }
 
+/// Lets this process have so many files open at once, if it may not already.
+///
+/// # Errors
+/// The system allows fewer; how many.
+pub fn raise_open_files(wanted: u64) -> Result<(), u64> {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_none_or(|current| current >= wanted) {
+        return Ok(());
+    }
+    limit.current = Some(limit.maximum.map_or(wanted, |most| most.min(wanted)));
+    let raised = setrlimit(Resource::Nofile, limit);
+    match open_files_limit() {
+        Some(now) if now < wanted || raised.is_err() => Err(now),
+        _ => Ok(()),
+    }
+}
+
 /// Returns how many files this process may have open at once; nothing if any number.
 pub fn open_files_limit() -> Option<u64> {
     rustix::process::getrlimit(rustix::process::Resource::Nofile).current

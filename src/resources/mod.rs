@@ -8,5 +8,5 @@ pub use cancel::Cancel;
 pub use gate::{Lease, MemoryGate};
 pub use limits::{
     ByteSize, available_memory, available_threads, is_in_memory, open_files_limit, process_bytes,
-    process_peak_bytes,
+    process_peak_bytes, raise_open_files,
 };

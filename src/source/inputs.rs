@@ -163,6 +163,11 @@ impl InputList {
         self.add_path(&percent_decoded(path))
     }
 
+    /// Returns the names in their order; nothing was looked at yet.
+    pub fn into_names(self) -> Vec<InputName> {
+        self.names
+    }
+
     /// Looks at every input and returns them with format and stamp.
     ///
     /// # Errors
@@ -245,6 +250,14 @@ fn percent_decoded(path: &str) -> PathBuf {
 
 fn missing(name: &str, message: &str) -> Error {
     Error::new(ErrorKind::InputMissing, message).at(Place::file(name))
+}
+
+/// Looks at a file: its format and its stamp.
+///
+/// # Errors
+/// It is missing or unreadable, or holds a format that is not read.
+pub(crate) fn look_at_file(path: &Path) -> Result<Input> {
+    look_at(InputName::File(path.to_owned()), None)
 }
 
 /// Finds files with known endings below `folder`; hidden ones and the tool's own are passed over.

@@ -14,8 +14,9 @@ mod reader_schema;
 mod text;
 mod whole_file;
 
+pub(crate) use inputs::look_at_file;
 pub use inputs::{Input, InputFormat, InputList, InputName};
-pub use parquet::{ParquetFile, RowGroup, is_decoding};
+pub use parquet::{ColumnRange, ParquetFile, RowGroup, is_decoding};
 pub use parquet_decode::DecodeBudget;
 pub use parquet_shared::SharedRowGroup;
 pub(crate) use text::BLOCK_MEMORY;

@@ -24,6 +24,7 @@ use parquet::errors::ParquetError;
 use parquet::file::metadata::ParquetMetaDataBuilder;
 use parquet::file::metadata::page_index::PageIndexBuilder;
 use parquet::file::reader::{ChunkReader, Length};
+use parquet::file::statistics::Statistics;
 use rustix::buffer::spare_capacity;
 use rustix::io::Errno;
 
@@ -44,6 +45,46 @@ pub struct ParquetFile {
     metadata: ArrowReaderMetadata,
     /// The same, to be read with texts left where they are.
     views: ArrowReaderMetadata,
+}
+
+/// What a footer says of the numbers of a column.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ColumnRange {
+    /// The smallest.
+    pub min: f64,
+    /// The largest.
+    pub max: f64,
+    /// Rows that are NULL.
+    pub nulls: u64,
+}
+
+impl ColumnRange {
+    fn of(statistics: &Statistics) -> Option<Self> {
+        let (min, max) = match statistics {
+            Statistics::Double(values) => (*values.min_opt()?, *values.max_opt()?),
+            Statistics::Float(values) => {
+                (f64::from(*values.min_opt()?), f64::from(*values.max_opt()?))
+            }
+            Statistics::Int32(values) => {
+                (f64::from(*values.min_opt()?), f64::from(*values.max_opt()?))
+            }
+            Statistics::Int64(values) => (*values.min_opt()? as f64, *values.max_opt()? as f64),
+            _ => return None,
+        };
+        Some(Self {
+            min,
+            max,
+            nulls: statistics.null_count_opt().unwrap_or(0),
+        })
+    }
+
+    fn with(self, other: Self) -> Self {
+        Self {
+            min: self.min.min(other.min),
+            max: self.max.max(other.max),
+            nulls: self.nulls + other.nulls,
+        }
+    }
 }
 
 impl ParquetFile {
@@ -98,6 +139,22 @@ impl ParquetFile {
     /// Returns the compressed size of row group `number`, for progress.
     pub fn compressed_bytes(&self, number: usize) -> u64 {
         u64::try_from(self.metadata.metadata().row_group(number).compressed_size()).unwrap_or(0)
+    }
+
+    /// Returns what the footer says of the numbers of a column; nothing if it does not tell of each
+    /// row group. It may be wrong, so nothing that counts may rest on it.
+    pub fn range_of(&self, column: &str) -> Option<ColumnRange> {
+        let metadata = self.metadata.metadata();
+        let columns = self.metadata.parquet_schema().columns();
+        let at = columns
+            .iter()
+            .position(|found| found.path().string() == column)?;
+        let mut all: Option<ColumnRange> = None;
+        for group in metadata.row_groups() {
+            let own = ColumnRange::of(group.columns().get(at)?.statistics()?)?;
+            all = Some(all.map_or(own, |range| range.with(own)));
+        }
+        all
     }
 
     fn mask(&self, roots: &[usize]) -> ProjectionMask {

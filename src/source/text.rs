@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
+use std::ops::Range;
 use std::os::fd::AsFd;
 
 use super::inputs::{Input, InputName};
@@ -128,6 +129,25 @@ impl TextFile {
         let stream = open_stream_at(input, offset)?;
         let blocks = BlockReader::new(stream, dialect, DEFAULT_BLOCK_BYTES);
         self.blocks = blocks.starting_at(offset, line);
+        self.first = None;
+        Ok(())
+    }
+
+    /// Reads only what lies at `bytes` of the unpacked text, whose first record is at `line`.
+    ///
+    /// # Errors
+    /// The input can't be read up to there.
+    pub fn keep_to(
+        &mut self,
+        input: &Input,
+        dialect: &Dialect,
+        bytes: Range<u64>,
+        line: u64,
+    ) -> Result<()> {
+        let stream = open_stream_at(input, bytes.start)?;
+        let stream = stream.take(bytes.end.saturating_sub(bytes.start));
+        let blocks = BlockReader::new(Box::new(stream) as Box<_>, dialect, DEFAULT_BLOCK_BYTES);
+        self.blocks = blocks.starting_at(bytes.start, line);
         self.first = None;
         Ok(())
     }

@@ -65,6 +65,7 @@ mod s3_server;
 mod sanitize;
 mod schema;
 mod serve;
+mod slurm_server;
 mod sph;
 mod sph_tools;
 mod stage;

@@ -11,6 +11,7 @@ use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
 use skyprep::exchange::Finish;
 use skyprep::publish::SyncMode;
 
+use crate::job_args::JobArgs;
 use crate::manifest_args::ManifestArgs;
 use crate::network_args::{NetworkArgs, UploadArgs};
 use crate::partition_args::PartitionArgs;
@@ -69,6 +70,8 @@ pub enum Command {
     LoadPlan(LoadPlanArgs),
     /// Do all steps for all tables of a pipeline file
     Run(RunArgs),
+    /// Do a pipeline as many tasks: on this machine, by Slurm or by Dask
+    Job(JobArgs),
     /// Propose a table for Parquet files: Qserv's table JSON, or a CREATE TABLE
     ///
     /// A single INPUT that ends in .yaml, .yml or .json is a definition instead: Felis (file.yaml#Table
@@ -99,6 +102,7 @@ impl Command {
             | Self::Manifest(_)
             | Self::Serve(_)
             | Self::LoadPlan(_)
+            | Self::Job(_)
             | Self::Schema(_)
             | Self::Check(_)
             | Self::Completions(_)

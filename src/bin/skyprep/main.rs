@@ -10,6 +10,7 @@ mod args;
 mod books;
 mod commands;
 mod dropin;
+mod job_args;
 mod layers;
 mod listings;
 mod logging;
@@ -103,6 +104,7 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Serve(args) => commands::serve::run(args, &session),
         Command::LoadPlan(args) => commands::load_plan::run(args, &session),
         Command::Run(args) => commands::run::run(args, &session),
+        Command::Job(args) => commands::job::run(args, &session),
         Command::Schema(args) => commands::schema::run(args, &session),
         Command::Check(args) => commands::check::run(args, &session),
         Command::Completions(_) | Command::Man(_) => Ok(()),

@@ -1,7 +1,7 @@
 //! Signals: the first asks the work to end, the second ends it at once.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct Interruption {
     /// Time that the work has asked for, if any.
     grace: Arc<Mutex<Option<Duration>>>,
     unfinished: Arc<Mutex<Option<PathBuf>>>,
+    /// The exit code after a signal, if not 128 and its number.
+    code: Arc<AtomicU8>,
 }
 
 impl Interruption {
@@ -56,6 +58,11 @@ impl Interruption {
     /// Says that the work ends by itself within this time after a signal.
     pub fn may_take(&self, grace: Duration) {
         *self.grace.lock().unwrap_or_else(PoisonError::into_inner) = Some(grace + GRACE);
+    }
+
+    /// Says by which exit code a process that a signal has ended tells so.
+    pub fn ends_with(&self, code: u8) {
+        self.code.store(code, Ordering::Relaxed);
     }
 
     /// Names the hidden file that goes if the process ends early.
@@ -97,7 +104,11 @@ impl Interruption {
             // Nobody is left who could be told.
             let _ = std::fs::remove_file(path);
         }
-        signal_hook::low_level::exit(128 + signal);
+        let code = match self.code.load(Ordering::Relaxed) {
+            0 => 128 + signal,
+            code => i32::from(code),
+        };
+        signal_hook::low_level::exit(code);
     }
 }
 

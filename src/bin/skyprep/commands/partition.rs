@@ -190,11 +190,7 @@ fn plan(
     settings::refuse_overwriting(&inputs, |input| input.parent() == output.as_deref())?;
     let inputs = inputs
         .into_iter()
-        .map(|input| PassInput {
-            input,
-            text: Arc::clone(&text),
-            feeds: vec![0],
-        })
+        .map(|input| PassInput::whole(input, &text, vec![0]))
         .collect();
     let job = TableJob {
         target,

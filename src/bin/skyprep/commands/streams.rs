@@ -86,11 +86,7 @@ enum Destination<'a> {
 }
 
 fn fed(inputs: Vec<Input>, text: &Arc<TextInput>) -> Vec<PassInput> {
-    let feed = |input| PassInput {
-        input,
-        text: Arc::clone(text),
-        feeds: vec![0],
-    };
+    let feed = |input| PassInput::whole(input, text, vec![0]);
     inputs.into_iter().map(feed).collect()
 }
 

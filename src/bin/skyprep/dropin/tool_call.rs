@@ -155,11 +155,9 @@ impl ToolCall {
             "target": target.fingerprint(),
             "text": text.as_ref(),
         });
-        let fed = inputs.into_iter().map(|input| PassInput {
-            input,
-            text: Arc::clone(&text),
-            feeds: vec![0],
-        });
+        let fed = inputs
+            .into_iter()
+            .map(|input| PassInput::whole(input, &text, vec![0]));
         Ok(PassJob {
             inputs: fed.collect(),
             tables: vec![TableJob {

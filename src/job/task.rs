@@ -1,0 +1,559 @@
+//! Tasks at work: any may run at any time, twice, or at once with itself; the first record counts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rayon::prelude::*;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::attempt::Attempt;
+use super::folder::{INPUTS_FILE, JobFolder};
+use super::name::{TaskKind, TaskName};
+use super::passes::pass_of;
+use super::plan::{InputLine, MapPlan, Plan, ReduceWork, Source, damaged};
+use super::record::{SealedRecord, TableRecord, TaskRecord};
+use super::waiting::needed;
+use crate::error::{Error, ErrorKind, Place, Result};
+use crate::exchange::{MergeWork, SealedFile, SealedWriter, Section, SectionContent, join_sealed};
+use crate::pipeline::{
+    BadInputs, InputPart, MapWork, Mapped, PassInput, PassLimits, PlannedPass,
+    ReduceWork as Reducing, Rejects, RunEvents, TableJob,
+};
+use crate::publish::{InputStamp, StagingPlace, SyncMode, create_folders, remove_optional};
+use crate::report::add_digests;
+use crate::resources::raise_open_files;
+use crate::source::{Input, InputFormat, InputName};
+
+/// Files that a task has open beside exchange files.
+const OTHER_FILES: u64 = 64;
+
+/// What a task may use.
+pub struct TaskOptions<'a> {
+    /// Threads, memory, scratch space.
+    pub limits: PassLimits,
+    /// How what is made is made to last.
+    pub sync: SyncMode,
+    /// Told how it gets on.
+    pub events: &'a dyn RunEvents,
+    /// What the batch system says of this process, for the record.
+    pub batch: BTreeMap<String, String>,
+}
+
+/// What became of a task.
+#[derive(Debug, Clone)]
+pub enum TaskOutcome {
+    /// It was done before.
+    WasDone,
+    /// This attempt has done it.
+    Done(Box<TaskRecord>),
+    /// Another attempt was faster.
+    Overtaken,
+}
+
+/// Runs a task of a job.
+///
+/// # Errors
+/// What is wrong with the inputs; or what it needs is not there yet.
+pub fn run_task(
+    folder: &JobFolder,
+    task: TaskName,
+    options: &TaskOptions<'_>,
+) -> Result<TaskOutcome> {
+    let plan = folder.plan()?;
+    let number = plan.pass_of(task)?;
+    if folder.record(task)?.is_some() {
+        return Ok(TaskOutcome::WasDone);
+    }
+    // Whoever has to wait leaves no attempt.
+    let pass = pass_of(folder, &plan, number, options.events)?;
+    let work = Work {
+        folder,
+        plan: &plan,
+        number,
+        pass,
+        options,
+    };
+    let sources = work.sources_of(task)?;
+    let mut attempt = Attempt::begin(folder, task, options.batch.clone())?;
+    let made = work.attempt(&mut attempt, &sources);
+    let published = match made {
+        Ok(record) => match attempt.publish(&record) {
+            Ok(is_first) => Ok((is_first, record)),
+            Err(error) => Err(error),
+        },
+        Err(error) => Err(error),
+    };
+    match published {
+        Ok((is_first, record)) => {
+            attempt.end(&Ok(is_first));
+            Ok(match is_first {
+                true => TaskOutcome::Done(Box::new(record)),
+                false => TaskOutcome::Overtaken,
+            })
+        }
+        Err(error) => {
+            let outcome = Err(error);
+            attempt.end(&outcome);
+            outcome.map(|_| TaskOutcome::Overtaken)
+        }
+    }
+}
+
+/// A task and what it works on.
+struct Work<'a> {
+    folder: &'a JobFolder,
+    plan: &'a Plan,
+    /// Number of the pass.
+    number: usize,
+    pass: PlannedPass,
+    options: &'a TaskOptions<'a>,
+}
+
+impl Work<'_> {
+    /// Opens the exchange files that a task reads.
+    fn sources_of(&self, task: TaskName) -> Result<Vec<SealedFile>> {
+        let at = task.number as usize - 1;
+        let sources: &[Source] = match task.kind {
+            TaskKind::Map => return Ok(Vec::new()),
+            TaskKind::Merge => self.plan.merges.get(at).map_or(&[], |merge| &merge.sources),
+            TaskKind::Reduce => &self.plan.pass(self.number)?.sources,
+        };
+        raise_open_files(sources.len() as u64 + OTHER_FILES).map_err(|limit| {
+            Error::usage(format!(
+                "{} exchange files are to be read at once, but this process may open {limit} files",
+                sources.len()
+            ))
+            .hint("raise the limit (ulimit -n), or plan the job with a smaller --fan-in")
+        })?;
+        self.open(sources)
+    }
+
+    fn open(&self, sources: &[Source]) -> Result<Vec<SealedFile>> {
+        let records = needed(self.folder, sources)?;
+        let configuration = self.plan.configuration(self.number)?;
+        let pairs: Vec<_> = sources.iter().zip(records).collect();
+        pairs
+            .par_iter()
+            .map(|(source, record)| {
+                let sealed = record.sealed.as_ref().ok_or_else(|| {
+                    damaged("the record of a task does not name its exchange file")
+                })?;
+                let path = self.folder.of_source(source).file(&sealed.path);
+                let found = std::fs::metadata(&path).map_err(|e| Error::reading(&path, e))?;
+                if found.len() != sealed.bytes {
+                    let message = format!(
+                        "the exchange file of {} has {} bytes, expected {}",
+                        source.task(),
+                        found.len(),
+                        sealed.bytes
+                    );
+                    return Err(Error::new(ErrorKind::Integrity, message)
+                        .at(Place::file(path.display().to_string()))
+                        .hint("remove the record of that task, and run it again"));
+                }
+                SealedFile::open(&path, configuration)
+            })
+            .collect()
+    }
+
+    fn attempt(&self, attempt: &mut Attempt<'_>, sources: &[SealedFile]) -> Result<TaskRecord> {
+        let at = attempt.task.number as usize - 1;
+        match attempt.task.kind {
+            TaskKind::Map => {
+                let map = self.plan.maps.get(at);
+                self.map(
+                    attempt,
+                    map.ok_or_else(|| damaged("a map task is lacking"))?,
+                )
+            }
+            TaskKind::Merge => self.merge(attempt, sources),
+            TaskKind::Reduce => {
+                let reduce = self.plan.reduces.get(at);
+                let reduce = reduce.ok_or_else(|| damaged("a reduce task is lacking"))?;
+                self.reduce(attempt, &reduce.work, sources)
+            }
+        }
+    }
+
+    /// Names the exchange file of an attempt, relative to the job's folder or elsewhere.
+    fn exchange_path(&self, attempt: &mut Attempt<'_>) -> Result<PathBuf> {
+        let own = attempt.makes(".exchange");
+        let Some(elsewhere) = &self.plan.settings.exchange_dir else {
+            return Ok(own);
+        };
+        let folder = elsewhere.join(self.plan.id.as_str());
+        create_folders(&folder)?;
+        let path = folder.join(own.file_name().unwrap_or_default());
+        attempt.makes_at(path.clone());
+        Ok(path)
+    }
+
+    fn map(&self, attempt: &mut Attempt<'_>, map: &MapPlan) -> Result<TaskRecord> {
+        let (inputs, stamps) = self.inputs(map)?;
+        let path = self.exchange_path(attempt)?;
+        let scratch = Scratch::of(attempt, self.folder, &self.options.limits, &self.plan.root)?;
+        let settings = &self.plan.settings;
+        let list = (settings.max_rejects > 0).then(|| attempt.makes(".rejects"));
+        let mut limits = self.options.limits.afresh();
+        let list_path = list.as_ref().map(|list| self.folder.file(list));
+        limits.rejects = Arc::new(Rejects::new(settings.max_rejects, list_path.clone()));
+        limits.bad_inputs = match settings.keep_going {
+            true => BadInputs::PassOver,
+            false => BadInputs::End,
+        };
+        let sealed_path = self.folder.file(&path);
+        let work = MapWork {
+            inputs,
+            known: &self.plan.pass(self.number)?.known,
+            sealed: &sealed_path,
+            configuration: self.plan.configuration(self.number)?,
+            scratch: StagingPlace::at(scratch.path.clone()),
+        };
+        let mapped = self.pass.job.map(&work, &limits, self.options.events)?;
+        // What was read must be what was planned, to the end.
+        check_stamps(&stamps)?;
+        self.options.limits.cancel.check()?;
+        let Mapped {
+            counts,
+            columns,
+            passed_over,
+            sealed,
+        } = mapped;
+        let (sections, bytes) = sealed.finish()?;
+        let of_tables = self.pass.job.tables.iter().zip(counts).zip(columns);
+        let tables: Vec<TableRecord> = of_tables
+            .zip(passed_over)
+            .map(|(((table, counts), columns), passed_over)| {
+                let names: Vec<String> = columns.into_iter().map(|column| column.name).collect();
+                TableRecord {
+                    rows_in: counts.rows_in,
+                    rejected: counts.rejected,
+                    second_rows: counts.second_rows,
+                    memory_peak: counts.memory_peak,
+                    changes: counts.changes.named(&names),
+                    passed_over,
+                    ..rows_of(&table.target.name, &sections)
+                }
+            })
+            .collect();
+        tables.iter().try_for_each(TableRecord::check_balance)?;
+        let rejected: u64 = tables.iter().map(|table| table.rejected).sum();
+        if let (0, Some(list)) = (rejected, &list_path) {
+            remove_optional(list)?;
+        }
+        let mut record = attempt.record(&self.plan.id, tables);
+        record.inputs = stamps;
+        record.sealed = Some(SealedRecord {
+            path,
+            bytes,
+            sections,
+        });
+        record.rejects = list.filter(|_| rejected > 0);
+        Ok(record)
+    }
+
+    /// Reads the lines of a map task, and returns its inputs in order, and their stamps.
+    fn inputs(&self, map: &MapPlan) -> Result<(Vec<PassInput>, Vec<InputStamp>)> {
+        let mut lines = read_lines(self.folder, map)?;
+        lines.sort_by_key(|line| line.order);
+        let mut inputs = Vec::with_capacity(lines.len());
+        let mut stretch = (0, 0);
+        for line in &lines {
+            let product = self.pass.products.get(line.product as usize);
+            let (_, feeds, text) =
+                product.ok_or_else(|| damaged("an input belongs to no product"))?;
+            // Parts that follow each other among all of the job need not be told apart.
+            stretch = match line.order == stretch.1 && line.order > 0 {
+                true => (stretch.0, line.order + 1),
+                false => (line.order, line.order + 1),
+            };
+            let input = Input {
+                name: InputName::File(PathBuf::from(&line.stamp.path)),
+                format: match line.is_parquet {
+                    true => InputFormat::Parquet,
+                    false => InputFormat::Text,
+                },
+                stamp: Some(line.stamp.clone()),
+                unreadable: None,
+            };
+            inputs.push(PassInput {
+                part: InputPart {
+                    order: stretch.0,
+                    span: line.span,
+                },
+                ..PassInput::whole(input, text, feeds.clone())
+            });
+        }
+        let mut stamps: Vec<InputStamp> = lines.into_iter().map(|line| line.stamp).collect();
+        stamps.dedup();
+        if !self.plan.settings.keep_going {
+            check_stamps(&stamps)?;
+        }
+        if self.plan.settings.checksum_inputs {
+            let all = inputs.iter_mut().map(|fed| &mut fed.input);
+            add_digests(all, &self.options.limits.cancel)?;
+            let digested = inputs.iter().filter_map(|fed| fed.input.stamp.clone());
+            stamps = digested.collect();
+            stamps.dedup();
+        }
+        Ok((inputs, stamps))
+    }
+
+    fn merge(&self, attempt: &mut Attempt<'_>, sources: &[SealedFile]) -> Result<TaskRecord> {
+        let path = self.exchange_path(attempt)?;
+        let configuration = self.plan.configuration(self.number)?;
+        let mut sealed = SealedWriter::create(&self.folder.file(&path), configuration)?;
+        let limits = self.options.limits.afresh();
+        let work = MergeWork {
+            staging: self.folder.path(),
+            memory: limits.gate.free() / 2,
+            cancel: &limits.cancel,
+        };
+        join_sealed(sources, &work, &mut sealed)?;
+        let (sections, bytes) = sealed.finish()?;
+        let names: BTreeSet<&str> = sections.iter().map(|s| s.table.as_str()).collect();
+        let tables = names
+            .into_iter()
+            .map(|name| rows_of(name, &sections))
+            .collect();
+        let mut record = attempt.record(&self.plan.id, tables);
+        record.sealed = Some(SealedRecord {
+            path,
+            bytes,
+            sections,
+        });
+        Ok(record)
+    }
+
+    fn reduce(
+        &self,
+        attempt: &mut Attempt<'_>,
+        work: &ReduceWork,
+        sources: &[SealedFile],
+    ) -> Result<TaskRecord> {
+        let made_in = attempt.makes("");
+        let staging = StagingPlace::at(self.folder.file(&made_in));
+        create_folders(staging.path())?;
+        let columns = self
+            .pass
+            .job
+            .task_columns(&self.plan.pass(self.number)?.known)?;
+        let limits = self.options.limits.afresh();
+        let reducing = |table: usize| Reducing {
+            sources,
+            columns: columns.get(table).map_or(&[], Vec::as_slice),
+            staging: &staging,
+            limits: &limits,
+        };
+        let table_of = |number: usize| {
+            let table = self.pass.job.tables.get(number);
+            table.ok_or_else(|| damaged("a reduce task belongs to no table"))
+        };
+        let tables = match work {
+            ReduceWork::Index { table } => {
+                let index = table_of(*table)?.reduce_index(&reducing(*table))?;
+                let mut record = TableRecord {
+                    table: table_of(*table)?.target.name.clone(),
+                    ..TableRecord::default()
+                };
+                if let Some((file, compact)) = index {
+                    record.rows = file.rows;
+                    record.files = vec![file];
+                    let relative = compact.strip_prefix(self.folder.path());
+                    record.compact_index = relative.ok().map(Path::to_owned);
+                }
+                vec![record]
+            }
+            ReduceWork::Rows { table } => {
+                let file = table_of(*table)?.reduce_rows(&reducing(*table))?;
+                vec![TableRecord {
+                    table: table_of(*table)?.target.name.clone(),
+                    rows: file.rows,
+                    files: vec![file],
+                    ..TableRecord::default()
+                }]
+            }
+            ReduceWork::Chunks { .. } => {
+                let partitioned = self.pass.job.tables.iter().enumerate();
+                let partitioned = partitioned.filter(|(_, job)| job.target.routing.is_some());
+                let made: Result<Vec<_>> = partitioned
+                    .map(|(number, job)| self.reduce_chunks(job, work, &reducing(number)))
+                    .collect();
+                made?
+            }
+        };
+        let lists = tables.iter().map(|table| table.files.as_slice());
+        self.options.sync.sync_files(staging.path(), lists)?;
+        self.options.limits.cancel.check()?;
+        let mut record = attempt.record(&self.plan.id, tables);
+        record.made_in = Some(made_in);
+        Ok(record)
+    }
+
+    fn reduce_chunks(
+        &self,
+        job: &TableJob,
+        work: &ReduceWork,
+        reducing: &Reducing<'_>,
+    ) -> Result<TableRecord> {
+        let files = work.files();
+        let touched = self.touched(job, &files)?;
+        let wants = |file: usize| match &touched {
+            // Counts of rows are needed for all chunks where they are written down.
+            Some(touched) if !job.has_chunk_index => touched.contains(&file),
+            _ => true,
+        };
+        let reduced = job.reduce_chunks(reducing, &files, &wants)?;
+        let made: BTreeSet<String> = reduced
+            .files
+            .iter()
+            .map(|file| file.path().into_owned())
+            .collect();
+        let routing = job.target.routing.as_ref();
+        let rows = routing.map(|routing| job.chunk_rows(routing, reducing.columns));
+        let touched = touched.into_iter().flatten();
+        let names = touched.filter_map(|file| Some(rows.as_ref()?.file_name(file)));
+        let emptied = names.filter(|name| !made.contains(&format!("{}{name}", job.folder)));
+        let emptied = emptied.collect();
+        let rows = |is_overlap: bool| {
+            let own = reduced
+                .files
+                .iter()
+                .filter(|file| file.is_overlap() == is_overlap);
+            own.map(|file| file.rows).sum()
+        };
+        Ok(TableRecord {
+            table: job.target.name.clone(),
+            rows: rows(false),
+            overlap_rows: rows(true),
+            emptied,
+            chunk_index: reduced.chunk_index,
+            files: reduced.files,
+            ..TableRecord::default()
+        })
+    }
+
+    /// Returns the files that what has changed since the last generation has rows for, or had;
+    /// nothing where all are made.
+    fn touched(
+        &self,
+        job: &TableJob,
+        files: &std::ops::Range<usize>,
+    ) -> Result<Option<BTreeSet<usize>>> {
+        let Some(changed) = &self.plan.pass(self.number)?.changed else {
+            return Ok(None);
+        };
+        let mut touched = BTreeSet::new();
+        for file in self.open(changed)? {
+            if let Some(section) = file.section(&job.target.name, SectionContent::Chunks) {
+                let rows = file.rows_of_files(section, files.clone())?;
+                touched.extend(rows.into_iter().map(|(file, _)| file));
+            }
+        }
+        Ok(Some(touched))
+    }
+}
+
+/// Reads the lines of a map task.
+pub(super) fn read_lines(folder: &JobFolder, map: &MapPlan) -> Result<Vec<InputLine>> {
+    let path = folder.file(INPUTS_FILE);
+    let reading = |error| Error::reading(&path, error);
+    let mut bytes = vec![0; usize::try_from(map.length).unwrap_or(0)];
+    let file = File::open(&path).map_err(reading)?;
+    file.read_exact_at(&mut bytes, map.offset)
+        .map_err(reading)?;
+    if format!("{:016x}", xxh3_64(&bytes)) != map.digest {
+        return Err(damaged("the list of inputs is not what the plan says"));
+    }
+    let lines = bytes
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty());
+    let lines: Result<Vec<InputLine>, _> = lines.map(serde_json::from_slice).collect();
+    lines.map_err(|_| damaged("the list of inputs is damaged"))
+}
+
+/// Refuses inputs that are not what they were when the job was planned.
+pub(super) fn check_stamps(stamps: &[InputStamp]) -> Result<()> {
+    let check = |stamp: &InputStamp| {
+        let path = Path::new(&stamp.path);
+        match InputStamp::of(path)? == *stamp {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Integrity,
+                "the input is no longer what it was when the job was planned",
+            )
+            .at(Place::file(stamp.path.as_str()))
+            .hint("plan a job anew, or put the file back as it was")),
+        }
+    };
+    stamps
+        .par_iter()
+        .map(check)
+        .find_first(Result::is_err)
+        .unwrap_or(Ok(()))
+}
+
+/// Begins the record of a table with the rows that an exchange file has of it.
+fn rows_of(table: &str, sections: &[Section]) -> TableRecord {
+    let own = sections.iter().filter(|section| section.table == table);
+    let rows = own.filter(|section| section.content != SectionContent::Keys);
+    let (rows, overlap_rows) = rows.fold((0, 0), |(rows, overlaps), section| {
+        let own = section.rows - section.overlap_rows;
+        (rows + own, overlaps + section.overlap_rows)
+    });
+    TableRecord {
+        table: table.to_owned(),
+        rows,
+        overlap_rows,
+        ..TableRecord::default()
+    }
+}
+
+impl TableRecord {
+    /// Checks that every row that came in was written once or set aside, but for second rows.
+    fn check_balance(&self) -> Result<()> {
+        if self.rows_in + self.second_rows == self.rows + self.rejected {
+            return Ok(());
+        }
+        let message = format!(
+            "table {}: {} rows came in, but {} were written ({} a second time) and {} set aside",
+            self.table, self.rows_in, self.rows, self.second_rows, self.rejected
+        );
+        Err(Error::new(ErrorKind::Integrity, message).hint("please report this"))
+    }
+}
+
+/// A folder for scratch files, which goes with the attempt.
+struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    fn of(
+        attempt: &mut Attempt<'_>,
+        folder: &JobFolder,
+        limits: &PassLimits,
+        root: &Path,
+    ) -> Result<Self> {
+        let path = match &limits.spill_folder {
+            Some(spill) => {
+                let id = xxh3_64(root.as_os_str().as_encoded_bytes());
+                let (task, name) = (attempt.task, &attempt.name);
+                spill.join(format!("skyprep-{id:016x}-{task}.{name}"))
+            }
+            None => folder.file(attempt.makes(".scratch")),
+        };
+        create_folders(&path)?;
+        Ok(Self { path })
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What stays is of no use; `job gc` and the node's own tidying find it.
+        let _ = crate::publish::remove_tree(&self.path);
+    }
+}
