@@ -16,11 +16,11 @@ use super::commit::committed;
 use super::folder::JobFolder;
 use super::generation::{generation, manifest_of, newest};
 use super::name::TaskKind;
+use super::passes::table_folder;
 use super::plan::Plan;
 use super::record::TaskRecord;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Place, Result};
 use crate::manifest::Listing;
-use crate::place::PlaceUrl;
 use crate::publish::{OutputFolder, remove_optional, remove_tree};
 
 /// What is to be found.
@@ -150,9 +150,6 @@ impl Search<'_> {
     /// Returns the files, relative to the root, that manifests that stay or the record name.
     fn named(&self, oldest: u32, newest: u32) -> Result<BTreeSet<String>> {
         let mut named = BTreeSet::new();
-        let absolute = std::path::absolute(self.root);
-        let root = absolute.map_err(|error| Error::reading(self.root, error))?;
-        let root = PlaceUrl::Folder(root).to_string();
         for number in oldest.max(1)..=newest {
             let path = manifest_of(self.root, self.database, number);
             if !path.exists() {
@@ -162,9 +159,9 @@ impl Search<'_> {
             let shown = path.display().to_string();
             let listing = Listing::read(std::io::BufReader::new(file), &shown)?;
             for line in listing.contributions() {
-                let url = line.place_url().to_owned();
-                let relative = url.strip_prefix(&root);
-                named.extend(relative.map(|path| path.trim_start_matches('/').to_owned()));
+                // Wherever the root is now, and whatever it was called then.
+                let path = path_in(line.place_url(), self.database, &line.table, newest);
+                named.insert(path.ok_or_else(|| foreign(line.place_url(), &shown))?);
             }
         }
         let record = OutputFolder::peek(self.root)?.unwrap_or_default();
@@ -262,6 +259,25 @@ impl Search<'_> {
             self.add(path, "no manifest names it");
         }
     }
+}
+
+/// Returns the path of a table's file below the root, of any generation.
+fn path_in(url: &str, database: &str, table: &str, newest: u32) -> Option<String> {
+    let folders = (1..=newest).map(|number| table_folder(database, number, table));
+    let found = folders.filter_map(|folder| {
+        let at = url.rfind(&format!("/{folder}"))?;
+        url.get(at + 1..).map(str::to_owned)
+    });
+    found.max_by_key(String::len)
+}
+
+fn foreign(url: &str, manifest: &str) -> Error {
+    Error::new(
+        ErrorKind::Integrity,
+        format!("names {url}, which is no file of this database"),
+    )
+    .at(Place::file(manifest))
+    .hint("nothing was removed; put the manifest back as the job has written it")
 }
 
 fn is_index(record: &TaskRecord) -> bool {

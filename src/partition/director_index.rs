@@ -17,6 +17,8 @@ pub struct DirectorIndex {
     duplicates: DuplicateRule,
     /// The table of the same pipeline that it is the index of.
     sibling: Option<String>,
+    /// What messages call it, if not by its path.
+    called: Option<PathBuf>,
     opened: OnceLock<Option<KeyIndex>>,
 }
 
@@ -27,6 +29,7 @@ impl DirectorIndex {
             source,
             duplicates,
             sibling: None,
+            called: None,
             opened: OnceLock::new(),
         }
     }
@@ -37,6 +40,13 @@ impl DirectorIndex {
             sibling: Some(name.to_owned()),
             ..Self::new(source, DuplicateRule::Refuse)
         }
+    }
+
+    /// Says what messages call it: where users will find it.
+    #[must_use]
+    pub fn called(mut self, path: PathBuf) -> Self {
+        self.called = Some(path);
+        self
     }
 
     /// Returns the table of the same pipeline that it is the index of.
@@ -73,7 +83,8 @@ impl DirectorIndex {
 
     /// Returns the name that messages show.
     pub fn shown(&self) -> String {
-        self.source.path.display().to_string()
+        let path = self.called.as_ref().unwrap_or(&self.source.path);
+        path.display().to_string()
     }
 
     /// Opens the index, unless it is open; `scratch` is where its compact form is made, if it is in

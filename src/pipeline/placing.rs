@@ -169,12 +169,19 @@ impl<'a> Placing<'a> {
         };
         let mut tables = Vec::new();
         let mut own = Vec::new();
+        let mut leftover = Vec::new();
         for name in names {
             let Some(set) = record.sets.get(name) else {
                 continue;
             };
             if let Some(table) = self.table(set)? {
-                own.push((name.as_str(), set.placed_at.is_some()));
+                let is_placed = set.placed_at.is_some();
+                let mut local = set.loaded().map(|file| self.root.join(&*file.path()));
+                // A run that was killed when it had taken note, but not yet removed all files.
+                if is_placed && local.any(|path| path.exists()) {
+                    leftover.push(name.as_str());
+                }
+                own.push((name.as_str(), is_placed));
                 tables.push(table);
             }
         }
@@ -196,12 +203,13 @@ impl<'a> Placing<'a> {
             .filter(|(_, is_placed)| !is_placed)
             .map(|(name, _)| *name)
             .collect();
-        if !new.is_empty() {
+        if !new.is_empty() || !leftover.is_empty() {
             let folder = match folder {
                 Some(folder) => folder,
                 None => folder.insert(OutputFolder::open(&self.root, options.folder)?),
             };
             folder.mark_placed(new, &self.dest)?;
+            leftover.iter().try_for_each(|name| folder.clear_placed(name))?;
         }
         Ok(())
     }

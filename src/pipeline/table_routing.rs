@@ -162,20 +162,15 @@ impl Directors<'_> {
             ))
             .hint(format!("give [table.{name}] an id, the column of its key")));
         }
-        if let Some(path) = self.places.0.get(name) {
-            let source = IndexSource {
-                path: path.clone(),
-                dialect: director.section.output_dialect()?,
-            };
-            return Ok(Arc::new(DirectorIndex::of_sibling(name, source)));
-        }
         let format = director.section.index_format.unwrap_or_default();
         let folder = self.file.root()?.join(&self.file.database.name);
+        let path = folder.join(name).join(format.file_name());
         let source = IndexSource {
-            path: folder.join(name).join(format.file_name()),
+            path: self.places.0.get(name).unwrap_or(&path).clone(),
             dialect: director.section.output_dialect()?,
         };
-        Ok(Arc::new(DirectorIndex::of_sibling(name, source)))
+        let index = DirectorIndex::of_sibling(name, source).called(path);
+        Ok(Arc::new(index))
     }
 
     /// Returns an index that was made elsewhere; as text it is in the table's own dialect.

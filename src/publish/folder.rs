@@ -324,6 +324,9 @@ impl OutputFolder {
         let pending = Pending { sets, intent };
         self.check_inside(&pending)?;
         let names: Vec<String> = pending.sets.keys().cloned().collect();
+        if names.is_empty() {
+            return Ok(());
+        }
         self.lock.check()?;
         self.log.begin(&pending)?;
         self.pending = Some(pending);

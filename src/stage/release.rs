@@ -12,7 +12,7 @@ use super::verify::{Fault, Finding};
 use crate::error::{Error, ErrorKind, Place as ErrorPlace, Result};
 use crate::exchange::HexDigest;
 use crate::manifest::{Contribution, Listing, MANIFEST_FILE};
-use crate::place::{Network, shown};
+use crate::place::{Network, ObjectUrl, PlaceUrl, shown};
 use crate::resources::Cancel;
 
 /// What a manifest names, as it was found.
@@ -35,6 +35,8 @@ pub struct ReleaseSummary {
     pub bytes: u64,
     /// Files that are gone already.
     pub gone: u64,
+    /// Files that another generation of the database names, and that stay for it.
+    pub shared: u64,
     /// Files that are not what the manifest says: they are somebody else's, and stay.
     pub strangers: Vec<Finding>,
     /// The manifests that stand beside the files and go with them.
@@ -87,6 +89,10 @@ pub fn plan_release<'l>(
 impl ReleasePlan<'_> {
     fn add(&mut self, number: usize, bytes: Option<u64>, line: &Contribution, beside: &Beside) {
         let summary = &mut self.summary;
+        if beside.shared.contains(&key_of(line)) {
+            summary.shared += 1;
+            return;
+        }
         let fault = match bytes {
             None => {
                 summary.gone += 1;
@@ -155,6 +161,8 @@ struct Beside {
     ours: Vec<(String, Object)>,
     /// What all of them say of files: digests by the digest of the URL.
     said: HashMap<u128, Option<HexDigest<32>>>,
+    /// Files that other generations name.
+    shared: HashSet<u128>,
 }
 
 impl Beside {
@@ -163,27 +171,40 @@ impl Beside {
         let mut manifests = BTreeSet::new();
         let mut own = HashMap::new();
         for line in listing.contributions() {
-            manifests.insert(manifest_beside(&line)?);
+            manifests.insert(database_folder(&line)?);
             own.insert(key_of(&line), line.sha256);
         }
         let mut found = Self {
             ours: Vec::new(),
             said: HashMap::new(),
+            shared: HashSet::new(),
         };
-        for url in manifests {
+        let mut all = Vec::new();
+        for (folder, database) in &manifests {
+            let generations = generations_in(folder, database)?;
+            all.extend((1..=generations).map(|number| match number {
+                1 => (format!("{folder}/{MANIFEST_FILE}"), generations),
+                later => (format!("{folder}/gen-{later}/{MANIFEST_FILE}"), generations),
+            }));
+        }
+        for (url, generations) in all {
             let object = places.object(&url)?;
             let Some(standing) = Standing::read(network, object.place.as_ref(), &object.key)?
             else {
                 continue;
             };
             let mut is_ours = true;
+            let mut keys = Vec::new();
             for line in standing.listing.contributions() {
                 let key = key_of(&line);
                 is_ours &= own.get(&key) == Some(&line.sha256);
                 found.said.insert(key, line.sha256);
+                keys.push(key);
             }
             if is_ours {
                 found.ours.push((url, object));
+            } else if generations > 1 {
+                found.shared.extend(keys);
             }
         }
         Ok(found)
@@ -199,16 +220,40 @@ fn key_of(line: &Contribution) -> u128 {
     xxh3_128(shown(line.place_url()).as_bytes())
 }
 
-/// Returns the URL of the manifest that stands in the folder of the database.
+/// Returns the number of generations that jobs have made of a database in a folder; one elsewhere.
+fn generations_in(folder: &str, database: &str) -> Result<u32> {
+    let place = match ObjectUrl::parse(folder)? {
+        ObjectUrl {
+            place: PlaceUrl::Folder(path),
+            key,
+        } => path.join(key),
+        _ => return Ok(1),
+    };
+    let root = place.parent().unwrap_or(&place);
+    let newest = crate::job::newest(root, database)?;
+    Ok(newest.map_or(1, |newest| newest.generation))
+}
+
+/// Returns the URL of the database's folder, not ended by `/`, and the name of the database.
 ///
 /// # Errors
-/// The file does not lie as `stage` and `run` lay files: such a one is not for us to remove.
-fn manifest_beside(line: &Contribution) -> Result<String> {
+/// The file does not lie as `stage`, `run` and jobs lay files: such a one is not for us to remove.
+fn database_folder(line: &Contribution) -> Result<(String, String)> {
     let url = shown(line.place_url());
-    let inner = format!("/{}/{}/", line.database, line.table);
-    let root = url.rfind(&inner).and_then(|at| url.get(..at));
-    match root {
-        Some(root) => Ok(format!("{root}/{}/{MANIFEST_FILE}", line.database)),
+    let (database, table) = (&line.database, &line.table);
+    let inner = format!("/{database}/{table}/");
+    let plain = url.rfind(&inner).and_then(|at| url.get(..at));
+    let of_generation = || {
+        let at = url.rfind(&format!("/{table}/"))?;
+        let (above, generation) = url.get(..at)?.rsplit_once("/gen-")?;
+        let is_number = !generation.is_empty() && generation.bytes().all(|b| b.is_ascii_digit());
+        above
+            .strip_suffix(database.as_str())
+            .and_then(|above| above.strip_suffix('/'))
+            .filter(|_| is_number)
+    };
+    match plain.or_else(of_generation) {
+        Some(root) => Ok((format!("{root}/{database}"), database.clone())),
         None => Err(Error::new(
             ErrorKind::OutputRefused,
             format!("does not lie in a folder {inner}, so it was not staged by skyprep"),

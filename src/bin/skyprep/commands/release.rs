@@ -93,6 +93,12 @@ fn in_words(summary: &ReleaseSummary, is_done: bool) -> String {
         grouped(summary.bytes),
         grouped(summary.gone)
     ));
+    if summary.shared > 0 {
+        text.push_str(&format!(
+            "{} files stay: another generation names them\n",
+            grouped(summary.shared)
+        ));
+    }
     for manifest in &summary.manifests {
         text.push_str(&format!("{manifest} {verb}\n"));
     }

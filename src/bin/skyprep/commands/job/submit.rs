@@ -98,6 +98,9 @@ fn local(
     }
     let mut command = runner.command(&["job".into(), "commit".into(), "--job".into()]);
     command.arg(folder.path());
+    if session.printer.is_quiet() {
+        command.arg("--quiet");
+    }
     let status = command.status().context("running this program")?;
     ended(status, "committing the job")
 }
