@@ -37,6 +37,7 @@ bench:
 	benches/values.py
 	benches/partition.py
 	benches/stage.py
+	benches/jobs.py
 
 # Prepares the stars below testdata/stars/out.
 demo:

@@ -168,7 +168,7 @@ impl ExchangeFile {
 
     /// Reads a run from end to end and compares its checksums.
     fn check_run(&self, run: usize) -> Result<bool> {
-        let mut reader = self.reader(run, 0, 256 << 10);
+        let mut reader = self.reader(run, 0..usize::MAX, 256 << 10);
         let mut digest = Xxh3::new();
         while let Some(header) = reader.peek()? {
             reader.copy(&header, |_| Ok(()))?;
@@ -255,12 +255,12 @@ impl Runs for ExchangeFile {
         bounds.windows(2).map(|b| b[0]..b[1]).collect()
     }
 
-    fn reader(&self, run: usize, first: usize, buffer: usize) -> RunReader<'_> {
+    fn reader(&self, run: usize, files: Range<usize>, buffer: usize) -> RunReader<'_> {
         let run = &self.runs[run];
         // The last mark before: there may be more of the same file before its own first mark.
         let after = run
             .marks
-            .partition_point(|mark| (mark.file as usize) < first);
+            .partition_point(|mark| (mark.file as usize) < files.start);
         let start = run.marks.get(after.saturating_sub(1));
         let start = start.map_or(run.start, |mark| mark.offset);
         let SegmentFile { file, path, .. } = &self.segments;

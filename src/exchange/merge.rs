@@ -21,6 +21,8 @@ pub type CountSink<'a> = dyn FnMut((i32, i32), SubChunkCount) -> Result<()> + 'a
 /// A read shorter than this costs more than the bytes it brings.
 const LEAST_READ: u64 = 4 << 10;
 const MOST_READ: u64 = 256 << 10;
+/// A read that is long enough for parallel file systems.
+const LONG_READ: u64 = 1 << 20;
 
 /// Sorted runs that are merged.
 pub(super) trait Runs: Sync {
@@ -31,9 +33,15 @@ pub(super) trait Runs: Sync {
     /// each; no window parts the two files of a chunk.
     fn windows(&self, files: usize, bytes: u64) -> Vec<Range<usize>>;
 
-    /// Returns a reader of run number `run` that stands at the first segment of file `first` or
-    /// before, reading `buffer` bytes at a time.
-    fn reader(&self, run: usize, first: usize, buffer: usize) -> RunReader<'_>;
+    /// Returns a reader of run number `run` that stands at the first segment of the files `files` or
+    /// before, and ends behind their last or later, reading `buffer` bytes at a time.
+    fn reader(&self, run: usize, files: Range<usize>, buffer: usize) -> RunReader<'_>;
+
+    /// Returns the bytes of all runs if readers begin and end just where they should: then nothing is
+    /// read in vain, and long reads cost nothing but memory.
+    fn exact_bytes(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What a merge works with.
@@ -73,7 +81,12 @@ impl Merge<'_> {
         let threads = rayon::current_num_threads().min(at_once);
         // Counts and digests of a window are kept until it is done, and threads wait for each
         // other after each batch of windows: neither many nor few.
-        let bytes = (self.memory / 4).clamp(1 << 20, 32 << 20);
+        let mut bytes = (self.memory / 4).clamp(1 << 20, 32 << 20);
+        if let Some(all) = self.runs.exact_bytes() {
+            // Long reads of each run, as far as all threads have something to do.
+            let long = self.runs.count() as u64 * LONG_READ;
+            bytes = bytes.max(long.min(all / (threads as u64 * 2)));
+        }
         let windows = self.runs.windows(self.rows.files(), bytes);
         // Room for all there may be: a list that grows leaves holes behind, and what is not touched
         // takes no memory.
@@ -109,11 +122,16 @@ impl Merge<'_> {
         let mut window = Window::default();
         let runs = self.runs.count();
         let share = self.memory / (threads as u64 * (runs as u64 + 1));
-        // What is read beyond a window's end is read in vain.
-        let share = share.min(self.memory / 16 / (runs as u64 + 1));
-        let buffer = share.clamp(LEAST_READ, MOST_READ) as usize;
+        let buffer = match self.runs.exact_bytes() {
+            Some(_) => share.clamp(LEAST_READ, LONG_READ),
+            // What is read beyond a window's end is read in vain.
+            None => share
+                .min(self.memory / 16 / (runs as u64 + 1))
+                .clamp(LEAST_READ, MOST_READ),
+        };
+        let buffer = buffer as usize;
         let mut readers: Vec<RunReader<'_>> = (0..runs)
-            .map(|run| self.runs.reader(run, range.start, buffer))
+            .map(|run| self.runs.reader(run, range.clone(), buffer))
             .collect();
         // The smallest file comes first, then the earliest stretch of the inputs, and of several runs
         // the earliest: that is input order.

@@ -458,18 +458,22 @@ impl Slice<'_> {
         pairs.map(|(entry, end)| (entry.file, entry.rows, end - entry.offset))
     }
 
-    /// Returns a reader that stands at the first file from `first` on.
-    pub(super) fn reader(&self, first: usize, buffer: usize) -> RunReader<'_> {
-        let at = self
-            .entries
-            .partition_point(|entry| (entry.file as usize) < first);
-        let start = self.entries.get(at).map_or(self.end, |entry| entry.offset);
-        RunReader::new(
-            &self.source.file,
-            &self.source.path,
-            start..self.end,
-            buffer,
-        )
+    /// Returns the bytes of all of it.
+    pub(super) fn bytes(&self) -> u64 {
+        let start = self.entries.first().map_or(self.end, |entry| entry.offset);
+        self.end - start
+    }
+
+    /// Returns a reader of the files `files`.
+    pub(super) fn reader(&self, files: Range<usize>, buffer: usize) -> RunReader<'_> {
+        let offset_of = |file: usize| {
+            let at = self
+                .entries
+                .partition_point(|entry| (entry.file as usize) < file);
+            self.entries.get(at).map_or(self.end, |entry| entry.offset)
+        };
+        let places = offset_of(files.start)..offset_of(files.end);
+        RunReader::new(&self.source.file, &self.source.path, places, buffer)
     }
 }
 

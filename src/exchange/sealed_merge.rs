@@ -150,8 +150,12 @@ impl Runs for SealedRuns<'_> {
         bounds.windows(2).map(|b| b[0]..b[1]).collect()
     }
 
-    fn reader(&self, run: usize, first: usize, buffer: usize) -> RunReader<'_> {
-        self.slices[run].reader(first, buffer)
+    fn reader(&self, run: usize, files: Range<usize>, buffer: usize) -> RunReader<'_> {
+        self.slices[run].reader(files, buffer)
+    }
+
+    fn exact_bytes(&self) -> Option<u64> {
+        Some(self.slices.iter().map(Slice::bytes).sum())
     }
 }
 
@@ -201,8 +205,9 @@ fn in_order(runs: &dyn Runs, work: &MergeWork<'_>, each: &mut EachSegment<'_>) -
     let count = runs.count();
     let share = work.memory / (count as u64 + 1);
     let buffer = usize::try_from(share.clamp(LEAST_READ, MOST_READ)).unwrap_or(1 << 20);
-    let mut readers: Vec<RunReader<'_>> =
-        (0..count).map(|run| runs.reader(run, 0, buffer)).collect();
+    let mut readers: Vec<RunReader<'_>> = (0..count)
+        .map(|run| runs.reader(run, 0..usize::MAX, buffer))
+        .collect();
     let mut next = BinaryHeap::with_capacity(count);
     for (run, reader) in readers.iter_mut().enumerate() {
         if let Some(header) = reader.peek()? {

@@ -263,7 +263,7 @@ impl Runs for OneRun<'_> {
         std::iter::once(0..files).collect()
     }
 
-    fn reader(&self, _: usize, _: usize, buffer: usize) -> RunReader<'_> {
+    fn reader(&self, _: usize, _: std::ops::Range<usize>, buffer: usize) -> RunReader<'_> {
         RunReader::new(&self.0.file, &self.0.path, 0..self.0.end, buffer)
     }
 }

@@ -1,7 +1,7 @@
 //! All finishes of the exchange give the files that a naive program gives.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
 
@@ -57,6 +57,35 @@ fn naive(pieces: &[Vec<Row>]) -> (Files, Counts) {
 /// Limits of a run: packets in memory, open files, bytes of a small segment.
 type Limits = (u64, usize, usize);
 
+fn shape() -> PacketShape {
+    PacketShape {
+        text_bytes: 128,
+        rows: 8,
+        slots: 1,
+        is_routed: true,
+        has_sides: false,
+        has_keys: true,
+    }
+}
+
+fn chunk_rows() -> ChunkRows {
+    let slot = vec![
+        SlotPart::Delimiter,
+        SlotPart::Chunk,
+        SlotPart::Delimiter,
+        SlotPart::SubChunk,
+    ];
+    ChunkRows {
+        chunk_numbers: (100..100 + CHUNKS.cast_signed()).collect(),
+        names: ChunkNames::new("", ChunkNames::PREFIX, 1),
+        slots: vec![slot],
+        delimiter: b'\t',
+        line_end: b"\n",
+        digests: Digests::Both,
+        counts_sub_chunks: true,
+    }
+}
+
 /// Writes pieces in order; `kills` says after how many pieces each attempt but the last ends.
 fn exchanged(
     pieces: &[Vec<Row>],
@@ -72,35 +101,14 @@ fn exchanged(
         identity: "test".into(),
         spill: Some(folder.path().join("exchange")),
     };
-    let shape = PacketShape {
-        text_bytes: 128,
-        rows: 8,
-        slots: 1,
-        is_routed: true,
-        has_sides: false,
-        has_keys: true,
-    };
-    let slot = vec![
-        SlotPart::Delimiter,
-        SlotPart::Chunk,
-        SlotPart::Delimiter,
-        SlotPart::SubChunk,
-    ];
+    let shape = shape();
     let sink_of = |packets: u64| {
         let gate = MemoryGate::new(match finish {
             Finish::Memory => 1 << 30,
             _ => shape.bytes() * packets,
         });
         let options = ChunkSinkOptions {
-            rows: ChunkRows {
-                chunk_numbers: (100..100 + CHUNKS.cast_signed()).collect(),
-                names: ChunkNames::new("", ChunkNames::PREFIX, 1),
-                slots: vec![slot.clone()],
-                delimiter: b'\t',
-                line_end: b"\n",
-                digests: Digests::Both,
-                counts_sub_chunks: true,
-            },
+            rows: chunk_rows(),
             staging: staging.clone(),
             key_index: Some("index.txt".into()),
             gate: Arc::clone(&gate),
@@ -116,7 +124,7 @@ fn exchanged(
     for kill in kills {
         let (sink, start, gate) = sink_of(packets + *kill as u64 % 5);
         let collector = collector_of(&sink, gate, shape.clone(), start.clone());
-        write_pieces(&collector, pieces, start, *kill);
+        write_pieces(&collector, pieces, start, *kill, &|_| 0);
         drop(collector);
         // Half of a run that was not noted any more.
         for entry in std::fs::read_dir(&staging).unwrap() {
@@ -128,7 +136,7 @@ fn exchanged(
     }
     let (sink, start, gate) = sink_of(packets);
     let collector = collector_of(&sink, gate, shape.clone(), start.clone());
-    write_pieces(&collector, pieces, start, usize::MAX);
+    write_pieces(&collector, pieces, start, usize::MAX, &|_| 0);
     let totals = collector.complete().unwrap();
     let rows: usize = pieces.iter().map(Vec::len).sum();
     assert_eq!(
@@ -170,7 +178,7 @@ fn exchanged(
 }
 
 fn collector_of<'s>(
-    sink: &'s ChunkSink,
+    sink: &'s dyn Sink,
     gate: Arc<MemoryGate>,
     shape: PacketShape,
     start: Option<Mark>,
@@ -185,11 +193,17 @@ fn collector_of<'s>(
     })
 }
 
-/// Writes pieces from where `start` says, `most` of them.
-fn write_pieces(collector: &Collector<'_>, pieces: &[Vec<Row>], start: Option<Mark>, most: usize) {
+/// Writes pieces from where `start` says, `most` of them; `order` tells the stretch of each.
+fn write_pieces(
+    collector: &Collector<'_>,
+    pieces: &[Vec<Row>],
+    start: Option<Mark>,
+    most: usize,
+    order: &dyn Fn(usize) -> u32,
+) {
     let first = usize::try_from(first_piece(&[start])).unwrap();
-    for (number, rows) in pieces.iter().enumerate().skip(first).take(most) {
-        let number = number as u64;
+    for (at, rows) in pieces.iter().enumerate().skip(first).take(most) {
+        let number = at as u64;
         let position = PiecePosition {
             input: 0,
             offset: number,
@@ -201,7 +215,11 @@ fn write_pieces(collector: &Collector<'_>, pieces: &[Vec<Row>], start: Option<Ma
             if packet.as_ref().is_some_and(Packet::is_full) {
                 collector.submit(number, 0, packet.take().unwrap());
             }
-            let current = packet.get_or_insert_with(|| collector.packet(number, 0).unwrap());
+            let current = packet.get_or_insert_with(|| {
+                let mut packet = collector.packet(number, 0).unwrap();
+                packet.set_order(order(at));
+                packet
+            });
             current.text_mut().extend(row.text.as_bytes());
             current.mark_slot();
             current.end_row();
@@ -223,6 +241,109 @@ fn write_pieces(collector: &Collector<'_>, pieces: &[Vec<Row>], start: Option<Ma
     }
 }
 
+/// Gives each piece to one of several tasks, and merges what they have made in ranges of files.
+fn by_tasks(
+    pieces: &[Vec<Row>],
+    task_of: &[usize],
+    packets: u64,
+    fan_in: usize,
+    cuts: &[usize],
+) -> (Files, Counts) {
+    let folder = tempfile::tempdir().unwrap();
+    let mut sealed = Vec::new();
+    let tasks = task_of.iter().max().map_or(0, |last| last + 1);
+    for task in 0..tasks {
+        let own: Vec<usize> = (0..pieces.len())
+            .filter(|at| task_of[*at] == task)
+            .collect();
+        let own_pieces: Vec<Vec<Row>> = own.iter().map(|at| pieces[*at].clone()).collect();
+        let order = |at: usize| {
+            let mut first = at;
+            while first > 0 && own[first - 1] + 1 == own[first] {
+                first -= 1;
+            }
+            own[first] as u32
+        };
+        let gate = MemoryGate::new(shape().bytes() * packets);
+        let path = folder.path().join(format!("{task}.exchange"));
+        let writer = SealedWriter::create(&path, [7; 16]).unwrap();
+        let writer = Arc::new(Mutex::new(writer));
+        let options = TaskSinkOptions {
+            sealed: Arc::clone(&writer),
+            table: "T".into(),
+            scratch: folder.path().join(format!("{task}")),
+            gate: Arc::clone(&gate),
+            cancel: Cancel::default(),
+        };
+        let sink = TaskChunkSink::new(options, chunk_rows(), true);
+        let collector = collector_of(&sink, gate, shape(), None);
+        write_pieces(&collector, &own_pieces, None, usize::MAX, &order);
+        collector.complete().unwrap();
+        sink.finish().unwrap();
+        let writer = Arc::into_inner(writer).unwrap().into_inner().unwrap();
+        writer.finish().unwrap();
+        let opened = SealedFile::open(&path, [7; 16]).unwrap();
+        opened.verify().unwrap();
+        sealed.push(opened);
+    }
+    let cancel = Cancel::default();
+    let work = |staging| MergeWork {
+        staging,
+        memory: 1 << 20,
+        cancel: &cancel,
+    };
+    let mut level = 0;
+    while sealed.len() > fan_in {
+        let mut next = Vec::new();
+        for group in sealed.chunks(fan_in) {
+            let path = folder.path().join(format!("{level}-{}.merged", next.len()));
+            let mut writer = SealedWriter::create(&path, [7; 16]).unwrap();
+            join_sealed(group, &work(folder.path()), &mut writer).unwrap();
+            writer.finish().unwrap();
+            next.push(SealedFile::open(&path, [7; 16]).unwrap());
+        }
+        sealed = next;
+        level += 1;
+    }
+    let staging = folder.path().join("staging");
+    std::fs::create_dir(&staging).unwrap();
+    let mut bounds: Vec<usize> = cuts.iter().map(|cut| cut * 2).collect();
+    bounds.extend([0, CHUNKS as usize * 2]);
+    bounds.sort_unstable();
+    let mut counts = Counts::new();
+    for range in bounds.windows(2) {
+        let files = range[0]..range[1];
+        let runs = SealedRuns::find(&sealed, "T", SectionContent::Chunks, &files).unwrap();
+        let mut count = |key, count| {
+            assert!(
+                counts.insert(key, count).is_none(),
+                "{key:?} is counted once"
+            );
+            Ok(())
+        };
+        let rows = chunk_rows();
+        runs.merge(&rows, &|_| true, &work(&staging), &mut count)
+            .unwrap();
+    }
+    let keys = SealedRuns::find(&sealed, "T", SectionContent::Keys, &(0..1)).unwrap();
+    let mut index = Vec::new();
+    let mut out = |part: &[u8]| {
+        index.extend_from_slice(part);
+        Ok(())
+    };
+    keys.stream(&work(&staging), &mut out).unwrap();
+    let mut files = Files::new();
+    for entry in std::fs::read_dir(&staging).unwrap() {
+        let entry = entry.unwrap();
+        let name = entry.file_name().into_string().unwrap();
+        files.insert(name, std::fs::read_to_string(entry.path()).unwrap());
+    }
+    if !index.is_empty() {
+        files.insert("index.txt".into(), String::from_utf8(index).unwrap());
+    }
+    (files, counts)
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
     #[test]
@@ -238,6 +359,18 @@ proptest! {
             let found = exchanged(&pieces, finish, (packets, open, small_segment), &[]);
             prop_assert_eq!(&found, &expected, "{:?}", finish);
         }
+    }
+
+    #[test]
+    fn tasks_give_the_same_files_however_pieces_are_dealt_out(
+        pieces in proptest::collection::vec(proptest::collection::vec(row(), 0..40), 0..14),
+        seeds in proptest::collection::vec(0usize..5, 14),
+        packets in 3u64..30,
+        fan_in in 2usize..6,
+        cuts in proptest::collection::vec(0usize..CHUNKS as usize, 0..4),
+    ) {
+        let found = by_tasks(&pieces, &seeds[..pieces.len()], packets, fan_in, &cuts);
+        prop_assert_eq!(found, naive(&pieces));
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::folder::{JobFolder, names_in, read_json};
 use super::name::{JobId, TaskName};
 use super::plan::VERSION;
 use super::record::{FORMAT, TableRecord, TaskRecord};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Place, Result};
 use crate::publish::{
     Heartbeat, Owner, publish_new, remove_optional, remove_tree, write_atomically,
 };
@@ -206,6 +206,19 @@ impl<'f> Attempt<'f> {
     /// It can't be written.
     pub(super) fn publish(&self, record: &TaskRecord) -> Result<bool> {
         let path = self.folder.record_path(self.task);
+        // One that was silent for long may have been taken for dead, and tidied up after.
+        let own = [
+            record.sealed.as_ref().map(|sealed| &sealed.path),
+            record.rejects.as_ref(),
+            record.made_in.as_ref(),
+        ];
+        let mut own = own.into_iter().flatten().map(|path| self.folder.file(path));
+        if let Some(gone) = own.find(|path| !path.exists()) {
+            let message = "what this attempt has made was removed by somebody";
+            return Err(Error::new(ErrorKind::NotYet, message)
+                .at(Place::file(gone.display().to_string()))
+                .hint("run the task again"));
+        }
         let bytes =
             serde_json::to_vec(record).map_err(|error| Error::writing(&path, error.into()))?;
         publish_new(&path, &bytes, &self.name)
@@ -238,7 +251,6 @@ fn remove(path: &Path) {
 
 /// Returns the exit code of a task: what may go better another time is told by one code.
 pub fn exit_code(error: &Error) -> u8 {
-    use crate::error::ErrorKind;
     match error.kind() {
         ErrorKind::Interrupted(_)
         | ErrorKind::NotYet

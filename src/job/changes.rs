@@ -6,16 +6,17 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::batch::{BatchPart, Due, due};
 use super::check::{Looker, Sidecars};
-use super::draft::{DraftPass, LookedInput, number};
+use super::commit::committed;
+use super::draft::{DraftPass, LookedInput, hex, number};
 use super::folder::JobFolder;
-use super::generation::{manifest_of, newest};
+use super::generation::newest;
 use super::name::TaskKind;
-use super::plan::{InputLine, PassPlan, Plan, Source, damaged};
+use super::plan::{InputLine, PassPlan, Plan, RejectedInput, Source, damaged};
 use super::planning::{Change, Draft, Listed, PlanNotes, Planned, Planner};
 use super::task::read_lines;
 use super::weights::SkyWeights;
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::pipeline::{PlannedPass, TableJob, job_passes};
+use crate::pipeline::{PlannedPass, TableJob, configuration_of, job_passes};
 use crate::publish::InputStamp;
 
 /// The inputs of one pass of the generation that stands, by map task.
@@ -54,6 +55,8 @@ struct PassChange {
     again: Vec<(Source, Vec<InputLine>)>,
     /// Files that take the place of others: the line that they take over, and the file.
     replaced: Vec<(InputLine, InputStamp)>,
+    /// Files that go.
+    dropped: Vec<InputStamp>,
 }
 
 impl Planner<'_> {
@@ -87,7 +90,15 @@ impl Planner<'_> {
                 new
             }
         };
-        let listed: Vec<Listed> = changes.iter().map(|change| change.new.clone()).collect();
+        let listed: Vec<Listed> = changes
+            .iter()
+            .map(|change| {
+                let replaced = change.replaced.iter().map(|(_, stamp)| stamp.clone());
+                let mut all = change.new.clone();
+                all.push(replaced.collect());
+                all
+            })
+            .collect();
         let mut request = self.request_digest(&listed)?;
         // On top of another job it is another request.
         let own = xxhash_rust::xxh3::xxh3_128(format!("{request} {}", base.plan.id).as_bytes());
@@ -117,7 +128,8 @@ impl Planner<'_> {
                 .hint("plan the first one without --extend, --replace and --drop"),
             ));
         };
-        if !manifest_of(&self.root, database, newest.generation).exists() {
+        let folder = JobFolder::of(&self.root, &newest.job);
+        if committed(&folder)?.is_none() {
             return Err(at_root(
                 Error::new(
                     ErrorKind::NotYet,
@@ -129,7 +141,6 @@ impl Planner<'_> {
                 .hint("run `skyprep job commit` of that job first"),
             ));
         }
-        let folder = JobFolder::of(&self.root, &newest.job);
         let plan = folder.plan()?;
         let mut inputs = Vec::with_capacity(plan.passes.len());
         let mut plans: BTreeMap<PathBuf, Plan> = BTreeMap::new();
@@ -183,12 +194,12 @@ impl Planner<'_> {
             let known: BTreeMap<(u32, &str), &InputStamp> = known
                 .map(|line| ((line.product, line.stamp.path.as_str()), &line.stamp))
                 .collect();
-            let rejected: BTreeSet<&str> = base
-                .plan
-                .rejected
-                .iter()
-                .map(|input| input.stamp.path.as_str())
-                .collect();
+            let is_left_out = |stamp: &InputStamp| {
+                let rejected = base.plan.rejected.iter().map(|input| &input.stamp);
+                rejected
+                    .chain(&base.plan.excluded)
+                    .any(|other| other == stamp)
+            };
             for (product, stamps) in new.iter_mut().enumerate() {
                 let is_changed = |stamp: &&InputStamp| {
                     let found = known.get(&(product as u32, stamp.path.as_str()));
@@ -207,13 +218,14 @@ impl Planner<'_> {
                 }
                 stamps.retain(|stamp| {
                     let is_known = known.contains_key(&(product as u32, stamp.path.as_str()));
-                    !is_known && !rejected.contains(stamp.path.as_str())
+                    !is_known && !is_left_out(stamp)
                 });
             }
             changes.push(PassChange {
                 new,
                 again: Vec::new(),
                 replaced: Vec::new(),
+                dropped: Vec::new(),
             });
         }
         Ok(changes)
@@ -232,8 +244,18 @@ impl Planner<'_> {
             Ok(path.display().to_string())
         };
         let mut left: BTreeMap<String, Option<InputStamp>> = BTreeMap::new();
+        let lines = base.inputs.iter().flatten().flat_map(|(_, lines)| lines);
+        let known: BTreeSet<&str> = lines.map(|line| line.stamp.path.as_str()).collect();
         for (old, new) in replace {
-            left.insert(absolute(old)?, Some(InputStamp::of(new)?));
+            let (old, stamp) = (absolute(old)?, InputStamp::of(new)?);
+            if stamp.path != old && known.contains(stamp.path.as_str()) {
+                return Err(Error::usage(
+                    "the generation that stands was made of this file already",
+                )
+                .at(Place::file(stamp.path))
+                .hint("its rows would come twice; name another file"));
+            }
+            left.insert(old, Some(stamp));
         }
         for path in drop {
             left.insert(absolute(path)?, None);
@@ -249,6 +271,7 @@ impl Planner<'_> {
                 new: Vec::new(),
                 again: Vec::new(),
                 replaced: Vec::new(),
+                dropped: Vec::new(),
             };
             let mut taken = BTreeSet::new();
             for (source, lines) in inputs.into_iter().flatten() {
@@ -266,10 +289,11 @@ impl Planner<'_> {
                     };
                     left.remove(&line.stamp.path);
                     // A file in parts is replaced where its first part is.
-                    if let Some(new) = new
-                        && taken.insert((line.product, line.input))
-                    {
-                        change.replaced.push((line.clone(), new.clone()));
+                    if taken.insert((line.product, line.input)) {
+                        match new {
+                            Some(new) => change.replaced.push((line.clone(), new.clone())),
+                            None => change.dropped.push(line.stamp.clone()),
+                        }
                     }
                 }
                 change.again.push((base.named(source), stay));
@@ -296,10 +320,10 @@ impl Planner<'_> {
     ) -> Result<Planned> {
         let mut notes = PlanNotes::default();
         let mut weights = SkyWeights::default();
-        let mut sidecars = Sidecars::read(&self.root, &self.pipeline)?;
+        let sidecars = Sidecars::read(&self.root, &self.pipeline)?;
         let mut drafts: Vec<DraftPass> = Vec::with_capacity(passes.len());
-        // Rejected inputs stay on record; those of this job come on top.
-        let mut rejected = base.plan.rejected.clone();
+        let mut rejected = Vec::new();
+        let mut excluded = base.plan.excluded.clone();
         let mut touched: BTreeMap<String, bool> = BTreeMap::new();
         for (planned, change) in passes.into_iter().zip(changes) {
             let tables = super::listing::table_names(&planned.job);
@@ -311,7 +335,7 @@ impl Planner<'_> {
                 let looker = Looker::new(&planned, &change.new, self.bad)?;
                 let number = drafts.len();
                 let (good, bad) =
-                    self.look_at_all(number, &looker, change.new, 0, &mut sidecars, &mut notes)?;
+                    self.look_at_all(number, &looker, change.new, 0, &sidecars, &mut notes)?;
                 let known = looker.known;
                 rejected.extend(bad);
                 let mut draft = DraftPass::new(planned, known);
@@ -320,6 +344,36 @@ impl Planner<'_> {
                 drafts.push(draft);
                 continue;
             };
+            let options = &planned.job.options;
+            if hex(configuration_of(options, &own.known)) != own.configuration {
+                return Err(Error::usage(format!(
+                    "{} is no longer made as in generation {}: options, definitions or the program \
+                     have changed",
+                    tables.join(", "),
+                    base.plan.generation
+                ))
+                .hint("put them back as they were, or make the database anew in another folder"));
+            }
+            // Rejected inputs stay on record, unless they are mended and come now.
+            let number = drafts.len();
+            let is_new = |stamp: &InputStamp| {
+                let mut new = change.new.iter().flatten();
+                new.any(|other| other.path == stamp.path)
+            };
+            let old = base.plan.rejected.iter().filter(|input| input.pass == at);
+            rejected.extend(
+                old.clone()
+                    .filter(|input| !is_new(&input.stamp))
+                    .map(|input| RejectedInput {
+                        pass: number,
+                        ..input.clone()
+                    }),
+            );
+            let rejected_number = old.map(|input| input.input + 1).max().unwrap_or(0);
+            let replaced = change.replaced.iter().map(|(line, _)| &line.stamp);
+            excluded.retain(|stamp| !is_new(stamp));
+            excluded.extend(replaced.cloned());
+            excluded.extend(change.dropped.iter().cloned());
             let inputs = base.inputs.get(at).map_or(&[][..], Vec::as_slice);
             let is_edited = !change.again.is_empty();
             let is_extended = change.new.iter().any(|stamps| !stamps.is_empty());
@@ -350,22 +404,15 @@ impl Planner<'_> {
             touched.extend(tables.iter().map(|table| (table.clone(), is_edited)));
             self.fill(base, &mut draft, inputs, again, &mut weights)?;
             let looker_pass = draft.known.clone();
-            let number = drafts.len();
             let lines = || inputs.iter().flat_map(|(_, lines)| lines);
             let order = lines().map(|line| line.order + 1).max().unwrap_or(0);
             let input = lines().map(|line| line.input + 1).max().unwrap_or(0);
+            let input = input.max(rejected_number);
             let replaced = self.look_at_replaced(&draft.planned, &looker_pass, change.replaced)?;
             place_replaced(&mut draft, replaced);
             let (good, bad) = {
                 let looker = Looker::with_known(&draft.planned, looker_pass)?;
-                self.look_at_all(
-                    number,
-                    &looker,
-                    change.new,
-                    input,
-                    &mut sidecars,
-                    &mut notes,
-                )?
+                self.look_at_all(number, &looker, change.new, input, &sidecars, &mut notes)?
             };
             rejected.extend(bad);
             draft.add_inputs(good, order, &self.options.sizes.batch, &mut weights)?;
@@ -378,6 +425,7 @@ impl Planner<'_> {
             base: Some(base.plan.id.clone()),
             numbered,
             rejected,
+            excluded,
             notes,
         };
         self.write(request, draft)
@@ -467,6 +515,7 @@ impl Planner<'_> {
     ) -> Result<()> {
         let mut gone = Vec::new();
         let mut changed = Vec::new();
+        let mut lost_one = None;
         for (source, lines) in inputs {
             let named = base.named(source);
             for line in lines {
@@ -475,7 +524,7 @@ impl Planner<'_> {
             }
             if let Some(lines) = again.remove(&named) {
                 if !self.is_there(base, source)? {
-                    return Err(lost(source));
+                    lost_one.get_or_insert(source);
                 }
                 gone.push(named);
                 changed.push(lines);
@@ -487,8 +536,14 @@ impl Planner<'_> {
                 draft.remade += 1;
             }
         }
+        let are_all_made = draft.kept.is_empty() && draft.remade == 0;
         draft.tasks.extend(changed);
-        draft.gone = Some(gone);
+        draft.gone = match lost_one {
+            None => Some(gone),
+            // Nobody can tell which chunks it had rows for; where all is made nobody need to.
+            Some(_) if are_all_made => None,
+            Some(source) => return Err(lost(source)),
+        };
         Ok(())
     }
 

@@ -9,10 +9,13 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::draft::hex;
 use super::folder::names_in;
 use super::listing::{fed, known_columns, list_product, table_names};
 use crate::error::{Error, Result};
-use crate::pipeline::{BadInputs, InputLook, PipelineFile, PlannedPass, RunEvents, job_passes};
+use crate::pipeline::{
+    BadInputs, InputLook, PipelineFile, PlannedPass, RunEvents, configuration_of, job_passes,
+};
 use crate::publish::{InputStamp, STATE_FOLDER, SyncMode, create_folders, stream_atomically};
 use crate::resources::Cancel;
 use crate::schema::OutputColumn;
@@ -24,6 +27,8 @@ const CHECKS: &str = "checks";
 pub struct CheckedInput {
     /// Its product.
     pub product: String,
+    /// Digest of what its tables are made by: with others it is looked at again.
+    pub configuration: String,
     /// Path, bytes, time.
     #[serde(flatten)]
     pub stamp: InputStamp,
@@ -123,6 +128,8 @@ pub(super) struct Looker<'p> {
     columns: Vec<Vec<OutputColumn>>,
     /// Columns of each table's first input.
     pub(super) known: Vec<Vec<String>>,
+    /// Digest of what the tables are made by.
+    configuration: String,
 }
 
 impl<'p> Looker<'p> {
@@ -146,6 +153,7 @@ impl<'p> Looker<'p> {
     pub(super) fn with_known(pass: &'p PlannedPass, known: Vec<Vec<String>>) -> Result<Self> {
         Ok(Self {
             columns: pass.job.task_columns(&known)?,
+            configuration: hex(configuration_of(&pass.job.options, &known)),
             pass,
             known,
         })
@@ -174,6 +182,7 @@ impl<'p> Looker<'p> {
         };
         CheckedInput {
             product: self.product(product).to_owned(),
+            configuration: self.configuration.clone(),
             stamp,
             look,
             exit: error.as_ref().map(|error| error.kind().exit_code()),
@@ -199,16 +208,12 @@ struct Entry {
     bytes: u64,
     modified_ns: u64,
     look: InputLook,
-    reason: Option<Box<str>>,
-    exit: Option<u8>,
 }
 
 /// What is known of a listed input.
 pub(super) enum Known {
     /// It was looked at, and is good or not.
     Looked(InputLook),
-    /// It was rejected: reason and exit code.
-    Rejected(String, u8),
     /// It has changed since.
     Changed,
     /// Nobody has looked.
@@ -238,29 +243,33 @@ impl Sidecars {
                 let Ok(checked) = serde_json::from_str::<CheckedInput>(&line) else {
                     continue;
                 };
+                // What was rejected may have been mended by now, in ways that its time does not tell.
+                if checked.reason.is_some() {
+                    continue;
+                }
                 let entry = Entry {
                     bytes: checked.stamp.bytes,
                     modified_ns: checked.stamp.modified_ns,
                     look: checked.look,
-                    reason: checked.reason.map(String::into_boxed_str),
-                    exit: checked.exit,
                 };
-                entries.push((key_of(&checked.product, &checked.stamp.path), entry));
+                let key = key_of(
+                    &checked.product,
+                    &checked.configuration,
+                    &checked.stamp.path,
+                );
+                entries.push((key, entry));
             }
         }
         entries.par_sort_by_key(|(key, entry)| (*key, entry.modified_ns));
         Ok(Self { entries })
     }
 
-    /// Takes out what is known of an input.
-    pub(super) fn take(&mut self, product: &str, stamp: &InputStamp) -> Known {
-        let key = key_of(product, &stamp.path);
+    /// Tells what is known of an input.
+    pub(super) fn take(&self, looker: &Looker<'_>, product: usize, stamp: &InputStamp) -> Known {
+        let key = key_of(looker.product(product), &looker.configuration, &stamp.path);
         let first = self.entries.partition_point(|(other, _)| *other < key);
-        let own = self.entries.get_mut(first..).unwrap_or_default();
-        let mut own = own
-            .iter_mut()
-            .take_while(|(other, _)| *other == key)
-            .peekable();
+        let own = self.entries.get(first..).unwrap_or_default();
+        let mut own = own.iter().take_while(|(other, _)| *other == key).peekable();
         if own.peek().is_none() {
             return Known::Nothing;
         }
@@ -268,14 +277,11 @@ impl Sidecars {
             |entry: &Entry| entry.bytes == stamp.bytes && entry.modified_ns == stamp.modified_ns;
         match own.find(|(_, entry)| is_it(entry)) {
             None => Known::Changed,
-            Some((_, entry)) => match &entry.reason {
-                Some(reason) => Known::Rejected(reason.to_string(), entry.exit.unwrap_or(1)),
-                None => Known::Looked(entry.look.clone()),
-            },
+            Some((_, entry)) => Known::Looked(entry.look.clone()),
         }
     }
 }
 
-fn key_of(product: &str, path: &str) -> u64 {
-    xxh3_64(format!("{product}\0{path}").as_bytes())
+fn key_of(product: &str, configuration: &str, path: &str) -> u64 {
+    xxh3_64(format!("{product}\0{configuration}\0{path}").as_bytes())
 }

@@ -6,23 +6,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::attempt::{AttemptEnd, exit_code};
 use super::books::{TableBooks, books_of};
 use super::folder::{JobFolder, read_json};
-use super::generation::{Generation, claim, manifest_folder};
+use super::generation::{Generation, claim, generation, manifest_folder, manifest_of, newest};
 use super::name::TaskKind;
 use super::passes::{find, table_folder};
-use super::plan::{InputLine, Plan, ReduceWork, Source};
+use super::plan::{Plan, ReduceWork, Source};
 use super::record::TaskRecord;
 use super::rejects::{RejectList, Rejected};
-use super::task::{check_stamps, read_lines};
+use super::task::{check_stamps, lines_of};
 use super::waiting::needed;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{FileDigest, FileSummary};
+use crate::manifest::Listing;
 use crate::pipeline::{
     PassedOver, PipelineFile, RunEvents, RunOptions, RunOutcome, TableJob, TableReport, conclude,
     job_passes,
@@ -30,12 +32,14 @@ use crate::pipeline::{
 use crate::place::Network;
 use crate::publish::{
     InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, StandingFiles, append,
-    link_or_copy, publish_new, remove_tree,
+    link_or_copy, publish_new, remove_optional, remove_tree, write_atomically,
 };
+use crate::resources::process_peak_bytes;
 use crate::schema::TableKind;
 use crate::source::each_block;
 
 const COMMIT_FILE: &str = "commit.json";
+const FAILURE_FILE: &str = "commit-failure.json";
 
 /// What a commit leaves in the job's folder.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,26 +93,66 @@ pub fn committed(folder: &JobFolder) -> Result<Option<CommitNote>> {
     read_json(&folder.file(COMMIT_FILE))
 }
 
+/// Says how the last try to commit a job has failed, if it will not go better by itself.
+///
+/// # Errors
+/// The note can't be read.
+pub(super) fn commit_failure(folder: &JobFolder) -> Result<Option<AttemptEnd>> {
+    read_json(&folder.file(FAILURE_FILE))
+}
+
 /// Commits a job.
 ///
 /// # Errors
 /// It was committed before; tasks are lacking; the books do not balance; another job has made the
 /// generation; or the output may not be written.
 pub fn commit(folder: &JobFolder, options: &CommitOptions<'_>) -> Result<Committed> {
+    let start = Instant::now();
     let plan = folder.plan()?;
-    if let Some(note) = committed(folder)? {
-        return Err(Error::new(
-            ErrorKind::OutputRefused,
-            format!(
-                "job {} was committed already, as generation {}",
-                plan.id, note.generation
-            ),
-        )
-        .at(Place::file(folder.path().display().to_string()))
-        .hint(format!("its manifest is {}", note.manifest)));
+    let failure = folder.file(FAILURE_FILE);
+    match try_commit(folder, plan, options) {
+        Ok(committed) => {
+            remove_optional(&failure)?;
+            Ok(committed)
+        }
+        Err(error) => {
+            let exit = exit_code(&error);
+            if exit != ErrorKind::NotYet.exit_code() && self::committed(folder)?.is_none() {
+                let end = AttemptEnd {
+                    exit,
+                    message: Some(error.to_string()),
+                    seconds: start.elapsed().as_secs_f64(),
+                    memory_peak: process_peak_bytes().unwrap_or(0),
+                };
+                // `job status` tells it; the error itself is told now.
+                if let Ok(bytes) = serde_json::to_vec(&end) {
+                    let _ = write_atomically(&failure, &bytes);
+                }
+            }
+            Err(error)
+        }
     }
+}
+
+fn try_commit(folder: &JobFolder, plan: Plan, options: &CommitOptions<'_>) -> Result<Committed> {
+    check_not_committed(folder, &plan)?;
     let commit = Commit::prepare(folder, plan, options)?;
     commit.carry_out()
+}
+
+fn check_not_committed(folder: &JobFolder, plan: &Plan) -> Result<()> {
+    let Some(note) = committed(folder)? else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorKind::OutputRefused,
+        format!(
+            "job {} was committed already, as generation {}",
+            plan.id, note.generation
+        ),
+    )
+    .at(Place::file(folder.path().display().to_string()))
+    .hint(format!("its manifest is {}", note.manifest)))
 }
 
 /// A commit whose books balance.
@@ -118,6 +162,8 @@ struct Commit<'a> {
     options: &'a CommitOptions<'a>,
     file: PipelineFile,
     passes: Vec<PassToCommit>,
+    /// Lists of rows that were set aside.
+    lists: Vec<RejectList>,
 }
 
 /// A pass and what is known of it.
@@ -160,10 +206,8 @@ impl<'a> Commit<'a> {
         if rejected > plan.settings.max_rejects {
             return Err(Rejected::read(&lists)?.too_many(plan.settings.max_rejects));
         }
-        if let Some(path) = &plan.settings.reject_file {
-            Rejected::read(&lists)?.write(path)?;
-        }
         Ok(Self {
+            lists,
             folder,
             plan,
             options,
@@ -183,9 +227,24 @@ impl<'a> Commit<'a> {
             job: plan.id.clone(),
         };
         let mut output = OutputFolder::open(&plan.root, self.options.run.folder)?;
-        let before = output.record().clone();
-        self.check_replaceable(&before)?;
+        // Now that nobody else commits.
+        check_not_committed(self.folder, plan)?;
+        self.check_newest(&unique)?;
+        self.check_replaceable(output.record())?;
+        for pass in &self.passes {
+            for (number, table) in pass.tables.iter().enumerate() {
+                let files = self.files_of(pass, table, output.record())?;
+                pass.report(number, &files.all, plan)?;
+            }
+        }
         claim(&plan.root, &plan.database, &own, &unique)?;
+        if let Some(path) = &plan.settings.reject_file {
+            Rejected::read(&self.lists)?.write(path)?;
+        }
+        let before = match plan.generation {
+            0 | 1 => None,
+            later => Some(files_before(plan, later - 1)?),
+        };
         let mut outcome = self.begin_outcome();
         let mut chunks = BTreeMap::new();
         let count = self.passes.len();
@@ -196,9 +255,8 @@ impl<'a> Commit<'a> {
                 let report = report
                     .map_err(|error| Error::new(ErrorKind::Internal, format!("report: {error}")))?;
                 outcome.tables.push(report);
-                if plan.generation > 1 {
-                    let old = before.sets.get(name).map_or(&[][..], |set| &set.files);
-                    let changes = changes_between(old, &set.files);
+                if let Some(before) = &before {
+                    let changes = changes_between(before, name, &set.files);
                     chunks.insert(name.clone(), changes);
                 }
             }
@@ -259,12 +317,52 @@ impl<'a> Commit<'a> {
             committed: now.as_secs(),
             chunks,
         };
-        let path = self.folder.file(COMMIT_FILE);
-        let bytes = serde_json::to_vec_pretty(&note)
-            .map_err(|error| Error::writing(&path, error.into()))?;
-        publish_new(&path, &bytes, &unique)?;
+        self.write_note(&note, &unique)?;
         self.clear_made();
         Ok(Committed { note, outcome })
+    }
+
+    /// Refuses to make a generation that is not the next one.
+    fn check_newest(&self, unique: &str) -> Result<()> {
+        let plan = &self.plan;
+        let newest = newest(&plan.root, &plan.database)?.map_or(0, |newest| newest.generation);
+        if newest <= plan.generation {
+            return Ok(());
+        }
+        // A commit that was killed at the end, and a later generation on top of it.
+        let own = generation(&plan.root, &plan.database, plan.generation)?;
+        let manifest = manifest_of(&plan.root, &plan.database, plan.generation);
+        if own.is_some_and(|own| own.job == plan.id) && manifest.exists() {
+            let now = SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default();
+            self.write_note(
+                &CommitNote {
+                    generation: plan.generation,
+                    manifest: manifest.display().to_string(),
+                    committed: now.as_secs(),
+                    chunks: BTreeMap::new(),
+                },
+                unique,
+            )?;
+            return check_not_committed(self.folder, plan);
+        }
+        Err(Error::new(
+            ErrorKind::OutputRefused,
+            format!(
+                "generation {newest} of {} stands already, this job was to make generation {}",
+                plan.database, plan.generation
+            ),
+        )
+        .at(Place::file(plan.root.display().to_string()))
+        .hint("plan again with --extend, --replace or --drop"))
+    }
+
+    fn write_note(&self, note: &CommitNote, unique: &str) -> Result<()> {
+        let path = self.folder.file(COMMIT_FILE);
+        let bytes =
+            serde_json::to_vec_pretty(note).map_err(|error| Error::writing(&path, error.into()))?;
+        publish_new(&path, &bytes, unique).map(drop)
     }
 
     /// Refuses to come over what another command has made.
@@ -314,7 +412,7 @@ impl<'a> Commit<'a> {
         let mut sets = BTreeMap::new();
         for (number, table) in pass.tables.iter().enumerate() {
             let name = table.target.name.clone();
-            let files = self.files_of(pass, table, output)?;
+            let files = self.staged_files(pass, table, output)?;
             let report = pass.report(number, &files, &self.plan)?;
             let recorded = serde_json::to_value(&report)
                 .map_err(|error| Error::new(ErrorKind::Internal, format!("report: {error}")))?;
@@ -334,52 +432,72 @@ impl<'a> Commit<'a> {
         Ok(sets)
     }
 
+    /// Finds the files of a table in this generation; `record` tells of the one before.
+    fn files_of<'c>(
+        &'c self,
+        pass: &'c PassToCommit,
+        table: &TableJob,
+        record: &Record,
+    ) -> Result<TableFiles<'c>> {
+        let name = &table.target.name;
+        let is_changed = self.plan.pass(pass.number)?.changed.is_some();
+        let mut files: BTreeMap<String, FileSummary> = BTreeMap::new();
+        if is_changed && let Some(set) = record.sets.get(name) {
+            files.extend(set.files.iter().map(|file| (name_of(file), file.clone())));
+        }
+        let mut found = TableFiles::default();
+        for (made_in, record) in &pass.made {
+            for own in record.tables.iter().filter(|own| own.table == *name) {
+                for gone in &own.emptied {
+                    files.remove(gone);
+                }
+                found
+                    .new
+                    .extend(own.files.iter().map(|file| (made_in, file)));
+                let parts = own.chunk_index.iter();
+                found.parts.extend(parts.map(|part| (made_in, part)));
+            }
+        }
+        if !pass.made.is_empty() {
+            // Indexes are made anew whenever rows are; without rows there is none.
+            let is_named = |name: &String| {
+                let mut new = found.new.iter();
+                new.any(|(_, file)| name_of(file) == *name)
+            };
+            files.retain(|name, file| {
+                file.chunk().is_some() || table.target.routing.is_none() || is_named(name)
+            });
+        }
+        // What came out as it was stays where it is.
+        found.new.retain(|(_, file)| {
+            let old = files.get(&name_of(file));
+            let is_same = |old: &FileSummary| (old.bytes, old.xxh3) == (file.bytes, file.xxh3);
+            !old.is_some_and(is_same)
+        });
+        let new = found.new.iter();
+        files.extend(new.map(|(_, file)| (name_of(file), (*file).clone())));
+        found.all = files.into_values().collect();
+        Ok(found)
+    }
+
     /// Stages the files of a table that this job has made, and returns all files of its generation.
-    fn files_of(
+    fn staged_files(
         &self,
         pass: &PassToCommit,
         table: &TableJob,
         output: &OutputFolder,
     ) -> Result<Vec<FileSummary>> {
-        let name = &table.target.name;
-        let changed = self.plan.pass(pass.number)?.changed.is_some();
-        let mut files: BTreeMap<String, FileSummary> = BTreeMap::new();
-        if changed && let Some(set) = output.record().sets.get(name) {
-            files.extend(set.files.iter().map(|file| (name_of(file), file.clone())));
+        let found = self.files_of(pass, table, output.record())?;
+        self.stage(&found.new, output)?;
+        let mut files = found.all;
+        if !found.parts.is_empty() {
+            files.push(self.chunk_index(table, &found.parts, output)?);
         }
-        let mut new = Vec::new();
-        let mut parts = Vec::new();
-        for (made_in, record) in &pass.made {
-            let own = record.tables.iter().filter(|own| own.table == *name);
-            for own in own {
-                for gone in &own.emptied {
-                    files.remove(gone);
-                }
-                new.extend(own.files.iter().map(|file| (made_in, file)));
-                parts.extend(own.chunk_index.iter().map(|part| (made_in, part)));
-            }
-        }
-        // What came out as it was stays where it is.
-        new.retain(|(_, file)| {
-            let old = files.get(&name_of(file));
-            let same = |old: &FileSummary| (old.bytes, old.xxh3) == (file.bytes, file.xxh3);
-            !old.is_some_and(same)
-        });
-        self.stage(&new, output)?;
-        files.extend(
-            new.into_iter()
-                .map(|(_, file)| (name_of(file), file.clone())),
-        );
-        if !parts.is_empty() {
-            let index = self.chunk_index(table, &parts, output)?;
-            files.insert(name_of(&index), index);
-        }
-        let mut files: Vec<FileSummary> = files.into_values().collect();
         // As a pass leaves them: chunk files by number, other files behind.
         files.sort_by_key(|file| {
             let is_other = file.chunk().is_none();
-            let order = file.path().ends_with(".bin");
-            (is_other, order, file.chunk(), file.is_overlap())
+            let is_counts = file.path().ends_with(".bin");
+            (is_other, is_counts, file.chunk(), file.is_overlap())
         });
         Ok(files)
     }
@@ -397,8 +515,12 @@ impl<'a> Commit<'a> {
             let is_there =
                 |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.len() == file.bytes);
             // A commit that was killed may have given it its final name already.
-            if is_there(&self.plan.root.join(&*path)) {
-                return Ok(());
+            let named = self.plan.root.join(&*path);
+            if is_there(&named) {
+                let found = FileDigest::of_file(&named, file.rows)?;
+                if found.finish(&*path, None, false).xxh3 == file.xxh3 {
+                    return Ok(());
+                }
             }
             let from = self.folder.file(made_in).join(&*path);
             if !is_there(&from) {
@@ -425,7 +547,7 @@ impl<'a> Commit<'a> {
     ) -> Result<FileSummary> {
         let path = format!("{}{}", table.folder, table.chunk_index());
         let staged = output.staged(&path)?;
-        crate::publish::remove_optional(&staged)?;
+        remove_optional(&staged)?;
         let mut out = append(&staged)?;
         let mut digest = FileDigest::default();
         for (made_in, part) in parts {
@@ -453,6 +575,17 @@ impl<'a> Commit<'a> {
             }
         }
     }
+}
+
+/// The files of a table in a generation.
+#[derive(Default)]
+struct TableFiles<'c> {
+    /// All of them, but for the index that counts rows per sub-chunk.
+    all: Vec<FileSummary>,
+    /// Those that this job has made, with the folders of their tasks.
+    new: Vec<(&'c PathBuf, &'c FileSummary)>,
+    /// Parts of the index that counts rows per sub-chunk.
+    parts: Vec<(&'c PathBuf, &'c FileSummary)>,
 }
 
 impl PassToCommit {
@@ -621,22 +754,6 @@ impl PassToCommit {
     }
 }
 
-/// Returns the inputs of a map task of this job or of an earlier one.
-fn lines_of(of: &JobFolder, own: &Plan, source: &Source) -> Result<Vec<InputLine>> {
-    let earlier;
-    let plan = match &source.job {
-        None => own,
-        Some(_) => {
-            earlier = of.plan()?;
-            &earlier
-        }
-    };
-    let at = (source.number as usize).checked_sub(1);
-    let map = at.and_then(|at| plan.maps.get(at));
-    let map = map.ok_or_else(|| super::plan::damaged("a map task is lacking"))?;
-    read_lines(of, map)
-}
-
 /// Returns the name of a file in its table's folder.
 fn name_of(file: &FileSummary) -> String {
     let path = file.path();
@@ -645,19 +762,38 @@ fn name_of(file: &FileSummary) -> String {
         .to_owned()
 }
 
-/// Compares the chunks of two generations of a table.
-fn changes_between(old: &[FileSummary], new: &[FileSummary]) -> ChunkChanges {
-    let by_chunk = |files: &[FileSummary]| {
-        let mut all: BTreeMap<i32, BTreeMap<bool, (u64, [u8; 16])>> = BTreeMap::new();
-        for file in files {
-            if let Some(chunk) = file.chunk() {
-                let own = all.entry(chunk).or_default();
-                own.insert(file.is_overlap(), (file.bytes, file.xxh3.0));
-            }
+/// Files of chunks as a manifest names them: SHA-256 by chunk and overlap, by table.
+type NamedFiles = BTreeMap<String, ChunkDigests>;
+type ChunkDigests = BTreeMap<i32, BTreeMap<bool, Option<[u8; 32]>>>;
+
+/// Returns what the manifest of a generation says of chunks.
+fn files_before(plan: &Plan, generation: u32) -> Result<NamedFiles> {
+    let path = manifest_of(&plan.root, &plan.database, generation);
+    let file = std::fs::File::open(&path).map_err(|error| Error::reading(&path, error))?;
+    let shown = path.display().to_string();
+    let listing = Listing::read(std::io::BufReader::new(file), &shown)?;
+    let mut all = NamedFiles::new();
+    for line in listing.contributions() {
+        if let Some(chunk) = line.chunk {
+            let table = all.entry(line.table).or_default();
+            let digest = line.sha256.map(|digest| digest.0);
+            table.entry(chunk).or_default().insert(line.overlap, digest);
         }
-        all
-    };
-    let (old, new) = (by_chunk(old), by_chunk(new));
+    }
+    Ok(all)
+}
+
+/// Compares the chunks of a table with those of the generation before.
+fn changes_between(before: &NamedFiles, table: &str, files: &[FileSummary]) -> ChunkChanges {
+    let nothing = BTreeMap::new();
+    let old = before.get(table).unwrap_or(&nothing);
+    let mut new = ChunkDigests::new();
+    for file in files {
+        if let Some(chunk) = file.chunk() {
+            let own = new.entry(chunk).or_default();
+            own.insert(file.is_overlap(), file.sha256.map(|digest| digest.0));
+        }
+    }
     let mut changes = ChunkChanges::default();
     for (chunk, files) in &new {
         match old.get(chunk) {

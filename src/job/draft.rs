@@ -242,6 +242,7 @@ impl Numbered {
     fn merged(&mut self, pass: usize, maps: &[Source], fan_in: u32) -> Vec<Source> {
         let fan_in = (fan_in as usize).max(2);
         let mut sources = maps.to_vec();
+        let mut level = 0;
         while sources.len() > fan_in {
             // As few as will do, so that each is as large as can be.
             let groups = sources.len().div_ceil(fan_in);
@@ -250,11 +251,13 @@ impl Numbered {
             for group in sources.chunks(each) {
                 self.merges.push(MergePlan {
                     pass,
+                    level,
                     sources: group.to_vec(),
                 });
                 next.push(Source::own(TaskKind::Merge, self.merges.len() as u32));
             }
             sources = next;
+            level += 1;
         }
         sources
     }

@@ -58,7 +58,8 @@ pub struct GcOutcome {
     pub unfinished: Vec<String>,
 }
 
-/// Finds what nobody needs of the jobs of a database whose output is in the folder `root`.
+/// Finds what nobody needs of the jobs of a database whose output is in the folder `root`. Who means to
+/// remove it holds the folder meanwhile, so that no job is committed.
 ///
 /// # Errors
 /// A folder, a plan or a manifest can't be read.
@@ -178,12 +179,29 @@ impl Search<'_> {
         named: &BTreeSet<String>,
         newest: u32,
     ) -> Result<()> {
-        let is_committed = committed(folder)?.is_some();
+        // First what lies there, then who is at work, then what is done: whoever begins meanwhile is
+        // not among the first, and whoever ends is among the last.
+        let mut places = vec![folder.file("data")];
+        let elsewhere = plan.settings.exchange_dir.as_ref();
+        places.extend(elsewhere.map(|elsewhere| elsewhere.join(plan.id.as_str())));
+        let mut data = Vec::new();
+        for place in places {
+            data.extend(entries_of(&place)?);
+        }
+        let mut unfinished = Vec::new();
+        for sub in JobFolder::folders() {
+            let hidden = entries_of(&folder.file(sub))?.into_iter().filter(|path| {
+                let name = path.file_name().unwrap_or_default().to_string_lossy();
+                name.starts_with('.')
+            });
+            unfinished.extend(hidden);
+        }
         let alive: BTreeSet<String> = attempts(folder, None)?
             .into_iter()
             .filter(|attempt| attempt.is_alive)
             .map(|attempt| format!("{}.{}", attempt.task, attempt.name))
             .collect();
+        let is_committed = committed(folder)?.is_some();
         let maker = generation(self.root, self.database, plan.generation)?;
         let is_superseded = !is_committed && maker.is_some_and(|maker| maker.job != plan.id);
         let mut needed = BTreeSet::new();
@@ -218,27 +236,23 @@ impl Search<'_> {
             (_, true) => "the job is committed",
             _ => "an attempt that does not count has left it",
         };
-        let mut places = vec![folder.file("data")];
-        let elsewhere = plan.settings.exchange_dir.as_ref();
-        places.extend(elsewhere.map(|elsewhere| elsewhere.join(plan.id.as_str())));
-        for place in places {
-            for path in entries_of(&place)? {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let is_alive = alive.iter().any(|attempt| {
-                    name.strip_prefix(attempt.as_str())
-                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-                });
-                if !is_alive && !needed.contains(&path) {
-                    self.add(path, why);
-                }
+        for path in data {
+            let name = path
+                .file_name()
+                .unwrap_or_default()
+                .to_string_lossy()
+                .into_owned();
+            let is_alive = alive.iter().any(|attempt| {
+                name.strip_prefix(attempt.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            });
+            if !is_alive && !needed.contains(&path) {
+                self.add(path, why);
             }
         }
-        for sub in JobFolder::folders() {
-            for path in entries_of(&folder.file(sub))? {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                if name.starts_with('.') && alive.is_empty() {
-                    self.add(path, "a record was not finished");
-                }
+        if alive.is_empty() {
+            for path in unfinished {
+                self.add(path, "a record was not finished");
             }
         }
         if !is_committed && !is_superseded && plan.generation > newest.saturating_sub(1) {

@@ -54,6 +54,9 @@ pub struct Plan {
     pub reduces: Vec<ReducePlan>,
     /// Inputs that are lacking, with the reason.
     pub rejected: Vec<RejectedInput>,
+    /// Files that were replaced or dropped: they are not taken for new ones.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub excluded: Vec<InputStamp>,
     /// Inputs, parts of one counted once.
     pub inputs: u64,
     /// Their bytes.
@@ -148,6 +151,8 @@ pub struct MapPlan {
 pub struct MergePlan {
     /// Number of its pass.
     pub pass: usize,
+    /// How often rows were merged before.
+    pub level: u32,
     /// What it reads.
     pub sources: Vec<Source>,
 }
@@ -245,9 +250,10 @@ impl Plan {
     /// Returns all tasks, in an order in which each comes behind those that it needs.
     pub fn tasks(&self) -> impl Iterator<Item = TaskName> {
         let stages = self.stages();
-        stages
-            .into_iter()
-            .flat_map(|stage| stage.numbers.map(move |n| TaskName::new(stage.kind, n)))
+        stages.into_iter().flat_map(|stage| {
+            let numbers = stage.numbers.into_iter();
+            numbers.map(move |number| TaskName::new(stage.kind, number))
+        })
     }
 
     /// Returns the number of the pass that a task belongs to.
@@ -280,22 +286,30 @@ impl Plan {
                     .get(pass)
                     .is_some_and(|p| p.is_keyed == is_keyed)
             };
-            for kind in TaskKind::ALL {
-                let passes: Vec<usize> = match kind {
-                    TaskKind::Map => self.maps.iter().map(|map| map.pass).collect(),
-                    TaskKind::Merge => self.merges.iter().map(|merge| merge.pass).collect(),
-                    TaskKind::Reduce => self.reduces.iter().map(|reduce| reduce.pass).collect(),
-                };
-                // Tasks are numbered stage by stage.
-                let first = passes.iter().position(|pass| is_in(*pass));
-                let last = passes.iter().rposition(|pass| is_in(*pass));
-                if let (Some(first), Some(last)) = (first, last) {
-                    stages.push(Stage {
-                        kind,
-                        numbers: first as u32 + 1..last as u32 + 2,
-                    });
+            let is_in = &is_in;
+            let numbers = |passes: &mut dyn Iterator<Item = usize>| -> Vec<u32> {
+                let numbered = (1..).zip(passes);
+                let own = numbered.filter(|(_, pass)| is_in(*pass));
+                own.map(|(number, _)| number).collect()
+            };
+            let mut add = |kind, numbers: Vec<u32>| {
+                if !numbers.is_empty() {
+                    stages.push(Stage { kind, numbers });
                 }
+            };
+            let maps = numbers(&mut self.maps.iter().map(|map| map.pass));
+            add(TaskKind::Map, maps);
+            let levels = self.merges.iter().map(|merge| merge.level + 1).max();
+            for level in 0..levels.unwrap_or(0) {
+                let mut own = numbers(&mut self.merges.iter().map(|merge| merge.pass));
+                own.retain(|number| {
+                    let merge = self.merges.get(*number as usize - 1);
+                    merge.is_some_and(|merge| merge.level == level)
+                });
+                add(TaskKind::Merge, own);
             }
+            let reduces = numbers(&mut self.reduces.iter().map(|reduce| reduce.pass));
+            add(TaskKind::Reduce, reduces);
         }
         stages
     }
@@ -331,8 +345,8 @@ impl Plan {
 pub struct Stage {
     /// What they do.
     pub kind: TaskKind,
-    /// Their numbers.
-    pub numbers: Range<u32>,
+    /// Their numbers, ascending.
+    pub numbers: Vec<u32>,
 }
 
 /// Makes the error for a plan that contradicts itself.

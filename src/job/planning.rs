@@ -43,6 +43,8 @@ pub struct PlanOptions<'a> {
     pub sizes: TaskSizes,
     /// What becomes of bad rows and bad inputs.
     pub settings: JobSettings,
+    /// Whether the plan is only made, and not written.
+    pub dry_run: bool,
     /// Ends the work early when somebody says so.
     pub cancel: Cancel,
     /// Told how it gets on.
@@ -71,6 +73,8 @@ pub enum Change {
 pub enum Planned {
     /// The job is planned now.
     Now(JobFolder, Box<Plan>, PlanNotes),
+    /// The job would be planned so.
+    Foreseen(JobFolder, Box<Plan>, PlanNotes),
     /// The same job was planned before.
     Before(JobFolder, Box<Plan>),
     /// There are no new inputs.
@@ -111,6 +115,7 @@ pub(super) struct Draft {
     pub(super) base: Option<JobId>,
     pub(super) numbered: Numbered,
     pub(super) rejected: Vec<RejectedInput>,
+    pub(super) excluded: Vec<InputStamp>,
     pub(super) notes: PlanNotes,
 }
 
@@ -162,11 +167,11 @@ impl<'a> Planner<'a> {
         let mut weights = SkyWeights::default();
         let mut drafts = Vec::with_capacity(passes.len());
         let mut rejected = Vec::new();
-        let mut sidecars = Sidecars::read(&self.root, &self.pipeline)?;
+        let sidecars = Sidecars::read(&self.root, &self.pipeline)?;
         for (number, (planned, inputs)) in passes.into_iter().zip(listed).enumerate() {
             let looker = Looker::new(&planned, &inputs, self.bad)?;
             let (good, bad) =
-                self.look_at_all(number, &looker, inputs, 0, &mut sidecars, &mut notes)?;
+                self.look_at_all(number, &looker, inputs, 0, &sidecars, &mut notes)?;
             let known = looker.known;
             rejected.extend(bad);
             let mut draft = DraftPass::new(planned, known);
@@ -180,6 +185,7 @@ impl<'a> Planner<'a> {
             base: None,
             numbered,
             rejected,
+            excluded: Vec::new(),
             notes,
         };
         self.write(&request, draft)
@@ -224,20 +230,17 @@ impl<'a> Planner<'a> {
         looker: &Looker<'_>,
         inputs: Listed,
         first: u32,
-        sidecars: &mut Sidecars,
+        sidecars: &Sidecars,
         notes: &mut PlanNotes,
     ) -> Result<(Vec<LookedInput>, Vec<RejectedInput>)> {
         let mut all: Vec<Looked> = Vec::new();
         let mut number = first;
         for (product, stamps) in inputs.into_iter().enumerate() {
             for stamp in stamps {
-                let known = sidecars.take(looker.product(product), &stamp);
+                let known = sidecars.take(looker, product, &stamp);
                 notes.changed += usize::from(matches!(known, Known::Changed));
                 let (look, error, is_looked) = match known {
                     Known::Looked(look) => (look, None, true),
-                    Known::Rejected(reason, exit) => {
-                        (InputLook::default(), Some((reason, exit)), true)
-                    }
                     Known::Changed | Known::Nothing => (InputLook::default(), None, false),
                 };
                 let input = LookedInput {
@@ -391,6 +394,7 @@ impl<'a> Planner<'a> {
             base,
             numbered,
             rejected,
+            excluded,
             mut notes,
         } = draft;
         let id = self.id(request)?;
@@ -401,8 +405,11 @@ impl<'a> Planner<'a> {
         let jobs = JobFolder::jobs_of(&self.root);
         let name = format!(".{id}.{}-{:x}", std::process::id(), now.as_nanos());
         let temporary = jobs.join(name);
-        for sub in JobFolder::folders() {
-            create_folders(&temporary.join(sub))?;
+        let is_dry = self.options.dry_run;
+        if !is_dry {
+            for sub in JobFolder::folders() {
+                create_folders(&temporary.join(sub))?;
+            }
         }
         let Numbered {
             passes,
@@ -415,7 +422,10 @@ impl<'a> Planner<'a> {
         notes.warnings.extend(warnings);
         let mut totals = (0, 0);
         let path = temporary.join(INPUTS_FILE);
-        let mut out = BufWriter::with_capacity(1 << 20, append(&path)?);
+        let mut out = match is_dry {
+            true => None,
+            false => Some(BufWriter::with_capacity(1 << 20, append(&path)?)),
+        };
         let mut offset = 0;
         for (map, lines) in maps.iter_mut().zip(&lines) {
             let text = text_of(lines, &path)?;
@@ -423,8 +433,10 @@ impl<'a> Planner<'a> {
             map.length = text.len() as u64;
             map.digest = format!("{:016x}", xxh3_64(&text));
             offset += map.length;
-            out.write_all(&text)
-                .map_err(|error| Error::writing(&path, error))?;
+            if let Some(out) = &mut out {
+                out.write_all(&text)
+                    .map_err(|error| Error::writing(&path, error))?;
+            }
             // A part counts where its input begins.
             let mut last = None;
             for line in lines {
@@ -435,12 +447,14 @@ impl<'a> Planner<'a> {
             }
             totals.1 += map.bytes;
         }
-        let written = out
-            .into_inner()
-            .map_err(std::io::IntoInnerError::into_error);
-        written
-            .and_then(|file: File| file.sync_all())
-            .map_err(|error| Error::writing(&path, error))?;
+        if let Some(out) = out {
+            let written = out
+                .into_inner()
+                .map_err(std::io::IntoInnerError::into_error);
+            written
+                .and_then(|file: File| file.sync_all())
+                .map_err(|error| Error::writing(&path, error))?;
+        }
         let plan = Plan {
             format: FORMAT.to_owned(),
             version: VERSION,
@@ -459,9 +473,13 @@ impl<'a> Planner<'a> {
             merges,
             reduces,
             rejected,
+            excluded,
             inputs: totals.0,
             input_bytes: totals.1,
         };
+        if is_dry {
+            return Ok(Planned::Foreseen(folder, Box::new(plan), notes));
+        }
         let text =
             std::fs::read(&self.pipeline).map_err(|error| Error::reading(&self.pipeline, error))?;
         write_atomically(&temporary.join(PIPELINE_FILE), &text)?;

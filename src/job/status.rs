@@ -8,8 +8,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{SeenAttempt, attempts};
-use super::commit::{CommitNote, committed};
+use super::commit::{CommitNote, commit_failure, committed};
 use super::folder::{JobFolder, read_json};
+use super::generation::generation;
 use super::name::{JobId, TaskKind, TaskName};
 use super::plan::{Plan, RejectedInput};
 use super::slurm::compressed;
@@ -21,6 +22,8 @@ use crate::error::Result;
 pub enum JobState {
     /// It was refused before it was planned: its inputs won't do.
     Rejected,
+    /// Another job has made the generation that it was to make.
+    Superseded,
     /// It is to be done: nobody is at it.
     Planned,
     /// Its last attempt has failed for good.
@@ -40,6 +43,7 @@ impl JobState {
     pub fn word(self) -> &'static str {
         match self {
             Self::Rejected => "rejected",
+            Self::Superseded => "superseded",
             Self::Planned => "planned",
             Self::Failed => "failed",
             Self::Lost => "lost",
@@ -51,7 +55,7 @@ impl JobState {
 
     /// Says whether nothing more is to come of it by itself.
     pub fn is_over(self) -> bool {
-        matches!(self, Self::Rejected | Self::Committed)
+        matches!(self, Self::Rejected | Self::Superseded | Self::Committed)
     }
 }
 
@@ -100,10 +104,10 @@ pub struct JobStatus {
 pub struct StageStatus {
     /// What they do.
     pub kind: TaskKind,
-    /// The first.
-    pub first: u32,
-    /// The last.
-    pub last: u32,
+    /// Their numbers, such as `1-20`.
+    pub tasks: String,
+    /// How many there are.
+    pub count: u32,
     /// Tasks that are done.
     pub done: u32,
     /// Tasks that somebody is at.
@@ -186,8 +190,8 @@ pub fn status(folder: &JobFolder) -> Result<JobStatus> {
     for stage in plan.stages() {
         let tasks = stage
             .numbers
-            .clone()
-            .map(|number| TaskName::new(stage.kind, number));
+            .iter()
+            .map(|number| TaskName::new(stage.kind, *number));
         let all: Vec<(TaskName, JobState)> = tasks.map(|task| (task, state_of(task))).collect();
         let numbers = |wanted: &[JobState]| -> Vec<u32> {
             let own = all.iter().filter(|(_, state)| wanted.contains(state));
@@ -216,8 +220,8 @@ pub fn status(folder: &JobFolder) -> Result<JobStatus> {
         }
         stages.push(StageStatus {
             kind: stage.kind,
-            first: stage.numbers.start,
-            last: stage.numbers.end - 1,
+            tasks: compressed(&stage.numbers),
+            count: all.len() as u32,
             done: all.len() as u32 - left.len() as u32,
             running: compressed(&numbers(&[JobState::Running])),
             failed: compressed(&numbers(&[JobState::Failed])),
@@ -226,12 +230,28 @@ pub fn status(folder: &JobFolder) -> Result<JobStatus> {
         });
     }
     let has = |state: JobState| states.get(&state).copied().unwrap_or(0) > 0;
+    let maker = generation(&plan.root, &plan.database, plan.generation)?;
+    let refusal = match &commit {
+        Some(_) => None,
+        None => commit_failure(folder)?,
+    };
+    if let Some(end) = &refusal {
+        troubles.push(Trouble {
+            task: "commit".to_owned(),
+            state: JobState::Failed,
+            who: String::new(),
+            exit: Some(end.exit),
+            message: end.message.clone(),
+        });
+    }
     let state = match &commit {
         Some(_) => JobState::Committed,
+        None if maker.is_some_and(|maker| maker.job != plan.id) => JobState::Superseded,
         None if has(JobState::Running) => JobState::Running,
         None if has(JobState::Failed) => JobState::Failed,
         None if has(JobState::Lost) => JobState::Lost,
         None if has(JobState::Planned) => JobState::Planned,
+        None if refusal.is_some() => JobState::Failed,
         None => JobState::Written,
     };
     let pace = Pace::of(folder, &plan, &done)?;
@@ -343,6 +363,12 @@ fn next_step(folder: &JobFolder, state: JobState, stages: &[StageStatus]) -> Str
     match state {
         JobState::Committed => "nothing: all is done".to_owned(),
         JobState::Rejected => "put the inputs right and plan again".to_owned(),
+        JobState::Superseded => {
+            "plan again, with --extend, --replace or --drop: another job was faster".to_owned()
+        }
+        JobState::Failed if left.is_empty() => {
+            format!("put that right, then: skyprep job commit --job {job}")
+        }
         JobState::Written => format!("skyprep job commit --job {job}"),
         JobState::Running => format!("wait: skyprep job wait --job {job}"),
         JobState::Failed | JobState::Lost | JobState::Planned => {

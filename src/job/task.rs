@@ -20,7 +20,7 @@ use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{MergeWork, SealedFile, SealedWriter, Section, SectionContent, join_sealed};
 use crate::pipeline::{
     BadInputs, InputPart, MapWork, Mapped, PassInput, PassLimits, PlannedPass,
-    ReduceWork as Reducing, Rejects, RunEvents, TableJob,
+    ReduceWork as Reducing, ReducedIndex, Rejects, RunEvents, TableJob,
 };
 use crate::publish::{InputStamp, StagingPlace, SyncMode, create_folders, remove_optional};
 use crate::report::add_digests;
@@ -67,17 +67,22 @@ pub fn run_task(
     if folder.record(task)?.is_some() {
         return Ok(TaskOutcome::WasDone);
     }
-    // Whoever has to wait leaves no attempt.
-    let pass = pass_of(folder, &plan, number, options.events)?;
-    let work = Work {
-        folder,
-        plan: &plan,
-        number,
-        pass,
-        options,
-    };
-    let sources = work.sources_of(task)?;
+    let prepared = prepare(folder, &plan, (task, number), options);
+    // Whoever has to wait leaves no attempt; all else does, for others to see.
+    if let Err(error) = &prepared
+        && error.kind() == ErrorKind::NotYet
+    {
+        return prepared.map(|_| TaskOutcome::WasDone);
+    }
     let mut attempt = Attempt::begin(folder, task, options.batch.clone())?;
+    let (work, sources) = match prepared {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            let outcome = Err(error);
+            attempt.end(&outcome);
+            return outcome.map(|_| TaskOutcome::WasDone);
+        }
+    };
     let made = work.attempt(&mut attempt, &sources);
     let published = match made {
         Ok(record) => match attempt.publish(&record) {
@@ -100,6 +105,24 @@ pub fn run_task(
             outcome.map(|_| TaskOutcome::Overtaken)
         }
     }
+}
+
+/// Finds out what a task works on, and opens what it reads.
+fn prepare<'a>(
+    folder: &'a JobFolder,
+    plan: &'a Plan,
+    (task, number): (TaskName, usize),
+    options: &'a TaskOptions<'a>,
+) -> Result<(Work<'a>, Vec<SealedFile>)> {
+    let work = Work {
+        folder,
+        plan,
+        number,
+        pass: pass_of(folder, plan, number, options.events)?,
+        options,
+    };
+    let sources = work.sources_of(task)?;
+    Ok((work, sources))
 }
 
 /// A task and what it works on.
@@ -142,21 +165,37 @@ impl Work<'_> {
                     damaged("the record of a task does not name its exchange file")
                 })?;
                 let path = self.folder.of_source(source).file(&sealed.path);
-                let found = std::fs::metadata(&path).map_err(|e| Error::reading(&path, e))?;
-                if found.len() != sealed.bytes {
-                    let message = format!(
-                        "the exchange file of {} has {} bytes, expected {}",
-                        source.task(),
-                        found.len(),
-                        sealed.bytes
-                    );
-                    return Err(Error::new(ErrorKind::Integrity, message)
-                        .at(Place::file(path.display().to_string()))
-                        .hint("remove the record of that task, and run it again"));
+                let found = std::fs::metadata(&path).map_or(0, |found| found.len());
+                if found != sealed.bytes {
+                    return Err(self.lost(source, &path, found, sealed.bytes));
                 }
                 SealedFile::open(&path, configuration)
             })
             .collect()
+    }
+
+    /// Makes the error for an exchange file that is not what its record says. If this job has made it,
+    /// its task is one to be done again.
+    fn lost(&self, source: &Source, path: &Path, found: u64, expected: u64) -> Error {
+        let task = source.task();
+        let message = format!(
+            "the exchange file of {task} has {found} bytes, expected {expected}: it was removed or cut"
+        );
+        let is_forgotten =
+            source.job.is_none() && remove_optional(&self.folder.record_path(task)).is_ok();
+        let (kind, hint) = match is_forgotten {
+            true => (
+                ErrorKind::NotYet,
+                format!("{task} is to be run again, then this task"),
+            ),
+            false => (
+                ErrorKind::Integrity,
+                "an earlier job has made it; plan the database anew in another folder".to_owned(),
+            ),
+        };
+        Error::new(kind, message)
+            .at(Place::file(path.display().to_string()))
+            .hint(hint)
     }
 
     fn attempt(&self, attempt: &mut Attempt<'_>, sources: &[SealedFile]) -> Result<TaskRecord> {
@@ -214,7 +253,15 @@ impl Work<'_> {
         };
         let mapped = self.pass.job.map(&work, &limits, self.options.events)?;
         // What was read must be what was planned, to the end.
-        check_stamps(&stamps)?;
+        let lacking: BTreeSet<&str> = mapped
+            .passed_over
+            .iter()
+            .flatten()
+            .map(|input| input.file.as_str())
+            .collect();
+        let read = stamps.iter();
+        let read = read.filter(|stamp| !lacking.contains(stamp.path.as_str()));
+        check_stamps(&read.cloned().collect::<Vec<_>>())?;
         self.options.limits.cancel.check()?;
         let Mapped {
             counts,
@@ -259,9 +306,27 @@ impl Work<'_> {
     fn inputs(&self, map: &MapPlan) -> Result<(Vec<PassInput>, Vec<InputStamp>)> {
         let mut lines = read_lines(self.folder, map)?;
         lines.sort_by_key(|line| line.order);
+        let mut inputs = self.fed(&lines)?;
+        let mut stamps: Vec<InputStamp> = lines.into_iter().map(|line| line.stamp).collect();
+        stamps.dedup();
+        if !self.plan.settings.keep_going {
+            check_stamps(&stamps)?;
+        }
+        if self.plan.settings.checksum_inputs {
+            let all = inputs.iter_mut().map(|fed| &mut fed.input);
+            add_digests(all, &self.options.limits.cancel)?;
+            let digested = inputs.iter().filter_map(|fed| fed.input.stamp.clone());
+            stamps = digested.collect();
+            stamps.dedup();
+        }
+        Ok((inputs, stamps))
+    }
+
+    /// Makes listed inputs ones that feed the pass.
+    fn fed(&self, lines: &[InputLine]) -> Result<Vec<PassInput>> {
         let mut inputs = Vec::with_capacity(lines.len());
         let mut stretch = (0, 0);
-        for line in &lines {
+        for line in lines {
             let product = self.pass.products.get(line.product as usize);
             let (_, feeds, text) =
                 product.ok_or_else(|| damaged("an input belongs to no product"))?;
@@ -287,19 +352,24 @@ impl Work<'_> {
                 ..PassInput::whole(input, text, feeds.clone())
             });
         }
-        let mut stamps: Vec<InputStamp> = lines.into_iter().map(|line| line.stamp).collect();
-        stamps.dedup();
-        if !self.plan.settings.keep_going {
-            check_stamps(&stamps)?;
+        Ok(inputs)
+    }
+
+    /// Returns the inputs of all map tasks of the pass, in order.
+    fn all_inputs(&self) -> Result<Vec<PassInput>> {
+        let mut lines = Vec::new();
+        let mut lacking = BTreeSet::new();
+        for source in &self.plan.pass(self.number)?.maps {
+            lines.extend(lines_of(&self.folder.of_source(source), self.plan, source)?);
+            for record in needed(self.folder, std::slice::from_ref(source))? {
+                let tables = record.tables.into_iter();
+                let passed_over = tables.flat_map(|table| table.passed_over);
+                lacking.extend(passed_over.map(|input| input.file));
+            }
         }
-        if self.plan.settings.checksum_inputs {
-            let all = inputs.iter_mut().map(|fed| &mut fed.input);
-            add_digests(all, &self.options.limits.cancel)?;
-            let digested = inputs.iter().filter_map(|fed| fed.input.stamp.clone());
-            stamps = digested.collect();
-            stamps.dedup();
-        }
-        Ok((inputs, stamps))
+        lines.sort_by_key(|line| line.order);
+        lines.retain(|line| !lacking.contains(&line.stamp.path));
+        self.fed(&lines)
     }
 
     fn merge(&self, attempt: &mut Attempt<'_>, sources: &[SealedFile]) -> Result<TaskRecord> {
@@ -354,16 +424,22 @@ impl Work<'_> {
         };
         let tables = match work {
             ReduceWork::Index { table } => {
-                let index = table_of(*table)?.reduce_index(&reducing(*table))?;
                 let mut record = TableRecord {
                     table: table_of(*table)?.target.name.clone(),
                     ..TableRecord::default()
                 };
-                if let Some((file, compact)) = index {
-                    record.rows = file.rows;
-                    record.files = vec![file];
-                    let relative = compact.strip_prefix(self.folder.path());
-                    record.compact_index = relative.ok().map(Path::to_owned);
+                match table_of(*table)?.reduce_index(&reducing(*table))? {
+                    ReducedIndex::Nothing => {}
+                    ReducedIndex::Made(file, compact) => {
+                        record.rows = file.rows;
+                        record.files = vec![file];
+                        let relative = compact.strip_prefix(self.folder.path());
+                        record.compact_index = relative.ok().map(Path::to_owned);
+                    }
+                    ReducedIndex::Duplicates(keys) => {
+                        let (job, inputs) = (self.pass.job.clone(), self.all_inputs()?);
+                        return Err(job.duplicate_row(inputs, *table, keys, &limits));
+                    }
                 }
                 vec![record]
             }
@@ -473,6 +549,21 @@ pub(super) fn read_lines(folder: &JobFolder, map: &MapPlan) -> Result<Vec<InputL
         .filter(|line| !line.is_empty());
     let lines: Result<Vec<InputLine>, _> = lines.map(serde_json::from_slice).collect();
     lines.map_err(|_| damaged("the list of inputs is damaged"))
+}
+
+/// Returns the inputs of a map task of the job `own` or of an earlier one, whose folder is `of`.
+pub(super) fn lines_of(of: &JobFolder, own: &Plan, source: &Source) -> Result<Vec<InputLine>> {
+    let earlier;
+    let plan = match &source.job {
+        None => own,
+        Some(_) => {
+            earlier = of.plan()?;
+            &earlier
+        }
+    };
+    let at = (source.number as usize).checked_sub(1);
+    let map = at.and_then(|at| plan.maps.get(at));
+    read_lines(of, map.ok_or_else(|| damaged("a map task is lacking"))?)
 }
 
 /// Refuses inputs that are not what they were when the job was planned.

@@ -1,7 +1,10 @@
 //! What a task needs of others, and what it says when that is not there.
 
-use super::attempt::attempts;
+use std::collections::BTreeMap;
+
+use super::attempt::{SeenAttempt, attempts};
 use super::folder::JobFolder;
+use super::name::TaskName;
 use super::plan::Source;
 use super::record::TaskRecord;
 use crate::error::{Error, ErrorKind, Place, Result};
@@ -42,7 +45,11 @@ fn lacking(folder: &JobFolder, missing: &[&Source]) -> Error {
         list.push_str(&format!(" and {} more", named.len() - NAMED));
     }
     let place = Place::file(folder.path().display().to_string());
-    let failed = missing.iter().find_map(|source| failure_of(folder, source));
+    let tasks: BTreeMap<TaskName, &Source> = missing
+        .iter()
+        .map(|source| (source.task(), *source))
+        .collect();
+    let failed = failure_of(folder, &tasks);
     if let Some(failure) = failed {
         return Error::new(
             ErrorKind::DataRefused,
@@ -59,21 +66,26 @@ fn lacking(folder: &JobFolder, missing: &[&Source]) -> Error {
     .hint("run this task again later")
 }
 
-/// Says how a task has failed, if it will not go better by itself.
-fn failure_of(folder: &JobFolder, source: &Source) -> Option<String> {
-    let of = folder.of_source(source);
-    let all = attempts(&of, Some(source.task())).ok()?;
-    if all.iter().any(|attempt| attempt.is_alive) {
-        return None;
+/// Says how the first of these tasks that has failed did so, if it will not go better by itself.
+fn failure_of(folder: &JobFolder, tasks: &BTreeMap<TaskName, &Source>) -> Option<String> {
+    let mut last: BTreeMap<TaskName, Vec<SeenAttempt>> = BTreeMap::new();
+    let folders = tasks.values().map(|source| folder.of_source(source));
+    let mut folders: Vec<JobFolder> = folders.collect();
+    folders.dedup_by(|a, b| a.path() == b.path());
+    for of in folders {
+        for attempt in attempts(&of, None).ok()? {
+            if tasks.contains_key(&attempt.task) {
+                last.entry(attempt.task).or_default().push(attempt);
+            }
+        }
     }
-    let end = all.last()?.note.end.as_ref()?;
-    let is_final = !matches!(end.exit, 0 | 75);
-    let message = end.message.as_deref().unwrap_or("no message");
-    is_final.then(|| {
-        format!(
-            "{} has failed (exit code {}): {message}",
-            source.task(),
-            end.exit
-        )
+    last.into_iter().find_map(|(task, attempts)| {
+        if attempts.iter().any(|attempt| attempt.is_alive) {
+            return None;
+        }
+        let end = attempts.last()?.note.end.as_ref()?;
+        let is_final = !matches!(end.exit, 0 | 75);
+        let message = end.message.as_deref().unwrap_or("no message");
+        is_final.then(|| format!("{task} has failed (exit code {}): {message}", end.exit))
     })
 }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::folder_run::PassJob;
-use super::pass::{NoEvents, Pass, PassLimits};
+use super::pass::{NoEvents, Pass, PassInput, PassLimits};
 use super::prepared::PreparedInputs;
 use super::table::TableJob;
 use crate::convert::{BadRow, RowTarget};
@@ -73,6 +73,15 @@ impl PassJob {
             routing.watch = Some(Arc::clone(&watch));
             watches.push(watch);
         }
+        self.read_through(limits)?;
+        watches.iter().for_each(|watch| watch.refuse());
+        Ok(())
+    }
+}
+
+impl PassJob {
+    /// Reads all inputs, and makes nothing of them.
+    fn read_through(&self, limits: &PassLimits) -> Result<()> {
         let targets: Vec<&RowTarget> = self.tables.iter().map(|job| &job.target).collect();
         let readable = self.inputs.iter().cloned();
         let readable = readable.filter(|fed| fed.input.unreadable.is_none());
@@ -83,20 +92,32 @@ impl PassJob {
             starts: targets.iter().map(|_| None).collect(),
             targets,
         };
-        pass.run(limits, &NoEvents)?;
-        watches.iter().for_each(|watch| watch.refuse());
-        Ok(())
+        pass.run(limits, &NoEvents).map(drop)
+    }
+
+    /// Reads the inputs of a job's pass to see who has a key of table number `table` a second time, and
+    /// makes the error that names the first such row.
+    pub(crate) fn duplicate_row(
+        mut self,
+        inputs: Vec<PassInput>,
+        table: usize,
+        keys: DuplicatedKeys,
+        limits: &PassLimits,
+    ) -> Error {
+        self.inputs = inputs;
+        let found = self.watch_out(vec![(table, keys)], limits);
+        let found = found.and_then(|()| self.read_through(limits));
+        match found {
+            Err(error) => error
+                .hint("put the input right; `skyprep run` can set such rows aside, a job can't"),
+            Ok(()) => Error::new(ErrorKind::DataRefused, "director keys occur more than once"),
+        }
     }
 }
 
 /// Makes the error for keys that occur twice in rows that can't be read a second time, with the
 /// first of them by the index, whose rows are those of the input.
-pub(super) fn first_in_index(
-    job: &TableJob,
-    keys: DuplicatedKeys,
-    index: &Path,
-    file: &str,
-) -> Error {
+pub(super) fn first_in_index(job: &TableJob, keys: DuplicatedKeys, index: &Path) -> Error {
     let watch = KeyWatch::finding(keys);
     watch.refuse();
     let bytes = match std::fs::read(index) {
@@ -110,7 +131,7 @@ pub(super) fn first_in_index(
         piece: 0,
         input: 0,
         offset: 0,
-        file,
+        file: "stdin",
         before: 0,
         unit: RowUnit::Row,
     };
@@ -126,7 +147,7 @@ pub(super) fn first_in_index(
             let place = Place {
                 row: Some(row),
                 column: routing.and_then(|routing| routing.director_key.clone()),
-                ..Place::file(file)
+                ..Place::file("stdin")
             };
             return BadRow { place, fault }.to_error();
         }

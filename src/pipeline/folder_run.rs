@@ -324,8 +324,7 @@ impl PassJob {
             if let Some(keys) = finished.duplicates {
                 if self.identity().is_none() {
                     let index = format!("{}{}", job.folder, job.key_index(IndexFormat::Text));
-                    let index = folder.staged(&index)?;
-                    return Err(first_in_index(job, keys, &index, "stdin"));
+                    return Err(first_in_index(job, keys, &folder.staged(&index)?));
                 }
                 found.push((number, keys));
                 continue;

@@ -185,7 +185,7 @@ fn cuts_of_text(mut file: TextFile, bytes: u64) -> Result<Vec<Cut>> {
     let mut cuts = Vec::new();
     let mut buffer = Vec::new();
     loop {
-        let (at, line) = file.position();
+        let (at, line) = file.records_position();
         let last = cuts.last().map_or(0, |cut: &Cut| cut.at);
         if cuts.is_empty() || at - last >= CUT_BYTES {
             cuts.push(Cut {

@@ -49,4 +49,4 @@ pub(crate) use run::conclude;
 pub use run::{RunEvents, RunOptions, RunOutcome, foresee, run};
 pub use stream::{StreamOutcome, stream};
 pub use table::{TableJob, TableParts, TableReport};
-pub(crate) use task::{MapWork, Mapped, ReduceWork, configuration_of, job_passes};
+pub(crate) use task::{MapWork, Mapped, ReduceWork, ReducedIndex, configuration_of, job_passes};

@@ -209,7 +209,9 @@ impl<'a> Placing<'a> {
                 None => folder.insert(OutputFolder::open(&self.root, options.folder)?),
             };
             folder.mark_placed(new, &self.dest)?;
-            leftover.iter().try_for_each(|name| folder.clear_placed(name))?;
+            leftover
+                .iter()
+                .try_for_each(|name| folder.clear_placed(name))?;
         }
         Ok(())
     }

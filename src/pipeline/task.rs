@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use super::bad_inputs::{PassedOver, passed_over};
-use super::duplicates::{duplicates_of, first_in_index};
+use super::duplicates::duplicates_of;
 use super::file::PipelineFile;
 use super::folder_run::PassJob;
 use super::pass::{Events, Pass, PassInput, PassLimits, TargetCounts, shapes};
@@ -26,7 +26,9 @@ use crate::exchange::{
     SubChunkCount, TaskChunkSink, TaskRowSink, TaskSinkOptions, check_room,
 };
 use crate::partition::chunk_index_record;
-use crate::partition::key_index::{DuplicateRule, IndexFormat, write_compact_index};
+use crate::partition::key_index::{
+    DuplicateRule, DuplicatedKeys, IndexFormat, write_compact_index,
+};
 use crate::publish::StagingPlace;
 use crate::schema::OutputColumn;
 
@@ -214,6 +216,16 @@ pub(crate) struct ReducedChunks {
     pub(crate) chunk_index: Option<FileSummary>,
 }
 
+/// What became of the index of a director.
+pub(crate) enum ReducedIndex {
+    /// The table has no rows.
+    Nothing,
+    /// The index, and the path of the compact one.
+    Made(FileSummary, PathBuf),
+    /// Keys occur more than once.
+    Duplicates(DuplicatedKeys),
+}
+
 impl TableJob {
     /// Makes the files `files` of chunks for which `wants` is true.
     ///
@@ -263,28 +275,23 @@ impl TableJob {
     }
 
     /// Makes the index of a director, in the format that the table wants, and the compact one that
-    /// other tasks look keys up in; returns the first and the path of the second.
+    /// other tasks look keys up in.
     ///
     /// # Errors
-    /// A key occurs twice; sealed files are damaged; or a file can't be written.
-    pub(crate) fn reduce_index(
-        &self,
-        work: &ReduceWork<'_>,
-    ) -> Result<Option<(FileSummary, PathBuf)>> {
+    /// Sealed files are damaged, or a file can't be written.
+    pub(crate) fn reduce_index(&self, work: &ReduceWork<'_>) -> Result<ReducedIndex> {
         let path = format!("{}{}", self.folder, self.key_index(IndexFormat::Text));
         let mut file = StagedFile::new(work.staging, path.clone())?;
         let rows = self.stream(work, SectionContent::Keys, &mut file)?;
         if rows == 0 {
-            return Ok(None);
+            return Ok(ReducedIndex::Nothing);
         }
         let mut files = [file.finish_with(rows)?];
         let text = work.staging.staged(&path)?;
         if self.duplicates == DuplicateRule::Refuse {
             let scratch = self.scratch(work.staging, "keys")?;
             if let Some(keys) = duplicates_of(self, &text, &scratch, work.limits)? {
-                // Rows are counted over all inputs in their order, but for those that were set aside.
-                let shown = format!("the rows of table {} in input order", self.target.name);
-                return Err(first_in_index(self, keys, &text, &shown));
+                return Ok(ReducedIndex::Duplicates(keys));
             }
         }
         let compact = work.staging.staged(&format!("{}.compact", self.folder))?;
@@ -293,7 +300,7 @@ impl TableJob {
         write_compact_index(source, &compact, self.duplicates, &limits)?;
         self.finish_index(&mut files, work.staging, work.limits)?;
         let [file] = files;
-        Ok(Some((file, compact)))
+        Ok(ReducedIndex::Made(file, compact))
     }
 
     fn stream(

@@ -112,6 +112,14 @@ impl TextFile {
         }
     }
 
+    /// Returns where the next records begin: behind a header, where the next block has one.
+    pub fn records_position(&self) -> (u64, u64) {
+        match &self.first {
+            Some(block) => (block.offset + block.start as u64, block.first_line),
+            None => self.blocks.position(),
+        }
+    }
+
     /// Goes on at a position that [`Self::position`] has told.
     ///
     /// # Errors

@@ -112,6 +112,9 @@ pub struct JobPlanArgs {
     /// Print the plan as JSON instead of words
     #[arg(long)]
     pub json: bool,
+    /// Say what would be planned, and touch nothing
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
 }
 
 /// How many tasks there are, and how large.

@@ -4,12 +4,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use skyprep::error::{Error, ErrorKind};
 use skyprep::job::{
     CommitNote, CommitOptions, GcOptions, JobFolder, commit as commit_job, gc as find_garbage,
     remove_garbage,
 };
 use skyprep::pipeline::{Replace, RunOptions};
 use skyprep::place::Network;
+use skyprep::publish::OutputFolder;
 use skyprep::stage::ServerOptions;
 
 use super::root_of;
@@ -75,7 +77,19 @@ pub fn commit(args: &JobCommitArgs, session: &Session) -> Result<()> {
         grouped(outcome.contributions as u64),
         outcome.manifest
     ));
-    books::end(session, &outcome.report)
+    match outcome.report.passed_over.len() {
+        0 => Ok(()),
+        count => {
+            for input in &outcome.report.passed_over {
+                session.printer.passed_over(&input.file, &input.reason);
+            }
+            let message =
+                format!("{count} input files were passed over; the outputs lack their rows");
+            Err(Error::new(ErrorKind::DataRefused, message)
+                .hint("once they are right: skyprep job plan --extend")
+                .into())
+        }
+    }
 }
 
 fn tell_rejects(tables: &[skyprep::pipeline::TableReport], session: &Session) {
@@ -109,6 +123,15 @@ pub fn gc(args: &JobGcArgs, session: &Session) -> Result<()> {
         older_than: args.older_than,
     };
     let jobs = JobFolder::all(&root)?;
+    if jobs.is_empty() {
+        session.printer.note("no job has its output here");
+        return Ok(());
+    }
+    // Nothing is committed while it is found out what nobody needs.
+    let _held = match args.delete {
+        true => Some(OutputFolder::open(&root, session.folder)?),
+        false => None,
+    };
     let databases: Result<BTreeSet<String>, _> = jobs
         .iter()
         .map(|job| job.plan().map(|plan| plan.database))

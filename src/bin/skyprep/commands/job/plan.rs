@@ -7,7 +7,7 @@ use serde_json::json;
 use skyprep::error::{Error, ErrorKind};
 use skyprep::job::{
     Change, CheckPart, JobFolder, JobRequest, JobSettings, Plan, PlanNotes, PlanOptions, Planned,
-    TaskKind, note_refusal, plan as plan_job,
+    TaskKind, compressed, note_refusal, plan as plan_job,
 };
 use skyprep::pipeline::PipelineFile;
 
@@ -84,6 +84,7 @@ pub fn plan(args: &JobPlanArgs, session: &Session) -> Result<()> {
             checksum_inputs: args.digests.checksum_inputs,
             exchange_dir: args.exchange_dir.as_ref().map(absolute).transpose()?,
         },
+        dry_run: args.dry_run,
         cancel: session.limits().cancel.clone(),
         events: &progress,
     };
@@ -99,7 +100,9 @@ pub fn plan(args: &JobPlanArgs, session: &Session) -> Result<()> {
             error.kind(),
             ErrorKind::DataRefused | ErrorKind::InputMissing | ErrorKind::Corrupt
         );
-        if let (true, Some(id), Ok(root)) = (is_of_inputs, id.or(asked), file.root()) {
+        if let (true, Some(id), Ok(root)) =
+            (is_of_inputs && !args.dry_run, id.or(asked), file.root())
+        {
             // For `job status --rejected`; the error itself is told now.
             let _ = note_refusal(&root, id.as_str(), error);
         }
@@ -107,6 +110,13 @@ pub fn plan(args: &JobPlanArgs, session: &Session) -> Result<()> {
     match planned {
         Planned::Now(folder, plan, notes) => {
             tell_notes(&notes, session);
+            tell(args, &folder, &plan, session)
+        }
+        Planned::Foreseen(folder, plan, notes) => {
+            tell_notes(&notes, session);
+            session
+                .printer
+                .note("this would be planned; nothing was touched");
             tell(args, &folder, &plan, session)
         }
         Planned::Before(folder, plan) => {
@@ -169,9 +179,7 @@ fn tell(args: &JobPlanArgs, folder: &JobFolder, plan: &Plan, session: &Session) 
         let stages: Vec<_> = plan
             .stages()
             .into_iter()
-            .map(|stage| {
-                json!({"kind": stage.kind, "first": stage.numbers.start, "last": stage.numbers.end - 1})
-            })
+            .map(|stage| json!({"kind": stage.kind, "tasks": compressed(&stage.numbers)}))
             .collect();
         let mut text = serde_json::to_vec(&json!({
             "format": "skyprep-job-plan",

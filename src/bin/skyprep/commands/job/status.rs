@@ -82,11 +82,11 @@ fn in_words(found: &JobStatus) -> String {
         found.rejected.len()
     );
     for stage in &found.stages {
-        let all = stage.last - stage.first + 1;
-        let kind = stage.kind.word();
+        let (kind, all) = (stage.kind.word(), stage.count);
+        let tasks = &stage.tasks;
         text.push_str(&format!(
-            "  {kind:<6} {:>5}-{:<5} {:>5} of {all} done",
-            stage.first, stage.last, stage.done
+            "  {kind:<6} {tasks:<12} {:>5} of {all} done",
+            stage.done
         ));
         for (what, numbers) in [
             ("running", &stage.running),
@@ -150,14 +150,11 @@ pub fn wait(args: &JobWaitArgs, session: &Session) -> Result<()> {
     let folder = JobFolder::open(&args.job.job)?;
     let start = Instant::now();
     let mut told = String::new();
+    let mut is_told = false;
     loop {
         let found = status_of(&folder)?;
         let done: u32 = found.stages.iter().map(|stage| stage.done).sum();
-        let all: u32 = found
-            .stages
-            .iter()
-            .map(|stage| stage.last - stage.first + 1)
-            .sum();
+        let all: u32 = found.stages.iter().map(|stage| stage.count).sum();
         let line = format!(
             "{}: {}, {done} of {all} tasks done",
             found.id,
@@ -170,6 +167,19 @@ pub fn wait(args: &JobWaitArgs, session: &Session) -> Result<()> {
         match found.state {
             JobState::Committed => return Ok(()),
             JobState::Failed => return Err(failure(&found).into()),
+            JobState::Superseded => {
+                let message = "another job has made the generation of this one";
+                return Err(Error::new(ErrorKind::OutputRefused, message)
+                    .hint(found.next)
+                    .into());
+            }
+            JobState::Lost if !is_told => {
+                is_told = true;
+                session.printer.warn(
+                    "tasks give no sign of life; if no scheduler runs them again, submit the job \
+                     again",
+                );
+            }
             _ => {}
         }
         if args
