@@ -493,3 +493,58 @@ pub(super) fn rows_segment(order: u32, rows: u32, text: &[u8], out: &mut Vec<u8>
     let checksum = xxh3_64(out.get(start..).unwrap_or_default());
     out.extend_from_slice(&checksum.to_le_bytes());
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests damage files")]
+mod tests {
+    use super::*;
+
+    fn sealed(path: &Path) {
+        let mut writer = SealedWriter::create(path, [1; 16]).unwrap();
+        for (table, rows) in [("A", 3u32), ("B", 2)] {
+            for order in 0..3 {
+                let mut segment = Vec::new();
+                rows_segment(order, rows, b"some rows\n", &mut segment);
+                writer.segments.append(&segment).unwrap();
+                let header = SegmentHeader {
+                    file: 0,
+                    rows,
+                    bytes: 10,
+                    counts: 0,
+                    order,
+                };
+                writer
+                    .open
+                    .note(&header, writer.segments.end - segment.len() as u64);
+            }
+            writer.end_section(table, SectionContent::Rows).unwrap();
+        }
+        writer.finish().unwrap();
+    }
+
+    fn read(path: &Path) -> Result<u64> {
+        let file = SealedFile::open(path, [1; 16])?;
+        file.verify()?;
+        let section = file.section("A", SectionContent::Rows);
+        let slice = file.slice(section.unwrap(), 0..1)?;
+        Ok(slice.files().map(|(_, rows, _)| rows).sum())
+    }
+
+    #[test]
+    fn a_damaged_file_is_found_out_wherever_it_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        sealed(&path);
+        let whole = std::fs::read(&path).unwrap();
+        assert_eq!(read(&path).unwrap(), 9);
+        assert!(SealedFile::open(&path, [2; 16]).is_err());
+        for at in 0..whole.len() {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 0xff;
+            std::fs::write(&path, &bytes).unwrap();
+            assert!(read(&path).is_err(), "byte {at}");
+            std::fs::write(&path, &whole[..at]).unwrap();
+            assert!(read(&path).is_err(), "cut at {at}");
+        }
+    }
+}

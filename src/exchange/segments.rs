@@ -177,7 +177,8 @@ impl SegmentHeader {
 
     /// Bytes of the segment behind its header.
     fn rest(&self) -> u64 {
-        self.bytes + u64::from(self.counts) * 8 + CHECKSUM as u64
+        let counts = u64::from(self.counts) * 8;
+        self.bytes.saturating_add(counts + CHECKSUM as u64)
     }
 }
 
@@ -233,13 +234,13 @@ impl<'a> RunReader<'a> {
     /// # Errors
     /// The file is damaged.
     pub(super) fn skip(&mut self, header: &SegmentHeader) -> Result<()> {
-        let length = header.rest() + SEGMENT_HEADER as u64;
+        let length = header.rest().saturating_add(SEGMENT_HEADER as u64);
         let buffered = (self.buffer.len() - self.used) as u64;
         if length <= buffered {
             self.used += length as usize;
             return Ok(());
         }
-        self.position += length - buffered;
+        self.position = self.position.saturating_add(length - buffered);
         self.used = self.buffer.len();
         if self.position > self.end {
             return Err(self.damaged());

@@ -482,7 +482,7 @@ impl Planner<'_> {
                 let made = plan.reduces.iter().position(|reduce| {
                     let own = plan.passes.get(reduce.pass);
                     let table = match reduce.work {
-                        super::plan::ReduceWork::Index { table } => table,
+                        super::plan::ReduceWork::Index { table, .. } => table,
                         _ => return false,
                     };
                     own.is_some_and(|own| own.tables.get(table) == Some(name))

@@ -1,6 +1,6 @@
 //! A plan in the making: passes with their map tasks, not yet numbered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::batch::{BatchOptions, BatchPart, group};
 use super::name::TaskKind;
@@ -156,10 +156,15 @@ pub(super) struct Numbered {
 /// Numbers all tasks, stage by stage.
 pub(super) fn number(drafts: Vec<DraftPass>, sizes: &TaskSizes, weights: &SkyWeights) -> Numbered {
     let mut all = Numbered::default();
+    let tables = drafts.iter().flat_map(|draft| &draft.planned.job.tables);
+    let looked_up = tables.flat_map(TableJob::indexes);
+    let looked_up: BTreeSet<String> = looked_up
+        .filter_map(|index| index.sibling().map(str::to_owned))
+        .collect();
     // Tasks of directors are known when those that look into their indexes are numbered.
     let mut indexes: BTreeMap<String, Source> = BTreeMap::new();
     for (pass, draft) in drafts.into_iter().enumerate() {
-        all.add(pass, draft, sizes, weights, &mut indexes);
+        all.add(pass, draft, (sizes, weights, &looked_up), &mut indexes);
     }
     all
 }
@@ -169,8 +174,7 @@ impl Numbered {
         &mut self,
         pass: usize,
         draft: DraftPass,
-        sizes: &TaskSizes,
-        weights: &SkyWeights,
+        (sizes, weights, looked_up): (&TaskSizes, &SkyWeights, &BTreeSet<String>),
         indexes: &mut BTreeMap<String, Source>,
     ) {
         let is_at_work = draft.is_at_work();
@@ -205,7 +209,10 @@ impl Numbered {
                 if routing.is_some_and(|routing| routing.director_key.is_some()) {
                     self.reduces.push(ReducePlan {
                         pass,
-                        work: ReduceWork::Index { table },
+                        work: ReduceWork::Index {
+                            table,
+                            is_looked_up: looked_up.contains(&job.target.name),
+                        },
                     });
                     let number = self.reduces.len() as u32;
                     let source = Source::own(TaskKind::Reduce, number);
@@ -220,9 +227,9 @@ impl Numbered {
             }
             self.add_chunks(pass, job, (sources.len(), draft.text), sizes, weights);
         }
-        let looked_up = job.tables.iter().flat_map(TableJob::indexes);
-        let looked_up = looked_up.filter_map(|index| index.sibling());
-        let own_indexes = looked_up
+        let own_indexes = job.tables.iter().flat_map(TableJob::indexes);
+        let own_indexes = own_indexes.filter_map(|index| index.sibling());
+        let own_indexes = own_indexes
             .filter_map(|name| Some((name.to_owned(), indexes.get(name)?.clone())))
             .collect();
         self.passes.push(PassPlan {

@@ -175,6 +175,8 @@ pub enum ReduceWork {
     Index {
         /// Number of the table in its pass.
         table: usize,
+        /// Whether other tables look keys up in it.
+        is_looked_up: bool,
     },
     /// A table that is not partitioned.
     Rows {

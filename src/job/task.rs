@@ -423,18 +423,24 @@ impl Work<'_> {
             table.ok_or_else(|| damaged("a reduce task belongs to no table"))
         };
         let tables = match work {
-            ReduceWork::Index { table } => {
+            ReduceWork::Index {
+                table,
+                is_looked_up,
+            } => {
                 let mut record = TableRecord {
                     table: table_of(*table)?.target.name.clone(),
                     ..TableRecord::default()
                 };
-                match table_of(*table)?.reduce_index(&reducing(*table))? {
+                let work = reducing(*table);
+                match table_of(*table)?.reduce_index(&work, *is_looked_up)? {
                     ReducedIndex::Nothing => {}
                     ReducedIndex::Made(file, compact) => {
                         record.rows = file.rows;
                         record.files = vec![file];
-                        let relative = compact.strip_prefix(self.folder.path());
-                        record.compact_index = relative.ok().map(Path::to_owned);
+                        let relative = compact.as_deref();
+                        let relative =
+                            relative.and_then(|path| path.strip_prefix(self.folder.path()).ok());
+                        record.compact_index = relative.map(Path::to_owned);
                     }
                     ReducedIndex::Duplicates(keys) => {
                         let (job, inputs) = (self.pass.job.clone(), self.all_inputs()?);

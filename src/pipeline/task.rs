@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use serde_json::Value;
 
 use super::bad_inputs::{PassedOver, passed_over};
-use super::duplicates::duplicates_of;
 use super::file::PipelineFile;
 use super::folder_run::PassJob;
 use super::pass::{Events, Pass, PassInput, PassLimits, TargetCounts, shapes};
@@ -26,9 +25,7 @@ use crate::exchange::{
     SubChunkCount, TaskChunkSink, TaskRowSink, TaskSinkOptions, check_room,
 };
 use crate::partition::chunk_index_record;
-use crate::partition::key_index::{
-    DuplicateRule, DuplicatedKeys, IndexFormat, write_compact_index,
-};
+use crate::partition::key_index::{DuplicatedKeys, IndexFormat, write_compact_index};
 use crate::publish::StagingPlace;
 use crate::schema::OutputColumn;
 
@@ -220,8 +217,8 @@ pub(crate) struct ReducedChunks {
 pub(crate) enum ReducedIndex {
     /// The table has no rows.
     Nothing,
-    /// The index, and the path of the compact one.
-    Made(FileSummary, PathBuf),
+    /// The index, and the path of the compact one, if keys are looked up.
+    Made(FileSummary, Option<PathBuf>),
     /// Keys occur more than once.
     Duplicates(DuplicatedKeys),
 }
@@ -274,12 +271,16 @@ impl TableJob {
         file.finish_with(rows)
     }
 
-    /// Makes the index of a director, in the format that the table wants, and the compact one that
-    /// other tasks look keys up in.
+    /// Makes the index of a director, in the format that the table wants, and, if other tables look keys
+    /// up, the compact one that their tasks use.
     ///
     /// # Errors
     /// Sealed files are damaged, or a file can't be written.
-    pub(crate) fn reduce_index(&self, work: &ReduceWork<'_>) -> Result<ReducedIndex> {
+    pub(crate) fn reduce_index(
+        &self,
+        work: &ReduceWork<'_>,
+        is_looked_up: bool,
+    ) -> Result<ReducedIndex> {
         let path = format!("{}{}", self.folder, self.key_index(IndexFormat::Text));
         let mut file = StagedFile::new(work.staging, path.clone())?;
         let rows = self.stream(work, SectionContent::Keys, &mut file)?;
@@ -288,17 +289,17 @@ impl TableJob {
         }
         let mut files = [file.finish_with(rows)?];
         let text = work.staging.staged(&path)?;
-        if self.duplicates == DuplicateRule::Refuse {
-            let scratch = self.scratch(work.staging, "keys")?;
-            if let Some(keys) = duplicates_of(self, &text, &scratch, work.limits)? {
-                return Ok(ReducedIndex::Duplicates(keys));
-            }
+        if let Some(keys) = self.finish_index(&mut files, work.staging, work.limits)? {
+            return Ok(ReducedIndex::Duplicates(keys));
         }
-        let compact = work.staging.staged(&format!("{}.compact", self.folder))?;
-        let source = (text.as_path(), &self.target.dialect);
-        let limits = work.limits.for_index();
-        write_compact_index(source, &compact, self.duplicates, &limits)?;
-        self.finish_index(&mut files, work.staging, work.limits)?;
+        let mut compact = None;
+        if is_looked_up {
+            let path = work.staging.staged(&format!("{}.compact", self.folder))?;
+            let source = (text.as_path(), &self.target.dialect);
+            let limits = work.limits.for_index();
+            write_compact_index(source, &path, self.duplicates, &limits)?;
+            compact = Some(path);
+        }
         let [file] = files;
         Ok(ReducedIndex::Made(file, compact))
     }

@@ -24,6 +24,8 @@ mod http_server;
 mod ingest_calls;
 mod ingest_loads;
 mod ingest_service;
+mod job_generations;
+mod jobs;
 mod json_rows;
 mod load;
 mod load_plan;
