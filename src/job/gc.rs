@@ -14,10 +14,11 @@ use serde::Serialize;
 use super::attempt::attempts;
 use super::commit::committed;
 use super::folder::JobFolder;
-use super::generation::{generation, manifest_of, newest};
+use super::generation::{generation, generations_of, manifest_of, newest};
 use super::name::TaskKind;
 use super::plan::Plan;
 use super::record::TaskRecord;
+use super::status::REFUSALS;
 use crate::error::{Error, Result};
 use crate::manifest::Listing;
 use crate::place::PlaceUrl;
@@ -30,7 +31,7 @@ pub struct GcOptions {
     pub exchange: bool,
     /// Generations that stay, the newest ones; nothing if all do.
     pub generations: Option<u32>,
-    /// Plans that were not finished are left alone until they are so old.
+    /// Plans, records and commits that were not finished are left alone until they are so old.
     pub older_than: Duration,
 }
 
@@ -130,18 +131,22 @@ impl Search<'_> {
         }
     }
 
-    /// Finds plans that were being written when their process ended.
+    /// Finds plans, and claims of generations, that were being written when their process ended.
     fn unfinished_plans(&mut self) -> Result<()> {
         let jobs = JobFolder::jobs_of(self.root);
-        for path in entries_of(&jobs)? {
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let is_temporary = name.starts_with('.') && name != ".rejected";
+        self.unfinished(&jobs, ".", "a plan was not finished")?;
+        let start = format!(".{}.", self.database);
+        let generations = generations_of(self.root);
+        self.unfinished(&generations, &start, "a commit was not finished")
+    }
+
+    /// Finds what was being written, under names that start so, when its process ended.
+    fn unfinished(&mut self, folder: &Path, start: &str, why: &str) -> Result<()> {
+        for path in entries_of(folder)? {
+            let name = name_of(&path);
+            let is_temporary = name.starts_with(start) && name != REFUSALS;
             if is_temporary && is_older(&path, self.options.older_than) {
-                self.add(path, "a plan was not finished");
+                self.add(path, why);
             }
         }
         Ok(())
@@ -182,6 +187,14 @@ impl Search<'_> {
         newest: u32,
     ) -> Result<()> {
         let is_committed = committed(folder)?.is_some();
+        // Listed before the attempts are: each of these belongs to one that is seen, or has a record.
+        let mut places = vec![folder.file("data")];
+        let elsewhere = plan.settings.exchange_dir.as_ref();
+        places.extend(elsewhere.map(|elsewhere| elsewhere.join(plan.id.as_str())));
+        let mut made = Vec::new();
+        for place in places {
+            made.extend(entries_of(&place)?);
+        }
         let alive: BTreeSet<String> = attempts(folder, None)?
             .into_iter()
             .filter(|attempt| attempt.is_alive)
@@ -196,6 +209,7 @@ impl Search<'_> {
             };
             if is_committed {
                 self.published(&record, named);
+                self.second_names(folder, &record);
             }
             let is_needed = match task.kind {
                 _ if is_superseded => false,
@@ -221,29 +235,22 @@ impl Search<'_> {
             (_, true) => "the job is committed",
             _ => "an attempt that does not count has left it",
         };
-        let mut places = vec![folder.file("data")];
-        let elsewhere = plan.settings.exchange_dir.as_ref();
-        places.extend(elsewhere.map(|elsewhere| elsewhere.join(plan.id.as_str())));
-        for place in places {
-            for path in entries_of(&place)? {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                let is_alive = alive.iter().any(|attempt| {
-                    name.strip_prefix(attempt.as_str())
-                        .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-                });
-                if !is_alive && !needed.contains(&path) {
-                    self.add(path, why);
-                }
+        for path in made {
+            let name = name_of(&path);
+            let is_alive = alive.iter().any(|attempt| {
+                name.strip_prefix(attempt.as_str())
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            });
+            if !is_alive && !needed.contains(&path) {
+                self.add(path, why);
             }
         }
         for sub in JobFolder::folders() {
-            for path in entries_of(&folder.file(sub))? {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                if name.starts_with('.') && alive.is_empty() {
-                    self.add(path, "a record was not finished");
-                }
+            if alive.is_empty() {
+                self.unfinished(&folder.file(sub), ".", "a record was not finished")?;
             }
         }
+        self.unfinished(folder.path(), ".commit.", "a commit was not finished")?;
         if !is_committed && !is_superseded && plan.generation > newest.saturating_sub(1) {
             self.outcome.unfinished.push(plan.id.to_string());
         }
@@ -262,6 +269,23 @@ impl Search<'_> {
             self.add(path, "no manifest names it");
         }
     }
+
+    /// Finds the second names of what a commit has published out of a folder that stays.
+    fn second_names(&mut self, folder: &JobFolder, record: &TaskRecord) {
+        let Some(made_in) = record.made_in.as_ref().filter(|_| is_index(record)) else {
+            return;
+        };
+        let files = record.tables.iter().flat_map(|table| &table.files);
+        for file in files {
+            let path = folder.file(made_in).join(&*file.path());
+            self.add(path, "the job is committed");
+        }
+    }
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 fn is_index(record: &TaskRecord) -> bool {
