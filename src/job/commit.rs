@@ -5,7 +5,7 @@
 //! in the job's folder; then what the tasks have made is no longer needed there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
@@ -30,7 +30,7 @@ use crate::pipeline::{
 use crate::place::Network;
 use crate::publish::{
     InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, StandingFiles, append,
-    link_or_copy, publish_new, remove_tree,
+    link_or_copy, publish_new, remove_optional, remove_tree,
 };
 use crate::schema::TableKind;
 use crate::source::each_block;
@@ -96,19 +96,29 @@ pub fn committed(folder: &JobFolder) -> Result<Option<CommitNote>> {
 /// generation; or the output may not be written.
 pub fn commit(folder: &JobFolder, options: &CommitOptions<'_>) -> Result<Committed> {
     let plan = folder.plan()?;
-    if let Some(note) = committed(folder)? {
-        return Err(Error::new(
-            ErrorKind::OutputRefused,
-            format!(
-                "job {} was committed already, as generation {}",
-                plan.id, note.generation
-            ),
-        )
-        .at(Place::file(folder.path().display().to_string()))
-        .hint(format!("its manifest is {}", note.manifest)));
+    if let Err(error) = refuse_again(folder, &plan) {
+        // One that was killed behind its last step, or came second, may have left a lock.
+        OutputFolder::tidy(&plan.root, options.run.folder);
+        return Err(error);
     }
     let commit = Commit::prepare(folder, plan, options)?;
     commit.carry_out()
+}
+
+/// Refuses to commit a job twice.
+fn refuse_again(folder: &JobFolder, plan: &Plan) -> Result<()> {
+    let Some(note) = committed(folder)? else {
+        return Ok(());
+    };
+    Err(Error::new(
+        ErrorKind::OutputRefused,
+        format!(
+            "job {} was committed already, as generation {}",
+            plan.id, note.generation
+        ),
+    )
+    .at(Place::file(folder.path().display().to_string()))
+    .hint(format!("its manifest is {}", note.manifest)))
 }
 
 /// A commit whose books balance.
@@ -119,6 +129,9 @@ struct Commit<'a> {
     file: PipelineFile,
     passes: Vec<PassToCommit>,
 }
+
+/// Files that tasks have made, each with the folder of its task.
+type MadeFiles<'p> = Vec<(&'p PathBuf, &'p FileSummary)>;
 
 /// A pass and what is known of it.
 struct PassToCommit {
@@ -183,6 +196,8 @@ impl<'a> Commit<'a> {
             job: plan.id.clone(),
         };
         let mut output = OutputFolder::open(&plan.root, self.options.run.folder)?;
+        // Another commit may have ended while this one waited, and have cleared what it read.
+        refuse_again(self.folder, plan)?;
         let before = output.record().clone();
         self.check_replaceable(&before)?;
         claim(&plan.root, &plan.database, &own, &unique)?;
@@ -191,30 +206,25 @@ impl<'a> Commit<'a> {
         let count = self.passes.len();
         for (at, pass) in self.passes.iter().enumerate() {
             let sets = self.sets_of(pass, &output)?;
-            for (name, set) in &sets {
+            let mut new = BTreeMap::new();
+            for (name, (set, made)) in sets {
                 let report: Result<TableReport, _> = serde_json::from_value(set.report.clone());
                 let report = report
                     .map_err(|error| Error::new(ErrorKind::Internal, format!("report: {error}")))?;
                 outcome.tables.push(report);
                 if plan.generation > 1 {
-                    let old = before.sets.get(name).map_or(&[][..], |set| &set.files);
+                    let old = before.sets.get(&name).map_or(&[][..], |set| &set.files);
                     let changes = changes_between(old, &set.files);
                     chunks.insert(name.clone(), changes);
                 }
+                // A commit that was killed may have published it.
+                if !self.stands(&name, &set, &output) {
+                    self.stage(&made, &output)?;
+                    new.insert(name, set);
+                }
             }
-            let new = sets.into_iter().filter(|(name, set)| {
-                let state = output
-                    .record()
-                    .state_of(&plan.root, name, &set.options, &set.inputs);
-                let same = output
-                    .record()
-                    .sets
-                    .get(name)
-                    .is_some_and(|old| old.files == set.files);
-                state != SetState::Complete || !same
-            });
             let publication = Publication {
-                sets: new.collect(),
+                sets: new,
                 outdated: Vec::new(),
                 dropped: Vec::new(),
                 standing: match plan.generation {
@@ -305,42 +315,49 @@ impl<'a> Commit<'a> {
         }
     }
 
-    /// Stages the files of a pass, and returns its sets.
-    fn sets_of(
+    /// Says whether a set stands already as it is to be.
+    fn stands(&self, name: &str, set: &SetRecord, output: &OutputFolder) -> bool {
+        let record = output.record();
+        let old = record.sets.get(name);
+        old.is_some_and(|old| old.files == set.files)
+            && record.state_of(&self.plan.root, name, &set.options, &set.inputs)
+                == SetState::Complete
+    }
+
+    /// Returns the sets of a pass, each with the files that are to be staged for it.
+    fn sets_of<'p>(
         &self,
-        pass: &PassToCommit,
+        pass: &'p PassToCommit,
         output: &OutputFolder,
-    ) -> Result<BTreeMap<String, SetRecord>> {
+    ) -> Result<BTreeMap<String, (SetRecord, MadeFiles<'p>)>> {
         let mut sets = BTreeMap::new();
         for (number, table) in pass.tables.iter().enumerate() {
             let name = table.target.name.clone();
-            let files = self.files_of(pass, table, output)?;
+            let (files, made) = self.files_of(pass, table, output)?;
             let report = pass.report(number, &files, &self.plan)?;
             let recorded = serde_json::to_value(&report)
                 .map_err(|error| Error::new(ErrorKind::Internal, format!("report: {error}")))?;
             let options = pass.options_of(&name).cloned().unwrap_or_default();
-            sets.insert(
-                name,
-                SetRecord {
-                    identity: Some(table.identity()),
-                    options,
-                    inputs: pass.stamps(number)?,
-                    files,
-                    report: recorded,
-                    placed_at: None,
-                },
-            );
+            let set = SetRecord {
+                identity: Some(table.identity()),
+                options,
+                inputs: pass.stamps(number)?,
+                files,
+                report: recorded,
+                placed_at: None,
+            };
+            sets.insert(name, (set, made));
         }
         Ok(sets)
     }
 
-    /// Stages the files of a table that this job has made, and returns all files of its generation.
-    fn files_of(
+    /// Returns all files of a table's generation, and those that this job has made.
+    fn files_of<'p>(
         &self,
-        pass: &PassToCommit,
+        pass: &'p PassToCommit,
         table: &TableJob,
         output: &OutputFolder,
-    ) -> Result<Vec<FileSummary>> {
+    ) -> Result<(Vec<FileSummary>, MadeFiles<'p>)> {
         let name = &table.target.name;
         let changed = self.plan.pass(pass.number)?.changed.is_some();
         let mut files: BTreeMap<String, FileSummary> = BTreeMap::new();
@@ -365,11 +382,7 @@ impl<'a> Commit<'a> {
             let same = |old: &FileSummary| (old.bytes, old.xxh3) == (file.bytes, file.xxh3);
             !old.is_some_and(same)
         });
-        self.stage(&new, output)?;
-        files.extend(
-            new.into_iter()
-                .map(|(_, file)| (name_of(file), file.clone())),
-        );
+        files.extend(new.iter().map(|(_, file)| (name_of(file), (*file).clone())));
         if !parts.is_empty() {
             let index = self.chunk_index(table, &parts, output)?;
             files.insert(name_of(&index), index);
@@ -381,7 +394,7 @@ impl<'a> Commit<'a> {
             let order = file.path().ends_with(".bin");
             (is_other, order, file.chunk(), file.is_overlap())
         });
-        Ok(files)
+        Ok((files, new))
     }
 
     /// Gives files that tasks have made a second name in the staging folder.
@@ -394,14 +407,8 @@ impl<'a> Commit<'a> {
         files.par_iter().try_for_each(|(made_in, file)| {
             let path = file.path();
             let to = place.path().join(&*path);
-            let is_there =
-                |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.len() == file.bytes);
-            // A commit that was killed may have given it its final name already.
-            if is_there(&self.plan.root.join(&*path)) {
-                return Ok(());
-            }
             let from = self.folder.file(made_in).join(&*path);
-            if !is_there(&from) {
+            if !std::fs::metadata(&from).is_ok_and(|found| found.len() == file.bytes) {
                 return Err(Error::new(
                     ErrorKind::Integrity,
                     format!(
@@ -425,7 +432,7 @@ impl<'a> Commit<'a> {
     ) -> Result<FileSummary> {
         let path = format!("{}{}", table.folder, table.chunk_index());
         let staged = output.staged(&path)?;
-        crate::publish::remove_optional(&staged)?;
+        remove_optional(&staged)?;
         let mut out = append(&staged)?;
         let mut digest = FileDigest::default();
         for (made_in, part) in parts {
@@ -443,13 +450,18 @@ impl<'a> Commit<'a> {
     fn clear_made(&self) {
         let made = self.passes.iter().flat_map(|pass| &pass.made);
         for (made_in, record) in made {
-            let is_needed = record
+            let is_index = record
                 .tables
                 .iter()
                 .any(|table| table.compact_index.is_some());
-            if !is_needed {
-                // What can't be removed is found by `job gc`.
-                let _ = remove_tree(&self.folder.file(made_in));
+            let made_in = self.folder.file(made_in);
+            // What can't be removed is found by `job gc`.
+            if !is_index {
+                let _ = remove_tree(&made_in);
+                continue;
+            }
+            for file in record.tables.iter().flat_map(|table| &table.files) {
+                let _ = remove_optional(&made_in.join(&*file.path()));
             }
         }
     }

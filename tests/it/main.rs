@@ -24,6 +24,8 @@ mod http_server;
 mod ingest_calls;
 mod ingest_loads;
 mod ingest_service;
+mod job_bench;
+mod job_remains;
 mod json_rows;
 mod load;
 mod load_plan;
