@@ -25,6 +25,7 @@ mod ingest_calls;
 mod ingest_loads;
 mod ingest_service;
 mod job_bench;
+mod job_engines;
 mod job_remains;
 mod json_rows;
 mod load;
