@@ -26,6 +26,7 @@ mod ingest_loads;
 mod ingest_service;
 mod job_bench;
 mod job_engines;
+mod job_kills;
 mod job_remains;
 mod json_rows;
 mod load;
