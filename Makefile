@@ -8,9 +8,11 @@
 test: setup format lint
 	cargo test --locked
 
-# A thousand kills at random moments, where `make test` does 40, and a hundred of runs to a bucket.
+# A thousand kills at random moments, where `make test` does 40; a thousand of the tasks and commits
+# of jobs, and a hundred of runs to a bucket.
 crash:
-	SKYPREP_CRASH_KILLS=1000 cargo test --locked --test it -- --nocapture crash:: stage_kills::kills
+	SKYPREP_CRASH_KILLS=1000 cargo test --locked --test it -- --nocapture crash:: job_kills:: \
+		stage_kills::kills
 
 # Installs what the tests need besides cargo, where it can.
 setup:

@@ -5,7 +5,7 @@
 //! in the job's folder; then what the tasks have made is no longer needed there.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use rayon::prelude::*;
@@ -135,7 +135,11 @@ pub fn commit(folder: &JobFolder, options: &CommitOptions<'_>) -> Result<Committ
 }
 
 fn try_commit(folder: &JobFolder, plan: Plan, options: &CommitOptions<'_>) -> Result<Committed> {
-    check_not_committed(folder, &plan)?;
+    if let Err(error) = check_not_committed(folder, &plan) {
+        // One that was killed behind its last step, or came second, may have left a lock.
+        OutputFolder::tidy(&plan.root, options.run.folder);
+        return Err(error);
+    }
     let commit = Commit::prepare(folder, plan, options)?;
     commit.carry_out()
 }
@@ -249,30 +253,24 @@ impl<'a> Commit<'a> {
         let mut chunks = BTreeMap::new();
         let count = self.passes.len();
         for (at, pass) in self.passes.iter().enumerate() {
-            let sets = self.sets_of(pass, &output)?;
-            for (name, set) in &sets {
+            let mut new = BTreeMap::new();
+            for (name, (set, made)) in self.sets_of(pass, &output)? {
                 let report: Result<TableReport, _> = serde_json::from_value(set.report.clone());
                 let report = report
                     .map_err(|error| Error::new(ErrorKind::Internal, format!("report: {error}")))?;
                 outcome.tables.push(report);
                 if let Some(before) = &before {
-                    let changes = changes_between(before, name, &set.files);
+                    let changes = changes_between(before, &name, &set.files);
                     chunks.insert(name.clone(), changes);
                 }
+                // A commit that was killed may have published it.
+                if !self.stands(&name, &set, &output) {
+                    self.stage(&made, &output)?;
+                    new.insert(name, set);
+                }
             }
-            let new = sets.into_iter().filter(|(name, set)| {
-                let state = output
-                    .record()
-                    .state_of(&plan.root, name, &set.options, &set.inputs);
-                let same = output
-                    .record()
-                    .sets
-                    .get(name)
-                    .is_some_and(|old| old.files == set.files);
-                state != SetState::Complete || !same
-            });
             let publication = Publication {
-                sets: new.collect(),
+                sets: new,
                 outdated: Vec::new(),
                 dropped: Vec::new(),
                 standing: match plan.generation {
@@ -300,6 +298,7 @@ impl<'a> Commit<'a> {
         for report in &outcome.tables {
             outcome.report.add_table(report.clone(), true);
         }
+        output.clear_staging()?;
         let local = manifest_folder(&plan.database, plan.generation);
         let with = (&self.options.run, self.options.network);
         conclude(
@@ -403,31 +402,39 @@ impl<'a> Commit<'a> {
         }
     }
 
-    /// Stages the files of a pass, and returns its sets.
-    fn sets_of(
-        &self,
-        pass: &PassToCommit,
+    /// Says whether a set stands already as it is to be.
+    fn stands(&self, name: &str, set: &SetRecord, output: &OutputFolder) -> bool {
+        let record = output.record();
+        let old = record.sets.get(name);
+        old.is_some_and(|old| old.files == set.files)
+            && record.state_of(&self.plan.root, name, &set.options, &set.inputs)
+                == SetState::Complete
+    }
+
+    /// Returns the sets of a pass, each with the files that are to be staged for it.
+    fn sets_of<'c>(
+        &'c self,
+        pass: &'c PassToCommit,
         output: &OutputFolder,
-    ) -> Result<BTreeMap<String, SetRecord>> {
+    ) -> Result<BTreeMap<String, (SetRecord, MadeFiles<'c>)>> {
         let mut sets = BTreeMap::new();
         for (number, table) in pass.tables.iter().enumerate() {
             let name = table.target.name.clone();
-            let files = self.staged_files(pass, table, output)?;
+            let found = self.files_of(pass, table, output.record())?;
+            let files = self.with_chunk_index(&found, table, output)?;
             let report = pass.report(number, &files, &self.plan)?;
             let recorded = serde_json::to_value(&report)
                 .map_err(|error| Error::new(ErrorKind::Internal, format!("report: {error}")))?;
             let options = pass.options_of(&name).cloned().unwrap_or_default();
-            sets.insert(
-                name,
-                SetRecord {
-                    identity: Some(table.identity()),
-                    options,
-                    inputs: pass.stamps(number)?,
-                    files,
-                    report: recorded,
-                    placed_at: None,
-                },
-            );
+            let set = SetRecord {
+                identity: Some(table.identity()),
+                options,
+                inputs: pass.stamps(number)?,
+                files,
+                report: recorded,
+                placed_at: None,
+            };
+            sets.insert(name, (set, found.new));
         }
         Ok(sets)
     }
@@ -480,16 +487,15 @@ impl<'a> Commit<'a> {
         Ok(found)
     }
 
-    /// Stages the files of a table that this job has made, and returns all files of its generation.
-    fn staged_files(
+    /// Returns all files of a table in this generation, in order; the index that counts rows per
+    /// sub-chunk is staged.
+    fn with_chunk_index(
         &self,
-        pass: &PassToCommit,
+        found: &TableFiles<'_>,
         table: &TableJob,
         output: &OutputFolder,
     ) -> Result<Vec<FileSummary>> {
-        let found = self.files_of(pass, table, output.record())?;
-        self.stage(&found.new, output)?;
-        let mut files = found.all;
+        let mut files = found.all.clone();
         if !found.parts.is_empty() {
             files.push(self.chunk_index(table, &found.parts, output)?);
         }
@@ -512,18 +518,8 @@ impl<'a> Commit<'a> {
         files.par_iter().try_for_each(|(made_in, file)| {
             let path = file.path();
             let to = place.path().join(&*path);
-            let is_there =
-                |path: &Path| std::fs::metadata(path).is_ok_and(|found| found.len() == file.bytes);
-            // A commit that was killed may have given it its final name already.
-            let named = self.plan.root.join(&*path);
-            if is_there(&named) {
-                let found = FileDigest::of_file(&named, file.rows)?;
-                if found.finish(&*path, None, false).xxh3 == file.xxh3 {
-                    return Ok(());
-                }
-            }
             let from = self.folder.file(made_in).join(&*path);
-            if !is_there(&from) {
+            if !std::fs::metadata(&from).is_ok_and(|found| found.len() == file.bytes) {
                 return Err(Error::new(
                     ErrorKind::Integrity,
                     format!(
@@ -565,17 +561,25 @@ impl<'a> Commit<'a> {
     fn clear_made(&self) {
         let made = self.passes.iter().flat_map(|pass| &pass.made);
         for (made_in, record) in made {
-            let is_needed = record
+            let is_index = record
                 .tables
                 .iter()
                 .any(|table| table.compact_index.is_some());
-            if !is_needed {
-                // What can't be removed is found by `job gc`.
-                let _ = remove_tree(&self.folder.file(made_in));
+            let made_in = self.folder.file(made_in);
+            // What can't be removed is found by `job gc`.
+            if !is_index {
+                let _ = remove_tree(&made_in);
+                continue;
+            }
+            for file in record.tables.iter().flat_map(|table| &table.files) {
+                let _ = remove_optional(&made_in.join(&*file.path()));
             }
         }
     }
 }
+
+/// Files that tasks have made, each with the folder of its task.
+type MadeFiles<'c> = Vec<(&'c PathBuf, &'c FileSummary)>;
 
 /// The files of a table in a generation.
 #[derive(Default)]
@@ -583,9 +587,9 @@ struct TableFiles<'c> {
     /// All of them, but for the index that counts rows per sub-chunk.
     all: Vec<FileSummary>,
     /// Those that this job has made, with the folders of their tasks.
-    new: Vec<(&'c PathBuf, &'c FileSummary)>,
+    new: MadeFiles<'c>,
     /// Parts of the index that counts rows per sub-chunk.
-    parts: Vec<(&'c PathBuf, &'c FileSummary)>,
+    parts: MadeFiles<'c>,
 }
 
 impl PassToCommit {

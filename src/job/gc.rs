@@ -14,11 +14,12 @@ use serde::Serialize;
 use super::attempt::attempts;
 use super::commit::committed;
 use super::folder::JobFolder;
-use super::generation::{generation, manifest_of, newest};
+use super::generation::{generation, generations_of, manifest_of, newest};
 use super::name::TaskKind;
 use super::passes::table_folder;
 use super::plan::Plan;
 use super::record::TaskRecord;
+use super::status::REFUSALS;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::manifest::Listing;
 use crate::publish::{OutputFolder, remove_optional, remove_tree};
@@ -30,7 +31,7 @@ pub struct GcOptions {
     pub exchange: bool,
     /// Generations that stay, the newest ones; nothing if all do.
     pub generations: Option<u32>,
-    /// Plans that were not finished are left alone until they are so old.
+    /// Plans, records and commits that were not finished are left alone until they are so old.
     pub older_than: Duration,
 }
 
@@ -131,18 +132,22 @@ impl Search<'_> {
         }
     }
 
-    /// Finds plans that were being written when their process ended.
+    /// Finds plans, and claims of generations, that were being written when their process ended.
     fn unfinished_plans(&mut self) -> Result<()> {
         let jobs = JobFolder::jobs_of(self.root);
-        for path in entries_of(&jobs)? {
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let is_temporary = name.starts_with('.') && name != ".rejected";
+        self.unfinished(&jobs, ".", "a plan was not finished")?;
+        let start = format!(".{}.", self.database);
+        let generations = generations_of(self.root);
+        self.unfinished(&generations, &start, "a commit was not finished")
+    }
+
+    /// Finds what was being written, under names that start so, when its process ended.
+    fn unfinished(&mut self, folder: &Path, start: &str, why: &str) -> Result<()> {
+        for path in entries_of(folder)? {
+            let name = name_of(&path);
+            let is_temporary = name.starts_with(start) && name != REFUSALS;
             if is_temporary && is_older(&path, self.options.older_than) {
-                self.add(path, "a plan was not finished");
+                self.add(path, why);
             }
         }
         Ok(())
@@ -188,14 +193,6 @@ impl Search<'_> {
         for place in places {
             data.extend(entries_of(&place)?);
         }
-        let mut unfinished = Vec::new();
-        for sub in JobFolder::folders() {
-            let hidden = entries_of(&folder.file(sub))?.into_iter().filter(|path| {
-                let name = path.file_name().unwrap_or_default().to_string_lossy();
-                name.starts_with('.')
-            });
-            unfinished.extend(hidden);
-        }
         let alive: BTreeSet<String> = attempts(folder, None)?
             .into_iter()
             .filter(|attempt| attempt.is_alive)
@@ -211,6 +208,7 @@ impl Search<'_> {
             };
             if is_committed {
                 self.published(&record, named);
+                self.second_names(folder, &record);
             }
             let is_needed = match task.kind {
                 _ if is_superseded => false,
@@ -237,11 +235,7 @@ impl Search<'_> {
             _ => "an attempt that does not count has left it",
         };
         for path in data {
-            let name = path
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
+            let name = name_of(&path);
             let is_alive = alive.iter().any(|attempt| {
                 name.strip_prefix(attempt.as_str())
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -251,14 +245,27 @@ impl Search<'_> {
             }
         }
         if alive.is_empty() {
-            for path in unfinished {
-                self.add(path, "a record was not finished");
+            for sub in JobFolder::folders() {
+                self.unfinished(&folder.file(sub), ".", "a record was not finished")?;
             }
         }
+        self.unfinished(folder.path(), ".commit.", "a commit was not finished")?;
         if !is_committed && !is_superseded && plan.generation > newest.saturating_sub(1) {
             self.outcome.unfinished.push(plan.id.to_string());
         }
         Ok(())
+    }
+
+    /// Finds the second names of what a commit has published out of a folder that stays.
+    fn second_names(&mut self, folder: &JobFolder, record: &TaskRecord) {
+        let Some(made_in) = record.made_in.as_ref().filter(|_| is_index(record)) else {
+            return;
+        };
+        let files = record.tables.iter().flat_map(|table| &table.files);
+        for file in files {
+            let path = folder.file(made_in).join(&*file.path());
+            self.add(path, "the job is committed");
+        }
     }
 
     /// Finds published files that no manifest names any more.
@@ -273,6 +280,11 @@ impl Search<'_> {
             self.add(path, "no manifest names it");
         }
     }
+}
+
+fn name_of(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// Returns the path of a table's file below the root, of any generation.

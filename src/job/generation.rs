@@ -24,9 +24,13 @@ pub struct Generation {
     pub job: JobId,
 }
 
+/// Returns the folder that tells who makes which generation.
+pub(super) fn generations_of(root: &Path) -> PathBuf {
+    root.join(STATE_FOLDER).join(GENERATIONS)
+}
+
 fn path_of(root: &Path, database: &str, generation: u32) -> PathBuf {
-    let folder = root.join(STATE_FOLDER).join(GENERATIONS);
-    folder.join(format!("{database}.{generation}.json"))
+    generations_of(root).join(format!("{database}.{generation}.json"))
 }
 
 /// Returns the folder of a generation's manifest, relative to the output folder, ended by `/`.
@@ -57,7 +61,7 @@ pub fn generation(root: &Path, database: &str, number: u32) -> Result<Option<Gen
 /// The folder can't be read.
 pub fn newest(root: &Path, database: &str) -> Result<Option<Generation>> {
     let start = format!("{database}.");
-    let numbers = names_in(&root.join(STATE_FOLDER).join(GENERATIONS))?;
+    let numbers = names_in(&generations_of(root))?;
     let numbers = numbers.iter().filter_map(|name| {
         let number = name.strip_prefix(&start)?.strip_suffix(".json")?;
         number.parse::<u32>().ok()

@@ -415,8 +415,11 @@ pub fn note_refusal(root: &std::path::Path, id: &str, error: &crate::error::Erro
     crate::publish::write_atomically(&path, &bytes)
 }
 
+/// Name of the folder that tells of refusals, among those of jobs.
+pub(super) const REFUSALS: &str = ".rejected";
+
 fn refusals(root: &std::path::Path) -> std::path::PathBuf {
-    JobFolder::jobs_of(root).join(".rejected")
+    JobFolder::jobs_of(root).join(REFUSALS)
 }
 
 /// Returns the jobs that were refused and not planned since.

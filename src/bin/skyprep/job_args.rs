@@ -369,8 +369,8 @@ pub struct JobGcArgs {
     /// Keep the newest N generations; files that only older ones name go, too
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub generations: Option<u32>,
-    /// Leave plans alone that somebody may still be writing: younger than this
-    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_span)]
+    /// Leave alone what somebody may still be writing: plans and records younger than this (0s: none)
+    #[arg(long, value_name = "TIME", default_value = "1h", value_parser = parse_age)]
     pub older_than: Duration,
     /// Print JSON instead of words
     #[arg(long)]
@@ -390,6 +390,13 @@ fn parse_replacement(text: &str) -> Result<(PathBuf, PathBuf), String> {
     match text.split_once('=') {
         Some((old, new)) if !old.is_empty() && !new.is_empty() => Ok((old.into(), new.into())),
         _ => Err(format!("'{text}': expected OLD=NEW")),
+    }
+}
+
+fn parse_age(text: &str) -> Result<Duration, String> {
+    match text {
+        "0s" => Ok(Duration::ZERO),
+        _ => parse_span(text),
     }
 }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use skyprep::error::{Error, ErrorKind, Place};
@@ -21,7 +21,7 @@ use crate::session::Session;
 /// The driver for Dask; written beside the job, so that Python finds it.
 const DASK_DRIVER: &str = include_str!("../../../../job/skyprep_dask.py");
 
-/// Pause before a task is tried again that ended with 75.
+/// Pause before a task is tried again that ended with 75; so long a file may be somebody else's.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Has the tasks that are left done.
@@ -323,7 +323,7 @@ fn slurm(
     let mut ids: Vec<String> = Vec::with_capacity(all.len());
     for script in &all {
         let path = place.join(&script.file_name);
-        write_atomically(&path, script.text.as_bytes())?;
+        write_script(&path, &script.text)?;
         let mut command = Command::new("sbatch");
         command.arg("--parsable");
         // In a dry run the ids of jobs are the names of their scripts.
@@ -351,6 +351,19 @@ fn slurm(
         ));
     }
     Ok(())
+}
+
+/// Writes a script that another submission of the same job may be writing, too.
+fn write_script(path: &Path, text: &str) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        match write_atomically(path, text.as_bytes()) {
+            Err(error) if error.kind() == ErrorKind::OutputRefused && start.elapsed() < PAUSE => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            written => return Ok(written?),
+        }
+    }
 }
 
 fn shown(command: &Command) -> String {
@@ -387,7 +400,7 @@ fn dask(args: &JobSubmitArgs, folder: &JobFolder, session: &Session) -> Result<(
     let place = folder.file("dask");
     create_folders(&place)?;
     let driver = place.join("skyprep_dask.py");
-    write_atomically(&driver, DASK_DRIVER.as_bytes())?;
+    write_script(&driver, DASK_DRIVER)?;
     let mut command = Command::new(&args.dask.python);
     command.arg(&driver).arg("--job").arg(folder.path());
     command.arg("--skyprep").arg(own_program()?);
