@@ -650,7 +650,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // What stays is of no use; `job gc` and the node's own tidying find it.
+        // What stays after a kill is of no use: it goes with the batch system's own folders for scratch,
+        // or by `job gc` where it lies beside the job.
         let _ = crate::publish::remove_tree(&self.path);
     }
 }

@@ -292,8 +292,9 @@ fn stages(status: &Value) -> Vec<Vec<String>> {
     stages
         .map(|stage| {
             let kind = stage["kind"].as_str().unwrap();
-            let [first, last] = ["first", "last"].map(|end| stage[end].as_u64().unwrap());
-            (first..=last)
+            let tasks = skyprep::job::numbers_of(stage["tasks"].as_str().unwrap()).unwrap();
+            tasks
+                .iter()
                 .map(|number| format!("{kind} {number}"))
                 .collect()
         })

@@ -135,7 +135,7 @@ pub struct SizeArgs {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub min_files: u64,
     /// With --extend: wait no longer once a new file is so old, such as 5min or 1d
-    #[arg(long, value_name = "TIME", value_parser = parse_span)]
+    #[arg(long, value_name = "TIME", value_parser = parse_age)]
     pub max_age: Option<Duration>,
     /// Number of map tasks per pass, of about the same size, in place of --max-size
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
