@@ -48,18 +48,47 @@ dest = "out"
 """
 
 
-def make_text(place, rows, files):
+def make_text(place, rows, files, sky=((50, 75), (-44, -27))):
     """Writes a catalogue of a region in some files, and returns its pipeline."""
+    (ra_min, ra_max), (dec_min, dec_max) = sky
     os.makedirs(place.path("text"), exist_ok=True)
     random.seed(rows)
     tails = ["\t".join(f"{random.gauss(20, 3):.9g}" for _ in range(COLUMNS - 3)) for _ in range(997)]
     for number in range(files):
         with open(place.path(f"text/part-{number:03}.txt"), "w") as out:
             for row in range(number * rows // files, (number + 1) * rows // files):
-                ra, dec = 50 + random.random() * 25, -44 + random.random() * 17
+                ra, dec = random.uniform(ra_min, ra_max), random.uniform(dec_min, dec_max)
                 out.write(f"{row}\t{ra:.9f}\t{dec:.9f}\t{tails[row % 997]}\n")
     names = ["id", "ra", "dec"] + [f"c{number}" for number in range(COLUMNS - 3)]
     return pipeline(place.path("text/*.txt"), SKY, f"fields = {json.dumps(names)}")
+
+
+def make_all_sky(place, rows, files):
+    return make_text(place, rows, files, ((0, 360), (-85, 85)))
+
+
+def make_parquet(place, rows, files):
+    """The same as Parquet: an id, positions, and magnitudes of single and double precision."""
+    import numpy
+    import pyarrow
+    import pyarrow.parquet
+
+    os.makedirs(place.path("parquet"), exist_ok=True)
+    random_ = numpy.random.default_rng(rows)
+    for number in range(files):
+        first, end = number * rows // files, (number + 1) * rows // files
+        count = end - first
+        columns = {
+            "id": numpy.arange(first, end),
+            "ra": 50 + random_.random(count) * 25,
+            "dec": -44 + random_.random(count) * 17,
+        }
+        for column in range(COLUMNS - 3):
+            values = random_.normal(20, 3, count)
+            columns[f"c{column}"] = values if column % 3 else values.astype(numpy.float32)
+        path = place.path(f"parquet/part-{number:03}.parquet")
+        pyarrow.parquet.write_table(pyarrow.table(columns), path, compression="zstd")
+    return pipeline(place.path("parquet/*.parquet"), SKY, "")
 
 
 def by_job(binary, plan, submit):
@@ -69,8 +98,8 @@ def by_job(binary, plan, submit):
     )
 
 
-def compare(place, options, title, cases, first):
-    text = make_text(place, options.rows, 16)
+def compare(place, options, title, cases, first, make=make_text):
+    text = make(place, options.rows, 16)
     with open(place.path("prep.toml"), "w") as out:
         out.write(text)
     copy = f"cp {place.path('prep.toml')} . && "
@@ -79,14 +108,19 @@ def compare(place, options, title, cases, first):
 
 
 def cpu(place, options):
-    run = f"{options.binary} run prep.toml -q --threads 2 --progress none"
-    cases = {
-        "run": run,
-        "8 map, 4 reduce": by_job(
-            options.binary, "--map-tasks 8 --reduce-tasks 4", "--threads 2"
-        ),
-    }
-    compare(place, options, "a job against a run, two threads", cases, "run")
+    cases = [("text of a region", make_text, "4GiB")]
+    if measuring.has_module("pyarrow"):
+        cases.append(("Parquet of a region", make_parquet, "4GiB"))
+    else:
+        print("SKIPPED: cpu of Parquet needs pyarrow (pip install pyarrow)")
+    cases.append(("text of the whole sky, more than memory may hold", make_all_sky, "128MiB"))
+    for what, make, memory in cases:
+        common = f"--memory-limit {memory} --threads 2"
+        commands = {
+            "run": f"{options.binary} run prep.toml -q {common} --progress none",
+            "8 map, 4 reduce": by_job(options.binary, "--map-tasks 8 --reduce-tasks 4", common),
+        }
+        compare(place, options, f"{what}: a job against a run", commands, "run", make)
 
 
 def cores(place, options):

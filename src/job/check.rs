@@ -260,7 +260,8 @@ impl Sidecars {
                 entries.push((key, entry));
             }
         }
-        entries.par_sort_by_key(|(key, entry)| (*key, entry.modified_ns));
+        // In place: there may be millions.
+        entries.par_sort_unstable_by_key(|(key, entry)| (*key, entry.modified_ns, entry.bytes));
         Ok(Self { entries })
     }
 

@@ -12,27 +12,22 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{AttemptEnd, exit_code};
-use super::books::{TableBooks, books_of};
+use super::chunk_changes::{ChunkChanges, changes_between, files_before};
+use super::commit_pass::PassToCommit;
 use super::folder::{JobFolder, read_json};
 use super::generation::{Generation, claim, generation, manifest_folder, manifest_of, newest};
-use super::name::TaskKind;
-use super::passes::{find, table_folder};
-use super::plan::{Plan, ReduceWork, Source};
-use super::record::TaskRecord;
+use super::plan::{Plan, Source};
 use super::rejects::{RejectList, Rejected};
-use super::task::{check_stamps, lines_of};
 use super::waiting::needed;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{FileDigest, FileSummary};
-use crate::manifest::Listing;
 use crate::pipeline::{
-    PassedOver, PipelineFile, RunEvents, RunOptions, RunOutcome, TableJob, TableReport, conclude,
-    job_passes,
+    PipelineFile, RunEvents, RunOptions, RunOutcome, TableJob, TableReport, conclude,
 };
 use crate::place::Network;
 use crate::publish::{
-    InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, StandingFiles, append,
-    link_or_copy, publish_new, remove_optional, remove_tree, write_atomically,
+    OutputFolder, Publication, Record, SetRecord, SetState, StandingFiles, append, link_or_copy,
+    publish_new, remove_optional, remove_tree, write_atomically,
 };
 use crate::resources::process_peak_bytes;
 use crate::schema::TableKind;
@@ -53,17 +48,6 @@ pub struct CommitNote {
     /// What it changed, where there was a generation before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub chunks: BTreeMap<String, ChunkChanges>,
-}
-
-/// How the chunks of a table differ from those of the generation before.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ChunkChanges {
-    /// Chunks whose rows are others.
-    pub changed: Vec<i32>,
-    /// Chunks that had no rows.
-    pub added: Vec<i32>,
-    /// Chunks that have no rows any more.
-    pub emptied: Vec<i32>,
 }
 
 /// What came of a commit.
@@ -170,23 +154,6 @@ struct Commit<'a> {
     lists: Vec<RejectList>,
 }
 
-/// A pass and what is known of it.
-struct PassToCommit {
-    /// Number in the plan.
-    number: usize,
-    tables: Vec<TableJob>,
-    /// Options of each table, for the record.
-    options: Vec<serde_json::Value>,
-    columns: Vec<Vec<String>>,
-    feeds: Vec<Vec<usize>>,
-    /// All inputs, by number.
-    inputs: BTreeMap<u32, (u32, InputStamp)>,
-    books: BTreeMap<String, TableBooks>,
-    seconds: f64,
-    /// What reduce tasks of this job have made, with the folders of the files.
-    made: Vec<(PathBuf, TaskRecord)>,
-}
-
 impl<'a> Commit<'a> {
     fn prepare(folder: &'a JobFolder, plan: Plan, options: &'a CommitOptions<'a>) -> Result<Self> {
         let tasks: Vec<Source> = plan
@@ -199,7 +166,12 @@ impl<'a> Commit<'a> {
         let mut lists = Vec::new();
         for number in 0..plan.passes.len() {
             passes.push(PassToCommit::read(
-                folder, &plan, &file, number, options, &mut lists,
+                folder,
+                &plan,
+                &file,
+                number,
+                options.events,
+                &mut lists,
             )?);
         }
         let rejected: u64 = passes
@@ -592,221 +564,10 @@ struct TableFiles<'c> {
     parts: MadeFiles<'c>,
 }
 
-impl PassToCommit {
-    fn read(
-        folder: &JobFolder,
-        plan: &Plan,
-        file: &PipelineFile,
-        number: usize,
-        options: &CommitOptions<'_>,
-        lists: &mut Vec<RejectList>,
-    ) -> Result<Self> {
-        let own = plan.pass(number)?;
-        let passes = job_passes(file, &BTreeMap::new(), options.events)?;
-        let planned = find(passes, own)?;
-        let columns = planned.job.task_columns(&own.known)?;
-        let names = |columns: Vec<crate::schema::OutputColumn>| -> Vec<String> {
-            columns.into_iter().map(|column| column.name).collect()
-        };
-        let mut inputs = BTreeMap::new();
-        let mut new = Vec::new();
-        let mut seconds = 0.0;
-        let mut records = Vec::with_capacity(own.maps.len());
-        for source in &own.maps {
-            let of = folder.of_source(source);
-            let lines = lines_of(&of, plan, source)?;
-            let record = needed(folder, std::slice::from_ref(source))?;
-            for mut record in record {
-                seconds += record.seconds;
-                if let Some(list) = &record.rejects {
-                    let lines = lines.iter();
-                    let inputs = lines.map(|line| (line.stamp.path.clone(), line.order));
-                    lists.push(RejectList {
-                        pass: number,
-                        inputs: inputs.collect(),
-                        path: of.file(list),
-                    });
-                }
-                let digests = record.inputs.iter().filter(|stamp| stamp.sha256.is_some());
-                let digests: BTreeMap<String, InputStamp> = digests
-                    .map(|stamp| (stamp.path.clone(), stamp.clone()))
-                    .collect();
-                for line in &lines {
-                    let stamp = digests.get(&line.stamp.path).unwrap_or(&line.stamp);
-                    inputs.insert(line.input, (line.product, stamp.clone()));
-                }
-                record.inputs = Vec::new();
-                records.push(record);
-            }
-            if source.job.is_none() {
-                new.extend(lines.into_iter().map(|line| line.stamp));
-            }
-        }
-        if !plan.settings.keep_going {
-            new.dedup();
-            check_stamps(&new)?;
-        }
-        let mut books = books_of(&records);
-        for input in plan.rejected.iter().filter(|input| input.pass == number) {
-            inputs.insert(input.input, (input.product, input.stamp.clone()));
-        }
-        for (table, job) in planned.job.tables.iter().enumerate() {
-            let own = books.entry(job.target.name.clone()).or_default();
-            let rejected = plan.rejected.iter().filter(|input| input.pass == number);
-            for input in rejected {
-                let product = planned.products.get(input.product as usize);
-                if product.is_some_and(|(_, feeds, _)| feeds.contains(&table)) {
-                    own.passed_over.push(PassedOver {
-                        file: input.stamp.path.clone(),
-                        reason: input.reason.clone(),
-                    });
-                }
-            }
-        }
-        let mut made = Vec::new();
-        for (at, reduce) in plan.reduces.iter().enumerate() {
-            if reduce.pass != number {
-                continue;
-            }
-            let source = Source::own(TaskKind::Reduce, at as u32 + 1);
-            for mut record in needed(folder, &[source])? {
-                seconds += record.seconds;
-                if let ReduceWork::Index { .. } = reduce.work {
-                    // Keys are no rows.
-                    record.tables.iter_mut().for_each(|table| table.rows = 0);
-                }
-                made.push((record.made_in.clone().unwrap_or_default(), record));
-            }
-        }
-        let mut tables = planned.job.tables;
-        for table in &mut tables {
-            table.folder = table_folder(&plan.database, plan.generation, &table.target.name);
-        }
-        Ok(Self {
-            number,
-            tables,
-            options: planned.job.options,
-            columns: columns.into_iter().map(names).collect(),
-            feeds: planned
-                .products
-                .into_iter()
-                .map(|(_, feeds, _)| feeds)
-                .collect(),
-            inputs,
-            books,
-            seconds,
-            made,
-        })
-    }
-
-    fn options_of(&self, table: &str) -> Option<&serde_json::Value> {
-        let at = self
-            .tables
-            .iter()
-            .position(|job| job.target.name == table)?;
-        self.options.get(at)
-    }
-
-    /// Returns the stamps of what a table is made of, in order: inputs, then indexes.
-    fn stamps(&self, table: usize) -> Result<Vec<InputStamp>> {
-        let feeding = self.inputs.values().filter(|(product, _)| {
-            let feeds = self.feeds.get(*product as usize);
-            feeds.is_some_and(|feeds| feeds.contains(&table))
-        });
-        let mut stamps: Vec<InputStamp> = feeding.map(|(_, stamp)| stamp.clone()).collect();
-        if let Some(table) = self.tables.get(table) {
-            stamps.extend(table.index_stamps()?);
-        }
-        Ok(stamps)
-    }
-
-    /// Makes the report of a table, and checks that its books balance.
-    fn report(&self, number: usize, files: &[FileSummary], plan: &Plan) -> Result<TableReport> {
-        let table = &self.tables[number];
-        let name = &table.target.name;
-        let books = self.books.get(name).cloned().unwrap_or_default();
-        let is_data =
-            |file: &&FileSummary| table.target.routing.is_none() || file.chunk().is_some();
-        let rows = |is_overlap: bool| -> u64 {
-            let own = files.iter().filter(is_data);
-            let own = own.filter(|file| file.is_overlap() == is_overlap);
-            own.map(|file| file.rows).sum()
-        };
-        let (rows_out, overlap_rows) = (rows(false), rows(true));
-        books.check_files(name, rows_out, overlap_rows)?;
-        let reject_file = plan.settings.reject_file.as_ref();
-        let report = TableReport {
-            rows_in: books.rows_in,
-            rows_out,
-            second_rows: books.second_rows,
-            overlap_rows,
-            rejected: books.rejected,
-            reject_file: reject_file
-                .filter(|_| books.rejected > 0)
-                .map(|path| path.display().to_string()),
-            passed_over: books.passed_over,
-            files: files.len() as u64,
-            bytes: files.iter().map(|file| file.bytes).sum(),
-            seconds: self.seconds,
-            memory_peak: books.memory_peak,
-            changes: books.changes,
-            columns: self.columns.get(number).cloned().unwrap_or_default(),
-            ..TableReport::of_nothing(table)
-        };
-        report.check_balance()?;
-        Ok(report)
-    }
-}
-
 /// Returns the name of a file in its table's folder.
 fn name_of(file: &FileSummary) -> String {
     let path = file.path();
     path.get(file.folder().len()..)
         .unwrap_or_default()
         .to_owned()
-}
-
-/// Files of chunks as a manifest names them: SHA-256 by chunk and overlap, by table.
-type NamedFiles = BTreeMap<String, ChunkDigests>;
-type ChunkDigests = BTreeMap<i32, BTreeMap<bool, Option<[u8; 32]>>>;
-
-/// Returns what the manifest of a generation says of chunks.
-fn files_before(plan: &Plan, generation: u32) -> Result<NamedFiles> {
-    let path = manifest_of(&plan.root, &plan.database, generation);
-    let file = std::fs::File::open(&path).map_err(|error| Error::reading(&path, error))?;
-    let shown = path.display().to_string();
-    let listing = Listing::read(std::io::BufReader::new(file), &shown)?;
-    let mut all = NamedFiles::new();
-    for line in listing.contributions() {
-        if let Some(chunk) = line.chunk {
-            let table = all.entry(line.table).or_default();
-            let digest = line.sha256.map(|digest| digest.0);
-            table.entry(chunk).or_default().insert(line.overlap, digest);
-        }
-    }
-    Ok(all)
-}
-
-/// Compares the chunks of a table with those of the generation before.
-fn changes_between(before: &NamedFiles, table: &str, files: &[FileSummary]) -> ChunkChanges {
-    let nothing = BTreeMap::new();
-    let old = before.get(table).unwrap_or(&nothing);
-    let mut new = ChunkDigests::new();
-    for file in files {
-        if let Some(chunk) = file.chunk() {
-            let own = new.entry(chunk).or_default();
-            own.insert(file.is_overlap(), file.sha256.map(|digest| digest.0));
-        }
-    }
-    let mut changes = ChunkChanges::default();
-    for (chunk, files) in &new {
-        match old.get(chunk) {
-            None => changes.added.push(*chunk),
-            Some(before) if before != files => changes.changed.push(*chunk),
-            Some(_) => {}
-        }
-    }
-    let emptied = old.keys().filter(|chunk| !new.contains_key(chunk));
-    changes.emptied = emptied.copied().collect();
-    changes
 }

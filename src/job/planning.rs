@@ -1,5 +1,6 @@
 //! `job plan`: from a pipeline to the plan of a job.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -128,9 +129,6 @@ pub(super) struct Planner<'a> {
     pub(super) bad: BadInputs,
 }
 
-/// An input, why it is rejected (with the exit code), and whether anybody has looked at it.
-type Looked = (LookedInput, Option<(String, u8)>, bool);
-
 /// Inputs of a pass: the stamps of each product's.
 pub(super) type Listed = Vec<Vec<InputStamp>>;
 
@@ -165,7 +163,7 @@ impl<'a> Planner<'a> {
         self.check_nothing_stands()?;
         let mut notes = PlanNotes::default();
         let mut weights = SkyWeights::default();
-        let mut drafts = Vec::with_capacity(passes.len());
+        let mut looked = Vec::with_capacity(passes.len());
         let mut rejected = Vec::new();
         let sidecars = Sidecars::read(&self.root, &self.pipeline)?;
         for (number, (planned, inputs)) in passes.into_iter().zip(listed).enumerate() {
@@ -174,11 +172,15 @@ impl<'a> Planner<'a> {
                 self.look_at_all(number, &looker, inputs, 0, &sidecars, &mut notes)?;
             let known = looker.known;
             rejected.extend(bad);
-            let mut draft = DraftPass::new(planned, known);
+            looked.push((DraftPass::new(planned, known), good));
+        }
+        // Millions of inputs are a lot of memory: one thing at a time.
+        drop(sidecars);
+        let mut drafts = Vec::with_capacity(looked.len());
+        for (mut draft, good) in looked {
             draft.add_inputs(good, 0, &self.options.sizes.batch, &mut weights)?;
             drafts.push(draft);
         }
-        drop(sidecars);
         let numbered = number(drafts, &self.options.sizes, &weights);
         let draft = Draft {
             generation: 1,
@@ -233,63 +235,77 @@ impl<'a> Planner<'a> {
         sidecars: &Sidecars,
         notes: &mut PlanNotes,
     ) -> Result<(Vec<LookedInput>, Vec<RejectedInput>)> {
-        let mut all: Vec<Looked> = Vec::new();
+        let mut good: Vec<LookedInput> = Vec::with_capacity(inputs.iter().map(Vec::len).sum());
+        let mut unknown = Vec::new();
         let mut number = first;
         for (product, stamps) in inputs.into_iter().enumerate() {
             for stamp in stamps {
                 let known = sidecars.take(looker, product, &stamp);
                 notes.changed += usize::from(matches!(known, Known::Changed));
-                let (look, error, is_looked) = match known {
-                    Known::Looked(look) => (look, None, true),
-                    Known::Changed | Known::Nothing => (InputLook::default(), None, false),
+                let look = match known {
+                    Known::Looked(look) => look,
+                    Known::Changed | Known::Nothing => {
+                        unknown.push(good.len());
+                        InputLook::default()
+                    }
                 };
-                let input = LookedInput {
+                good.push(LookedInput {
                     product: product as u32,
                     input: number,
                     stamp,
                     look,
-                };
+                });
                 number += 1;
-                all.push((input, error, is_looked));
             }
         }
-        let unknown = all.iter().filter(|(.., is_looked)| !is_looked).count();
-        notes.from_sidecars += all.len() - unknown;
-        notes.looked_at += unknown;
-        if unknown > MANY_INPUTS {
+        notes.from_sidecars += good.len() - unknown.len();
+        notes.looked_at += unknown.len();
+        if unknown.len() > MANY_INPUTS {
             notes.warnings.push(format!(
-                "{unknown} inputs were looked at by this one process: `skyprep job check --part N/M` \
-                 does that in many"
+                "{} inputs were looked at by this one process: `skyprep job check --part N/M` \
+                 does that in many",
+                unknown.len()
             ));
         }
-        let unknown = all.par_iter_mut().filter(|(.., is_looked)| !is_looked);
-        unknown.try_for_each(|(input, error, _)| {
-            self.options.cancel.check()?;
-            match looker.look(input.product as usize, &input.stamp) {
-                Ok(look) => input.look = look,
-                Err(found) => *error = Some((found.reason(), found.kind().exit_code())),
-            }
-            Ok::<(), Error>(())
-        })?;
-        let (mut good, mut rejected) = (Vec::with_capacity(all.len()), Vec::new());
-        for (input, error, _) in all {
-            match error {
-                None => good.push(input),
-                Some((reason, exit)) if self.bad == BadInputs::End || exit == 2 => {
-                    let kind = ErrorKind::of_exit_code(exit).unwrap_or(ErrorKind::DataRefused);
-                    return Err(Error::new(kind, reason)
-                        .at(Place::file(input.stamp.path.as_str()))
-                        .hint("put the input right, or pass bad inputs over with --keep-going"));
+        let looks: Result<Vec<_>> = unknown
+            .par_iter()
+            .map(|at| {
+                self.options.cancel.check()?;
+                let input = &good[*at];
+                Ok(looker.look(input.product as usize, &input.stamp))
+            })
+            .collect();
+        let mut reasons = BTreeMap::new();
+        for (at, look) in unknown.into_iter().zip(looks?) {
+            let error = match look {
+                Ok(look) => {
+                    good[at].look = look;
+                    continue;
                 }
-                Some((reason, _)) => rejected.push(RejectedInput {
-                    pass,
-                    product: input.product,
-                    input: input.input,
-                    stamp: input.stamp,
-                    reason,
-                }),
+                Err(error) => error,
+            };
+            // Wrong options are wrong for all inputs.
+            if self.bad == BadInputs::End || error.kind() == ErrorKind::Usage {
+                return Err(Error::new(error.kind(), error.reason())
+                    .at(Place::file(good[at].stamp.path.as_str()))
+                    .hint("put the input right, or pass bad inputs over with --keep-going"));
             }
+            reasons.insert(good[at].input, error.reason());
         }
+        let mut rejected = Vec::with_capacity(reasons.len());
+        good.retain(|input| {
+            let Some(reason) = reasons.remove(&input.input) else {
+                return true;
+            };
+            rejected.push(RejectedInput {
+                pass,
+                product: input.product,
+                input: input.input,
+                stamp: input.stamp.clone(),
+                reason,
+            });
+            false
+        });
         Ok((good, rejected))
     }
 

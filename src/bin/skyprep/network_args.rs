@@ -12,7 +12,7 @@ use std::time::Duration;
 use anyhow::Result;
 use clap::Args;
 use skyprep::error::Error;
-use skyprep::place::{Credentials, NetworkOptions, PlaceUrl, RetryPolicy, Secret};
+use skyprep::place::{Credentials, Network, NetworkOptions, PlaceUrl, RetryPolicy, Secret};
 use skyprep::resources::ByteSize;
 
 use crate::session::Session;
@@ -128,6 +128,20 @@ impl UploadArgs {
             part_bytes: self.part_size,
             ..options
         }
+    }
+
+    /// Opens what files are sent by to a place that the user has named; nothing for a folder.
+    pub fn network_to(
+        &self,
+        dest: &PlaceUrl,
+        network: &NetworkArgs,
+        session: &Session,
+    ) -> Result<Option<Network>> {
+        if dest.is_folder() {
+            return Ok(None);
+        }
+        let options = network.options(session, &[&dest.to_string()])?;
+        Ok(Some(Network::new(self.apply(options))?))
     }
 }
 

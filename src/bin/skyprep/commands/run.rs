@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use skyprep::pipeline::{PipelineFile, RunOptions, foresee};
-use skyprep::place::Network;
 use skyprep::stage::ServerOptions;
 
 use crate::args::RunArgs;
@@ -32,13 +31,7 @@ pub fn run(args: &RunArgs, session: &Session) -> Result<()> {
         },
     };
     let dest = file.destination()?;
-    let network = match dest.is_folder() {
-        true => None,
-        false => {
-            let options = args.network.options(session, &[&dest.to_string()])?;
-            Some(Network::new(args.upload.apply(options))?)
-        }
-    };
+    let network = args.upload.network_to(&dest, &args.network, session)?;
     let progress = Progress::new(session);
     super::stage::warn_of_urls(&file.destination()?, &file.fetch_urls()?, session);
     books::check(&args.books, Some(&args.rejects), DataTo::Files, &[])?;

@@ -10,7 +10,6 @@ use skyprep::job::{
     remove_garbage,
 };
 use skyprep::pipeline::{Replace, RunOptions};
-use skyprep::place::Network;
 use skyprep::publish::OutputFolder;
 use skyprep::stage::ServerOptions;
 
@@ -30,13 +29,7 @@ pub fn commit(args: &JobCommitArgs, session: &Session) -> Result<()> {
     let plan = folder.plan()?;
     let file = folder.pipeline(&plan)?;
     let dest = file.destination()?;
-    let network = match dest.is_folder() {
-        true => None,
-        false => {
-            let options = args.network.options(session, &[&dest.to_string()])?;
-            Some(Network::new(args.upload.apply(options))?)
-        }
-    };
+    let network = args.upload.network_to(&dest, &args.network, session)?;
     let progress = Progress::new(session);
     let options = CommitOptions {
         run: RunOptions {
