@@ -71,7 +71,7 @@ pub(crate) fn place_of(id: usize) -> (f64, f64) {
 /// Writes sources of objects; some have a key that no object has.
 pub(crate) fn sources(bench: &Bench, name: &str, first: usize, rows: usize) {
     let line = |sid: usize| {
-        let id = if sid % 50 == 0 {
+        let id = if sid.is_multiple_of(50) {
             1_000_000 + sid
         } else {
             sid % 400
