@@ -113,6 +113,10 @@ pub fn commit(folder: &JobFolder, options: &CommitOptions<'_>) -> Result<Committ
                     let _ = write_atomically(&failure, &bytes);
                 }
             }
+            // Another process may have committed it meanwhile, or have been killed when it just had.
+            if self::committed(folder)?.is_some() {
+                remove_optional(&failure)?;
+            }
             Err(error)
         }
     }
