@@ -96,7 +96,7 @@ pub fn commit(folder: &JobFolder, options: &CommitOptions<'_>) -> Result<Committ
     let failure = folder.file(FAILURE_FILE);
     match try_commit(folder, plan, options) {
         Ok(committed) => {
-            remove_optional(&failure)?;
+            forget_failure(folder)?;
             Ok(committed)
         }
         Err(error) => {
@@ -115,11 +115,17 @@ pub fn commit(folder: &JobFolder, options: &CommitOptions<'_>) -> Result<Committ
             }
             // Another process may have committed it meanwhile, or have been killed when it just had.
             if self::committed(folder)?.is_some() {
-                remove_optional(&failure)?;
+                forget_failure(folder)?;
             }
             Err(error)
         }
     }
+}
+
+/// Removes the note of a failure, and what a kill may have left of one.
+fn forget_failure(folder: &JobFolder) -> Result<()> {
+    remove_optional(&folder.file(FAILURE_FILE))?;
+    remove_optional(&folder.file(&format!(".{FAILURE_FILE}.partial")))
 }
 
 fn try_commit(folder: &JobFolder, plan: Plan, options: &CommitOptions<'_>) -> Result<Committed> {
