@@ -29,7 +29,7 @@ use super::merge::Runs;
 use super::packet::Packet;
 use super::segments::{CHECKSUM, RunReader, SegmentFile, SegmentHeader};
 use crate::error::{Error, Result};
-use crate::publish::{create_spill, open_spill};
+use crate::publish::open_spill;
 
 const MAGIC: &[u8; 8] = b"SKYPEXCH";
 const VERSION: u32 = 2;
@@ -79,11 +79,7 @@ impl ExchangeFile {
     /// # Errors
     /// The place may not be written.
     pub(super) fn create(path: &Path, configuration: [u8; 16]) -> Result<Self> {
-        let mut segments = SegmentFile {
-            file: create_spill(path)?,
-            path: path.to_owned(),
-            end: 0,
-        };
+        let mut segments = SegmentFile::create(path)?;
         segments.append(&header(configuration))?;
         Ok(Self {
             segments,

@@ -29,7 +29,6 @@ use super::grouping::Groups;
 use super::packet::Packet;
 use super::segments::{RunReader, SegmentFile, SegmentHeader};
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::publish::create_spill;
 
 const SEAL: &[u8; 8] = b"SKYPSEAL";
 const TRAILER: usize = 8 + 8 + 8 + 8;
@@ -140,11 +139,7 @@ impl SealedWriter {
     /// # Errors
     /// The place may not be written.
     pub fn create(path: &Path, configuration: [u8; 16]) -> Result<Self> {
-        let mut segments = SegmentFile {
-            file: create_spill(path)?,
-            path: path.to_owned(),
-            end: 0,
-        };
+        let mut segments = SegmentFile::create(path)?;
         segments.append(&header(configuration))?;
         Ok(Self {
             open: Open {

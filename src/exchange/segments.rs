@@ -18,6 +18,7 @@ use super::chunk_rows::{Buffers, ChunkRows, RowsPerSubChunk};
 use super::grouping::{Entry, Groups};
 use super::packet::Packet;
 use crate::error::{Error, ErrorKind, Place, Result};
+use crate::publish::create_spill;
 
 pub(super) const SEGMENT_HEADER: usize = 24;
 pub(super) const CHECKSUM: usize = 8;
@@ -32,6 +33,18 @@ pub(super) struct SegmentFile {
 }
 
 impl SegmentFile {
+    /// Starts an empty file.
+    ///
+    /// # Errors
+    /// The place may not be written.
+    pub(super) fn create(path: &Path) -> Result<Self> {
+        Ok(Self {
+            file: create_spill(path)?,
+            path: path.to_owned(),
+            end: 0,
+        })
+    }
+
     /// Appends bytes.
     ///
     /// # Errors

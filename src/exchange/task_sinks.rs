@@ -16,7 +16,7 @@ use super::sealed_merge::{MergeWork, seal};
 use super::segments::{RunReader, SegmentFile};
 use super::{RunEnd, Sink};
 use crate::error::Result;
-use crate::publish::{create_spill, remove_optional};
+use crate::publish::remove_optional;
 use crate::resources::{Cancel, Lease, MemoryGate};
 
 /// Text is encoded in blocks of about this size.
@@ -225,11 +225,7 @@ impl RowSpill {
         rows_segment(packet.order(), rows, text, &mut self.buffer);
         let segments = match &mut self.segments {
             Some(segments) => segments,
-            None => self.segments.insert(SegmentFile {
-                file: create_spill(&self.path)?,
-                path: self.path.clone(),
-                end: 0,
-            }),
+            None => self.segments.insert(SegmentFile::create(&self.path)?),
         };
         segments.append(&self.buffer)
     }

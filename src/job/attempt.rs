@@ -207,12 +207,7 @@ impl<'f> Attempt<'f> {
     pub(super) fn publish(&self, record: &TaskRecord) -> Result<bool> {
         let path = self.folder.record_path(self.task);
         // One that was silent for long may have been taken for dead, and tidied up after.
-        let own = [
-            record.sealed.as_ref().map(|sealed| &sealed.path),
-            record.rejects.as_ref(),
-            record.made_in.as_ref(),
-        ];
-        let mut own = own.into_iter().flatten().map(|path| self.folder.file(path));
+        let mut own = record.made().map(|path| self.folder.file(path));
         if let Some(gone) = own.find(|path| !path.exists()) {
             let message = "what this attempt has made was removed by somebody";
             return Err(Error::new(ErrorKind::NotYet, message)
@@ -225,14 +220,14 @@ impl<'f> Attempt<'f> {
     }
 
     /// Leaves word of the end; what was made goes unless it counts.
-    pub(super) fn end(mut self, outcome: &Result<bool>) {
+    pub(super) fn end(mut self, outcome: Result<bool, &Error>) {
         if !matches!(outcome, Ok(true)) {
             self.made.iter().for_each(|path| remove(path));
         }
         drop(self.heartbeat.take());
         self.note.end = Some(AttemptEnd {
-            exit: outcome.as_ref().err().map_or(0, exit_code),
-            message: outcome.as_ref().err().map(ToString::to_string),
+            exit: outcome.err().map_or(0, exit_code),
+            message: outcome.err().map(ToString::to_string),
             seconds: self.begun.elapsed().as_secs_f64(),
             memory_peak: process_peak_bytes().unwrap_or(0),
         });

@@ -10,10 +10,11 @@ use super::commit::committed;
 use super::draft::{DraftPass, LookedInput, hex, number};
 use super::folder::JobFolder;
 use super::generation::newest;
+use super::input_lines::InputLines;
+use super::listing::table_names;
 use super::name::TaskKind;
-use super::plan::{InputLine, PassPlan, Plan, RejectedInput, Source, damaged};
+use super::plan::{InputLine, PassPlan, Plan, ReduceWork, RejectedInput, Source};
 use super::planning::{Change, Draft, Listed, PlanNotes, Planned, Planner};
-use super::task::read_lines;
 use super::weights::SkyWeights;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::pipeline::{PlannedPass, TableJob, configuration_of, job_passes};
@@ -48,6 +49,7 @@ impl Base {
 }
 
 /// What a change does to one pass.
+#[derive(Default)]
 struct PassChange {
     /// New inputs, in the order of products.
     new: Listed,
@@ -143,23 +145,13 @@ impl Planner<'_> {
         }
         let plan = folder.plan()?;
         let mut inputs = Vec::with_capacity(plan.passes.len());
-        let mut plans: BTreeMap<PathBuf, Plan> = BTreeMap::new();
+        let mut lines = InputLines::new(&folder, &plan);
         for pass in &plan.passes {
-            let mut own = MapInputs::new();
-            for source in &pass.maps {
-                let of = folder.of_source(source);
-                let path = of.path().to_owned();
-                if !plans.contains_key(&path) {
-                    plans.insert(path.clone(), of.plan()?);
-                }
-                let map = plans.get(&path).and_then(|plan| {
-                    let at = (source.number as usize).checked_sub(1)?;
-                    plan.maps.get(at)
-                });
-                let map = map.ok_or_else(|| damaged("an earlier map task is lacking"))?;
-                own.push((source.clone(), read_lines(&of, map)?));
-            }
-            inputs.push(own);
+            let own = pass.maps.iter();
+            let own: Result<MapInputs> = own
+                .map(|source| Ok((source.clone(), lines.of(source)?)))
+                .collect();
+            inputs.push(own?);
         }
         Ok(Base {
             folder,
@@ -173,10 +165,7 @@ impl Planner<'_> {
         let mut wanted = std::mem::take(passes);
         let all = wanted.len();
         let listed = self.listed(&mut wanted)?;
-        let asked: Vec<Vec<String>> = wanted
-            .iter()
-            .map(|pass| super::listing::table_names(&pass.job))
-            .collect();
+        let asked: Vec<Vec<String>> = wanted.iter().map(|pass| table_names(&pass.job)).collect();
         // A request leaves other passes as they are.
         *passes = match wanted.len() == all {
             true => wanted,
@@ -185,7 +174,7 @@ impl Planner<'_> {
         let mut listed: BTreeMap<Vec<String>, Listed> = asked.into_iter().zip(listed).collect();
         let mut changes = Vec::with_capacity(passes.len());
         for pass in passes.iter() {
-            let tables = super::listing::table_names(&pass.job);
+            let tables = table_names(&pass.job);
             let mut new = listed.remove(&tables).unwrap_or_default();
             let known = base
                 .pass_of(&tables)
@@ -223,9 +212,7 @@ impl Planner<'_> {
             }
             changes.push(PassChange {
                 new,
-                again: Vec::new(),
-                replaced: Vec::new(),
-                dropped: Vec::new(),
+                ..PassChange::default()
             });
         }
         Ok(changes)
@@ -263,16 +250,11 @@ impl Planner<'_> {
         let wanted = left.clone();
         let mut changes = Vec::with_capacity(passes.len());
         for pass in passes {
-            let tables = super::listing::table_names(&pass.job);
+            let tables = table_names(&pass.job);
             let inputs = base
                 .pass_of(&tables)
                 .and_then(|(at, _)| base.inputs.get(at));
-            let mut change = PassChange {
-                new: Vec::new(),
-                again: Vec::new(),
-                replaced: Vec::new(),
-                dropped: Vec::new(),
-            };
+            let mut change = PassChange::default();
             let mut taken = BTreeSet::new();
             for (source, lines) in inputs.into_iter().flatten() {
                 if !lines
@@ -326,7 +308,7 @@ impl Planner<'_> {
         let mut excluded = base.plan.excluded.clone();
         let mut touched: BTreeMap<String, bool> = BTreeMap::new();
         for (planned, change) in passes.into_iter().zip(changes) {
-            let tables = super::listing::table_names(&planned.job);
+            let tables = table_names(&planned.job);
             let Some((at, own)) = base.pass_of(&tables) else {
                 // A pass that no job has made yet.
                 if change.new.iter().all(Vec::is_empty) {
@@ -482,7 +464,7 @@ impl Planner<'_> {
                 let made = plan.reduces.iter().position(|reduce| {
                     let own = plan.passes.get(reduce.pass);
                     let table = match reduce.work {
-                        super::plan::ReduceWork::Index { table, .. } => table,
+                        ReduceWork::Index { table, .. } => table,
                         _ => return false,
                     };
                     own.is_some_and(|own| own.tables.get(table) == Some(name))

@@ -27,7 +27,7 @@ use crate::pipeline::{
 use crate::place::Network;
 use crate::publish::{
     OutputFolder, Publication, Record, SetRecord, SetState, StandingFiles, append, link_or_copy,
-    publish_new, remove_optional, remove_tree, write_atomically,
+    publish_new, remove_optional, remove_tree, remove_written, write_atomically,
 };
 use crate::resources::process_peak_bytes;
 use crate::schema::TableKind;
@@ -96,7 +96,7 @@ pub fn commit(folder: &JobFolder, options: &CommitOptions<'_>) -> Result<Committ
     let failure = folder.file(FAILURE_FILE);
     match try_commit(folder, plan, options) {
         Ok(committed) => {
-            forget_failure(folder)?;
+            remove_written(&failure)?;
             Ok(committed)
         }
         Err(error) => {
@@ -115,17 +115,11 @@ pub fn commit(folder: &JobFolder, options: &CommitOptions<'_>) -> Result<Committ
             }
             // Another process may have committed it meanwhile, or have been killed when it just had.
             if self::committed(folder)?.is_some() {
-                forget_failure(folder)?;
+                remove_written(&failure)?;
             }
             Err(error)
         }
     }
-}
-
-/// Removes the note of a failure, and what a kill may have left of one.
-fn forget_failure(folder: &JobFolder) -> Result<()> {
-    remove_optional(&folder.file(FAILURE_FILE))?;
-    remove_optional(&folder.file(&format!(".{FAILURE_FILE}.partial")))
 }
 
 fn try_commit(folder: &JobFolder, plan: Plan, options: &CommitOptions<'_>) -> Result<Committed> {

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use super::books::{TableBooks, books_of};
 use super::folder::JobFolder;
+use super::input_lines::InputLines;
 use super::name::TaskKind;
 use super::passes::{find, table_folder};
 use super::plan::{Plan, ReduceWork, Source};
 use super::record::TaskRecord;
 use super::rejects::RejectList;
-use super::task::{check_stamps, lines_of};
+use super::task::check_stamps;
 use super::waiting::needed;
 use crate::error::Result;
 use crate::exchange::FileSummary;
@@ -58,9 +59,10 @@ impl PassToCommit {
         let mut new = Vec::new();
         let mut seconds = 0.0;
         let mut records = Vec::with_capacity(own.maps.len());
+        let mut lists_of_inputs = InputLines::new(folder, plan);
         for source in &own.maps {
             let of = folder.of_source(source);
-            let lines = lines_of(&of, plan, source)?;
+            let lines = lists_of_inputs.of(source)?;
             let record = needed(folder, std::slice::from_ref(source))?;
             for mut record in record {
                 seconds += record.seconds;

@@ -216,13 +216,8 @@ impl Search<'_> {
                 // What is published has a second name; indexes are looked into by later jobs.
                 TaskKind::Reduce => !is_committed || is_index(&record),
             };
-            let own = [
-                record.sealed.as_ref().map(|sealed| &sealed.path),
-                record.rejects.as_ref(),
-                record.made_in.as_ref(),
-            ];
             if is_needed {
-                needed.extend(own.into_iter().flatten().map(|path| folder.file(path)));
+                needed.extend(record.made().map(|path| folder.file(path)));
             }
             if let (true, true, Some(sealed)) = (is_needed, is_committed, &record.sealed) {
                 self.outcome.kept_exchange += 1;

@@ -18,6 +18,7 @@ mod draft;
 mod folder;
 mod gc;
 mod generation;
+mod input_lines;
 mod listing;
 mod name;
 mod passes;

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use super::folder::JobFolder;
+use super::listing::table_names;
 use super::plan::{PassPlan, Plan, damaged};
 use super::waiting::needed;
 use crate::error::{Error, Place, Result};
-use crate::pipeline::{PlannedPass, RunEvents, TableJob, configuration_of, job_passes};
+use crate::pipeline::{PlannedPass, RunEvents, configuration_of, job_passes};
 
 /// Returns the folder of a table's files in a generation, relative to the output folder.
 pub(super) fn table_folder(database: &str, generation: u32, table: &str) -> String {
@@ -57,14 +58,8 @@ pub(super) fn pass_of(
 
 /// Finds the pass that makes the same tables as a planned one.
 pub(super) fn find(passes: Vec<PlannedPass>, own: &PassPlan) -> Result<PlannedPass> {
-    let names = |pass: &PlannedPass| -> Vec<String> {
-        let tables = pass.job.tables.iter();
-        tables
-            .map(|table: &TableJob| table.target.name.clone())
-            .collect()
-    };
     let mut passes = passes.into_iter();
     passes
-        .find(|pass| names(pass) == own.tables)
+        .find(|pass| table_names(&pass.job) == own.tables)
         .ok_or_else(|| damaged("no pass of the pipeline makes the same tables"))
 }

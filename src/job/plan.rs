@@ -258,6 +258,17 @@ impl Plan {
         })
     }
 
+    /// Returns the bytes of input of a map task; nothing for other tasks.
+    pub fn map_bytes(&self, task: TaskName) -> Option<u64> {
+        match task.kind {
+            TaskKind::Map => {
+                let at = (task.number as usize).checked_sub(1)?;
+                self.maps.get(at).map(|map| map.bytes)
+            }
+            TaskKind::Merge | TaskKind::Reduce => None,
+        }
+    }
+
     /// Returns the number of the pass that a task belongs to.
     ///
     /// # Errors

@@ -48,6 +48,18 @@ pub struct TaskRecord {
     pub made_in: Option<PathBuf>,
 }
 
+impl TaskRecord {
+    /// Returns what the task has made, relative to the job's folder or elsewhere.
+    pub(super) fn made(&self) -> impl Iterator<Item = &PathBuf> {
+        let own = [
+            self.sealed.as_ref().map(|sealed| &sealed.path),
+            self.rejects.as_ref(),
+            self.made_in.as_ref(),
+        ];
+        own.into_iter().flatten()
+    }
+}
+
 /// What a task has done for a table.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct TableRecord {

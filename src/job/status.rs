@@ -304,11 +304,7 @@ impl Pace {
                 true => read_json(&folder.record_path(task))?,
                 false => None,
             };
-            let bytes = match task.kind {
-                TaskKind::Map => plan.maps.get(task.number as usize - 1).map(|map| map.bytes),
-                TaskKind::Merge | TaskKind::Reduce => None,
-            };
-            match (gist, bytes) {
+            match (gist, plan.map_bytes(task)) {
                 (Some(gist), Some(bytes)) => {
                     pace.bytes_done += bytes;
                     pace.map_seconds += gist.seconds;

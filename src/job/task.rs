@@ -1,8 +1,6 @@
 //! Tasks at work: any may run at any time, twice, or at once with itself; the first record counts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,7 +8,8 @@ use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::attempt::Attempt;
-use super::folder::{INPUTS_FILE, JobFolder};
+use super::folder::JobFolder;
+use super::input_lines::{InputLines, read_lines};
 use super::name::{TaskKind, TaskName};
 use super::passes::pass_of;
 use super::plan::{InputLine, MapPlan, Plan, ReduceWork, Source, damaged};
@@ -67,44 +66,21 @@ pub fn run_task(
     if folder.record(task)?.is_some() {
         return Ok(TaskOutcome::WasDone);
     }
-    let prepared = prepare(folder, &plan, (task, number), options);
-    // Whoever has to wait leaves no attempt; all else does, for others to see.
-    if let Err(error) = &prepared
-        && error.kind() == ErrorKind::NotYet
-    {
-        return prepared.map(|_| TaskOutcome::WasDone);
-    }
+    let prepared = match prepare(folder, &plan, (task, number), options) {
+        // Whoever has to wait leaves no attempt; all else does, for others to see.
+        Err(error) if error.kind() == ErrorKind::NotYet => return Err(error),
+        prepared => prepared,
+    };
     let mut attempt = Attempt::begin(folder, task, options.batch.clone())?;
-    let (work, sources) = match prepared {
-        Ok(prepared) => prepared,
-        Err(error) => {
-            let outcome = Err(error);
-            attempt.end(&outcome);
-            return outcome.map(|_| TaskOutcome::WasDone);
-        }
-    };
-    let made = work.attempt(&mut attempt, &sources);
-    let published = match made {
-        Ok(record) => match attempt.publish(&record) {
-            Ok(is_first) => Ok((is_first, record)),
-            Err(error) => Err(error),
-        },
-        Err(error) => Err(error),
-    };
-    match published {
-        Ok((is_first, record)) => {
-            attempt.end(&Ok(is_first));
-            Ok(match is_first {
-                true => TaskOutcome::Done(Box::new(record)),
-                false => TaskOutcome::Overtaken,
-            })
-        }
-        Err(error) => {
-            let outcome = Err(error);
-            attempt.end(&outcome);
-            outcome.map(|_| TaskOutcome::Overtaken)
-        }
-    }
+    let published = prepared.and_then(|(work, sources)| {
+        let record = work.attempt(&mut attempt, &sources)?;
+        Ok((attempt.publish(&record)?, record))
+    });
+    attempt.end(published.as_ref().map(|(is_first, _)| *is_first));
+    published.map(|(is_first, record)| match is_first {
+        true => TaskOutcome::Done(Box::new(record)),
+        false => TaskOutcome::Overtaken,
+    })
 }
 
 /// Finds out what a task works on, and opens what it reads.
@@ -359,8 +335,9 @@ impl Work<'_> {
     fn all_inputs(&self) -> Result<Vec<PassInput>> {
         let mut lines = Vec::new();
         let mut lacking = BTreeSet::new();
+        let mut inputs = InputLines::new(self.folder, self.plan);
         for source in &self.plan.pass(self.number)?.maps {
-            lines.extend(lines_of(&self.folder.of_source(source), self.plan, source)?);
+            lines.extend(inputs.of(source)?);
             for record in needed(self.folder, std::slice::from_ref(source))? {
                 let tables = record.tables.into_iter();
                 let passed_over = tables.flat_map(|table| table.passed_over);
@@ -537,39 +514,6 @@ impl Work<'_> {
         }
         Ok(Some(touched))
     }
-}
-
-/// Reads the lines of a map task.
-pub(super) fn read_lines(folder: &JobFolder, map: &MapPlan) -> Result<Vec<InputLine>> {
-    let path = folder.file(INPUTS_FILE);
-    let reading = |error| Error::reading(&path, error);
-    let mut bytes = vec![0; usize::try_from(map.length).unwrap_or(0)];
-    let file = File::open(&path).map_err(reading)?;
-    file.read_exact_at(&mut bytes, map.offset)
-        .map_err(reading)?;
-    if format!("{:016x}", xxh3_64(&bytes)) != map.digest {
-        return Err(damaged("the list of inputs is not what the plan says"));
-    }
-    let lines = bytes
-        .split(|byte| *byte == b'\n')
-        .filter(|line| !line.is_empty());
-    let lines: Result<Vec<InputLine>, _> = lines.map(serde_json::from_slice).collect();
-    lines.map_err(|_| damaged("the list of inputs is damaged"))
-}
-
-/// Returns the inputs of a map task of the job `own` or of an earlier one, whose folder is `of`.
-pub(super) fn lines_of(of: &JobFolder, own: &Plan, source: &Source) -> Result<Vec<InputLine>> {
-    let earlier;
-    let plan = match &source.job {
-        None => own,
-        Some(_) => {
-            earlier = of.plan()?;
-            &earlier
-        }
-    };
-    let at = (source.number as usize).checked_sub(1);
-    let map = at.and_then(|at| plan.maps.get(at));
-    read_lines(of, map.ok_or_else(|| damaged("a map task is lacking"))?)
 }
 
 /// Refuses inputs that are not what they were when the job was planned.

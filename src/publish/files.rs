@@ -117,6 +117,15 @@ pub fn remove_optional(path: &Path) -> Result<()> {
     }
 }
 
+/// Removes a file that is written atomically, and what a kill may have left of one being written.
+///
+/// # Errors
+/// It is there and can't be removed.
+pub fn remove_written(path: &Path) -> Result<()> {
+    remove_optional(path)?;
+    remove_optional(&temporary_name(path)?)
+}
+
 /// Removes a folder and all below it, if it is there; links are removed, never followed.
 ///
 /// Many files of one folder are removed in parallel, which is what counts on network file systems.

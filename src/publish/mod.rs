@@ -22,8 +22,8 @@ pub use crash_point::{CRASH_POINTS, crash_point};
 pub use extension::extend_standing;
 pub use files::{
     AtomicFile, Readers, append, create_folders, create_spill, link_or_copy, open_spill,
-    publish_new, read_optional, remove_optional, remove_tree, remove_unknown, rename_folder,
-    stream_atomically, write_atomically,
+    publish_new, read_optional, remove_optional, remove_tree, remove_unknown, remove_written,
+    rename_folder, stream_atomically, write_atomically,
 };
 pub use folder::{
     FolderOptions, OutputFolder, Publication, STATE_FOLDER, SetState, Staging, StagingPlace,

@@ -6,7 +6,7 @@ use anyhow::Result;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::Error;
 use skyprep::manifest::UtcTime;
-use skyprep::place::{Network, PlaceUrl};
+use skyprep::place::PlaceUrl;
 use skyprep::publish::{FolderOptions, Staging};
 use skyprep::stage::{
     FetchUrls, ServerOptions, StageOptions, StageOutcome, TableHints, foresee, stage,
@@ -25,13 +25,9 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
         return Err(Error::usage("name sources and a destination").into());
     };
     let options = options(args, sources, dest, session)?;
-    let network = match options.dest.is_folder() {
-        true => None,
-        false => {
-            let network = args.network.options(session, &[&dest.to_string_lossy()])?;
-            Some(Network::new(args.upload.apply(network))?)
-        }
-    };
+    let network = args
+        .upload
+        .network_to(&options.dest, &args.network, session)?;
     books::check(&args.books, None, DataTo::Files, &[])?;
     if args.books.dry_run {
         let outlook = foresee(&options, network.as_ref())?;

@@ -9,7 +9,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use skyprep::error::{Error, ErrorKind, Place};
 use skyprep::job::{
-    JobFolder, JobState, StageStatus, TaskKind, TaskName, TaskStage, numbers_of, scripts, status,
+    JobFolder, JobState, Plan, StageStatus, TaskKind, TaskName, TaskStage, numbers_of, scripts,
+    status,
 };
 use skyprep::pipeline::{Events, RunEvents};
 use skyprep::publish::{create_folders, write_atomically};
@@ -59,6 +60,7 @@ fn local(
     let runner = Runner {
         program: own_program()?,
         folder,
+        plan: folder.plan()?,
         threads: (limits.threads / workers).max(1),
         memory: limits.gate.limit() / workers as u64,
         tmpdir: limits.spill_folder.clone(),
@@ -83,7 +85,13 @@ fn local(
             continue;
         }
         let what = format!("{} tasks {}", stage.kind.word(), stage.left);
-        progress.pass_starts(&[what], runner.bytes_of(stage.kind, &numbers)?);
+        progress.pass_starts(
+            &[what],
+            numbers
+                .iter()
+                .map(|number| runner.bytes_of(TaskName::new(stage.kind, *number)))
+                .sum(),
+        );
         runner.run_all(stage.kind, &numbers, workers, &progress)?;
         progress.pass_ends();
         runner.end_of_stage()?;
@@ -109,6 +117,7 @@ fn local(
 struct Runner<'a> {
     program: PathBuf,
     folder: &'a JobFolder,
+    plan: Plan,
     threads: usize,
     memory: u64,
     tmpdir: Option<PathBuf>,
@@ -151,16 +160,9 @@ impl Runner<'_> {
         command
     }
 
-    fn bytes_of(&self, kind: TaskKind, numbers: &[u32]) -> Result<u64> {
-        let plan = self.folder.plan()?;
-        let bytes = numbers.iter().map(|number| match kind {
-            TaskKind::Map => plan
-                .maps
-                .get(*number as usize - 1)
-                .map_or(0, |map| map.bytes),
-            TaskKind::Merge | TaskKind::Reduce => 0,
-        });
-        Ok(bytes.sum())
+    /// Returns the bytes of input that a task reads.
+    fn bytes_of(&self, task: TaskName) -> u64 {
+        self.plan.map_bytes(task).unwrap_or(0)
     }
 
     fn run_all(
@@ -171,7 +173,6 @@ impl Runner<'_> {
         progress: &Progress<'_>,
     ) -> Result<()> {
         let next = AtomicUsize::new(0);
-        let plan = self.folder.plan()?;
         let work = || {
             while let Some(number) = numbers.get(next.fetch_add(1, Ordering::Relaxed)) {
                 if self.is_over.load(Ordering::Relaxed) {
@@ -180,11 +181,10 @@ impl Runner<'_> {
                 let task = TaskName::new(kind, *number);
                 let is_done = self.run_one(task)?;
                 if let (true, TaskKind::Map) = (is_done, kind) {
-                    let map = plan.maps.get(*number as usize - 1);
                     let record = self.folder.record(task)?;
                     let tables = record.map(|record| record.tables).unwrap_or_default();
                     let rows = tables.iter().map(|table| table.rows_in).sum();
-                    progress.advance(map.map_or(0, |map| map.bytes), rows);
+                    progress.advance(self.bytes_of(task), rows);
                 }
             }
             Ok::<(), anyhow::Error>(())
