@@ -8,7 +8,6 @@
 use std::collections::HashSet;
 use std::io::Write;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rayon::prelude::*;
@@ -16,6 +15,7 @@ use rayon::prelude::*;
 use super::chunk_journal::{Earlier, RunRecord, Unrecorded};
 use super::chunk_rows::{Buffers, ChunkCounts, ChunkRows, SubChunkCount};
 use super::digest::{Digests, FileDigest, FileSummary};
+use super::early::EarlyRuns;
 use super::exchange_file::ExchangeFile;
 use super::grouping::{Entry, Groups};
 use super::journal::{Journal, JournalPlace};
@@ -35,9 +35,6 @@ const LEAST_BLOCK: u64 = 16 << 10;
 /// Memory that a merge takes at least.
 const LEAST_MERGE: u64 = 1 << 20;
 
-/// Bytes of packets that are looked at first whether they make a run: such a run is still in the
-/// processor's cache when it is written.
-const EARLY_RUN: u64 = 12 << 20;
 /// Mean bytes of a segment from which on a run is worth writing early, where its file may stay open.
 const SEGMENT_OF_OPEN_FILE: usize = 16 << 10;
 /// The same where files must be opened and closed for each run.
@@ -100,8 +97,7 @@ pub struct ChunkSink {
     open_files: OpenFiles,
     /// Where the journal is, if one is kept.
     place: Option<JournalPlace>,
-    /// Bytes of packets from which on a run may be written early.
-    early_run: AtomicU64,
+    early_runs: EarlyRuns,
     state: Mutex<State>,
 }
 
@@ -148,7 +144,7 @@ impl ChunkSink {
             open_files: OpenFiles::new(options.max_open_files),
             options,
             place: None,
-            early_run: AtomicU64::new(EARLY_RUN),
+            early_runs: EarlyRuns::new(),
             state: Mutex::new(state),
         }
     }
@@ -617,37 +613,20 @@ impl Sink for ChunkSink {
     }
 
     fn early_run(&self) -> u64 {
-        self.early_run.load(Ordering::Relaxed)
+        self.early_runs.bytes()
     }
 
     fn is_worth_writing(&self, run: &[Packet]) -> bool {
         if matches!(self.options.finish, Finish::Memory | Finish::Exchange) {
-            self.early_run.store(u64::MAX, Ordering::Relaxed);
+            self.early_runs.stop();
             return false;
         }
-        let mut is_in = vec![0u64; self.options.rows.files().div_ceil(64)];
-        let mut segments = 0;
-        let mut text = 0;
-        for packet in run {
-            text += packet.text().len();
-            let own = packet.chunks().iter().map(|chunk| *chunk as usize * 2);
-            let further = packet.further().iter();
-            for file in own.chain(further.map(|place| place.chunk as usize * 2 + 1)) {
-                let (word, bit) = (&mut is_in[file / 64], 1 << (file % 64));
-                segments += usize::from(*word & bit == 0);
-                *word |= bit;
-            }
-        }
-        let least = match segments <= self.options.max_open_files {
+        let least = |segments| match segments <= self.options.max_open_files {
             true => SEGMENT_OF_OPEN_FILE,
             false => SEGMENT_OF_CLOSED_FILE,
         };
-        let is_worth_it = text / segments.max(1) >= least;
-        if !is_worth_it {
-            let next = self.early_run().saturating_mul(2);
-            self.early_run.store(next, Ordering::Relaxed);
-        }
-        is_worth_it
+        let files = self.options.rows.files();
+        self.early_runs.is_worth_it(run, files, least)
     }
 }
 

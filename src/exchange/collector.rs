@@ -6,7 +6,8 @@
 //! 1. a piece's own memory (decoder, text block) is taken while pieces are handed out, that is in
 //!    input order;
 //! 2. everybody but the oldest leaves a headroom that is enough for the oldest to go on;
-//! 3. whoever the gate refuses writes out what is in order already, if that is worth it, or waits.
+//! 3. whoever the gate refuses writes out what is in order already, if that is worth it, or what sinks
+//!    keep in memory, or waits.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -384,7 +385,8 @@ impl<'a> Collector<'a> {
             self.gate.room() / 2
         };
         let Some(number) = state.largest_run(least) else {
-            return Ok(false);
+            drop(state);
+            return self.release();
         };
         let (run, mark) = state.take_run(number);
         drop(state);
@@ -393,6 +395,22 @@ impl<'a> Collector<'a> {
         } else {
             Err(Stop::Overtaken)
         }
+    }
+
+    /// Has sinks write out what they keep in memory; says whether there was any.
+    fn release(&self) -> Result<bool, Stop> {
+        for sink in &self.sinks {
+            match sink.release() {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) => {
+                    self.lock().fail(None, error);
+                    self.gate.wake_all();
+                    return Err(Stop::Overtaken);
+                }
+            }
+        }
+        Ok(false)
     }
 
     /// Writes the runs of streams as they come, so that a pipe flows and little is kept.

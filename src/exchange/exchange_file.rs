@@ -25,6 +25,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::chunk_rows::ChunkRows;
 use super::grouping::Groups;
+use super::memory_runs::MemoryRuns;
 use super::merge::Runs;
 use super::packet::Packet;
 use super::segments::{CHECKSUM, RunReader, SegmentFile, SegmentHeader};
@@ -201,18 +202,45 @@ impl ExchangeFile {
         groups: &Groups,
         block: usize,
     ) -> Result<()> {
+        self.append_run(|segments, mark| {
+            segments.append_groups(rows, packets, groups, block, |header, offset| {
+                mark(header, offset);
+            })
+        })
+    }
+
+    /// Appends a run that holds what several runs in memory hold.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(super) fn write_merged(&mut self, runs: &MemoryRuns) -> Result<()> {
+        self.append_run(|segments, mark| {
+            let mut digest = Xxh3::new();
+            runs.write_to(segments, |header, segment, offset| {
+                let (_, checksum) = segment.split_at(segment.len().saturating_sub(CHECKSUM));
+                digest.update(checksum);
+                mark(header, offset);
+            })?;
+            Ok(digest.digest())
+        })
+    }
+
+    /// Appends the run that `write` writes, which says where each segment lies and returns the digest
+    /// of their checksums.
+    fn append_run(
+        &mut self,
+        write: impl FnOnce(&mut SegmentFile, &mut dyn FnMut(&SegmentHeader, u64)) -> Result<u64>,
+    ) -> Result<()> {
         let mut marks: Vec<Mark> = Vec::new();
         let start = self.segments.end;
-        let mark = |header: &SegmentHeader, offset| {
+        let mut mark = |header: &SegmentHeader, offset| {
             let last = marks.last();
             if last.is_none_or(|mark: &Mark| offset - mark.offset >= MARK_STRIDE) {
                 let file = header.file;
                 marks.push(Mark { file, offset });
             }
         };
-        let digest = self
-            .segments
-            .append_groups(rows, packets, groups, block, mark)?;
+        let digest = write(&mut self.segments, &mut mark)?;
         let end = self.segments.end;
         self.segments.append(&footer(&marks))?;
         marks.shrink_to_fit();

@@ -5,6 +5,7 @@ use std::collections::BinaryHeap;
 use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use rayon::prelude::*;
 
@@ -88,6 +89,8 @@ impl Merge<'_> {
             bytes = bytes.max(long.min(all / (threads as u64 * 2)));
         }
         let windows = self.runs.windows(self.rows.files(), bytes);
+        // Buffers go from window to window: memory that is touched for the first time costs much.
+        let buffers = Mutex::new(Vec::new());
         // Room for all there may be: a list that grows leaves holes behind, and what is not touched
         // takes no memory.
         let mut files = Vec::with_capacity(self.rows.files());
@@ -101,7 +104,7 @@ impl Merge<'_> {
             }
             let done: Result<Vec<Window>> = parts
                 .into_par_iter()
-                .map(|(range, begun)| self.window(range, begun, threads))
+                .map(|(range, begun)| self.window(range, begun, threads, &buffers))
                 .collect();
             for window in done? {
                 files.extend(window.files);
@@ -118,6 +121,7 @@ impl Merge<'_> {
         range: Range<usize>,
         begun: &mut [Option<Box<FileDigest>>],
         threads: usize,
+        buffers: &Mutex<Vec<Vec<u8>>>,
     ) -> Result<Window> {
         let mut window = Window::default();
         let runs = self.runs.count();
@@ -130,8 +134,12 @@ impl Merge<'_> {
                 .clamp(LEAST_READ, MOST_READ),
         };
         let buffer = buffer as usize;
+        let used = || {
+            let mut buffers = buffers.lock().unwrap_or_else(PoisonError::into_inner);
+            buffers.pop().unwrap_or_default()
+        };
         let mut readers: Vec<RunReader<'_>> = (0..runs)
-            .map(|run| self.runs.reader(run, range.clone(), buffer))
+            .map(|run| self.runs.reader(run, range.clone(), buffer).reusing(used()))
             .collect();
         // The smallest file comes first, then the earliest stretch of the inputs, and of several runs
         // the earliest: that is input order.
@@ -182,6 +190,9 @@ impl Merge<'_> {
             window.files.push(done);
             file += 1;
         }
+        let mut buffers = buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        buffers.extend(readers.into_iter().map(RunReader::into_buffer));
+        drop(buffers);
         Ok(window)
     }
 

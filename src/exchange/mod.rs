@@ -13,9 +13,11 @@ mod chunk_rows;
 mod chunk_sink;
 mod collector;
 mod digest;
+mod early;
 mod exchange_file;
 mod grouping;
 mod journal;
+mod memory_runs;
 mod merge;
 mod open_files;
 mod packet;
@@ -95,5 +97,14 @@ pub trait Sink: Send + Sync {
     /// still in the processor's cache when their rows are gathered.
     fn is_worth_writing(&self, _run: &[Packet]) -> bool {
         false
+    }
+
+    /// Gives back memory that holds rows of earlier runs, by writing them out; says whether there was
+    /// any. It may be called while a run is being written.
+    ///
+    /// # Errors
+    /// The rows can't be written.
+    fn release(&self) -> Result<bool> {
+        Ok(false)
     }
 }

@@ -26,6 +26,7 @@ use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 use super::chunk_rows::ChunkRows;
 use super::exchange_file::{HEADER, header};
 use super::grouping::Groups;
+use super::memory_runs::MemoryRuns;
 use super::packet::Packet;
 use super::segments::{RunReader, SegmentFile, SegmentHeader};
 use crate::error::{Error, ErrorKind, Place, Result};
@@ -166,6 +167,15 @@ impl SealedWriter {
         let note = |header: &SegmentHeader, offset| open.note(header, offset);
         segments.append_groups(rows, packets, groups, block, note)?;
         Ok(())
+    }
+
+    /// Appends what runs in memory hold to the open section.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(super) fn append_runs(&mut self, runs: &MemoryRuns) -> Result<()> {
+        let Self { segments, open, .. } = self;
+        runs.write_to(segments, |header, _, offset| open.note(header, offset))
     }
 
     /// Appends the segment that a reader stands at to the open section; files must come in order.
@@ -472,8 +482,8 @@ impl Slice<'_> {
     }
 }
 
-/// Writes a segment of rows that have no chunk.
-pub(super) fn rows_segment(order: u32, rows: u32, text: &[u8], out: &mut Vec<u8>) {
+/// Writes a segment of rows that have no chunk, and returns its header.
+pub(super) fn rows_segment(order: u32, rows: u32, text: &[u8], out: &mut Vec<u8>) -> SegmentHeader {
     let header = SegmentHeader {
         file: 0,
         rows,
@@ -487,6 +497,7 @@ pub(super) fn rows_segment(order: u32, rows: u32, text: &[u8], out: &mut Vec<u8>
     out.extend_from_slice(text);
     let checksum = xxh3_64(out.get(start..).unwrap_or_default());
     out.extend_from_slice(&checksum.to_le_bytes());
+    header
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //! Numbers are little-endian. The checksum is the XXH3-64 of what stands before it.
 
 use std::fs::File;
-use std::io::Write;
+use std::io::{ErrorKind as ErrorCode, IoSlice, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -70,50 +70,86 @@ impl SegmentFile {
         block: usize,
         mut each: impl FnMut(&SegmentHeader, u64),
     ) -> Result<u64> {
-        let text: usize = packets.iter().map(|packet| packet.text().len()).sum();
-        let own: usize = packets.iter().map(Packet::rows).sum();
-        let row_bytes = text / own.max(1) + 16;
-        let rows_per_block = (block / row_bytes).max(1);
         let mut digest = Xxh3::new();
-        let stretches = groups.by_order(packets);
-        let mut parts = stretches.flat_map(|(file, order, entries)| {
-            let chunks = entries.chunks(rows_per_block);
-            chunks.map(move |entries| (file, order, entries))
-        });
-        let mut blocks: Vec<Block<'_>> = Vec::new();
-        blocks.resize_with(rayon::current_num_threads(), Block::default);
-        loop {
-            for block in &mut blocks {
-                block.parts.clear();
-                let mut left = rows_per_block;
-                while left > 0
-                    && let Some(part) = parts.next()
-                {
-                    left = left.saturating_sub(part.2.len());
-                    block.parts.push(part);
-                }
+        encode_groups(rows, packets, groups, block, |block| {
+            for (header, offset) in block.segments() {
+                each(header, self.end + offset);
             }
-            if blocks[0].parts.is_empty() {
-                break;
-            }
-            blocks
-                .par_iter_mut()
-                .try_for_each(|block| block.encode(rows, packets))?;
-            for block in blocks.iter().filter(|block| !block.parts.is_empty()) {
-                for (header, offset) in &block.starts {
-                    each(header, self.end + offset);
+            digest.update(&block.checksums);
+            self.append(block.bytes())
+        })?;
+        Ok(digest.digest())
+    }
+
+    /// Appends bytes from several places.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub(super) fn append_slices(&mut self, mut slices: &mut [IoSlice<'_>]) -> Result<()> {
+        let writing = |path: &Path, error| Error::writing(path, error);
+        while slices.iter().any(|slice| !slice.is_empty()) {
+            match self.file.write_vectored(slices) {
+                Ok(0) => return Err(writing(&self.path, ErrorCode::WriteZero.into())),
+                Ok(written) => {
+                    self.end += written as u64;
+                    IoSlice::advance_slices(&mut slices, written);
                 }
-                digest.update(&block.checksums);
-                self.append(&block.buffers.text)?;
+                Err(error) if error.kind() == ErrorCode::Interrupted => {}
+                Err(error) => return Err(writing(&self.path, error)),
             }
         }
-        Ok(digest.digest())
+        Ok(())
+    }
+}
+
+/// Encodes the rows of `packets` sorted by `groups` as segments of about `block` bytes at most, with
+/// all threads, and gives them to `put` in order, block by block.
+///
+/// # Errors
+/// `put` fails.
+pub(super) fn encode_groups<'a>(
+    rows: &ChunkRows,
+    packets: &'a [Packet],
+    groups: &'a Groups,
+    block: usize,
+    mut put: impl FnMut(&Block<'a>) -> Result<()>,
+) -> Result<()> {
+    let text: usize = packets.iter().map(|packet| packet.text().len()).sum();
+    let own: usize = packets.iter().map(Packet::rows).sum();
+    let row_bytes = text / own.max(1) + 16;
+    let rows_per_block = (block / row_bytes).max(1);
+    let stretches = groups.by_order(packets);
+    let mut parts = stretches.flat_map(|(file, order, entries)| {
+        let chunks = entries.chunks(rows_per_block);
+        chunks.map(move |entries| (file, order, entries))
+    });
+    let mut blocks: Vec<Block<'_>> = Vec::new();
+    blocks.resize_with(rayon::current_num_threads(), Block::default);
+    loop {
+        for block in &mut blocks {
+            block.parts.clear();
+            let mut left = rows_per_block;
+            while left > 0
+                && let Some(part) = parts.next()
+            {
+                left = left.saturating_sub(part.2.len());
+                block.parts.push(part);
+            }
+        }
+        if blocks[0].parts.is_empty() {
+            return Ok(());
+        }
+        blocks
+            .par_iter_mut()
+            .try_for_each(|block| block.encode(rows, packets))?;
+        let mut filled = blocks.iter().filter(|block| !block.parts.is_empty());
+        filled.try_for_each(&mut put)?;
     }
 }
 
 /// Some segments that one thread encodes.
 #[derive(Default)]
-struct Block<'a> {
+pub(super) struct Block<'a> {
     /// File, stretch and rows of each.
     parts: Vec<(usize, u32, &'a [Entry])>,
     buffers: Buffers,
@@ -124,6 +160,16 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
+    /// Returns each segment with its offset in the block.
+    pub(super) fn segments(&self) -> &[(SegmentHeader, u64)] {
+        &self.starts
+    }
+
+    /// Returns the bytes of all segments.
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.buffers.text
+    }
+
     fn encode(&mut self, rows: &ChunkRows, packets: &[Packet]) -> Result<()> {
         let buffers = &mut self.buffers;
         buffers.text.clear();
@@ -188,10 +234,11 @@ impl SegmentHeader {
         })
     }
 
-    /// Bytes of the segment behind its header.
-    fn rest(&self) -> u64 {
+    /// Bytes of the whole segment.
+    pub(super) fn segment_bytes(&self) -> u64 {
         let counts = u64::from(self.counts) * 8;
-        self.bytes.saturating_add(counts + CHECKSUM as u64)
+        self.bytes
+            .saturating_add(SEGMENT_HEADER as u64 + counts + CHECKSUM as u64)
     }
 }
 
@@ -203,7 +250,9 @@ pub(super) struct RunReader<'a> {
     position: u64,
     end: u64,
     buffer: Vec<u8>,
+    /// Bytes of the buffer that have been handed on, and those that were read.
     used: usize,
+    filled: usize,
     buffer_bytes: usize,
     /// Checksum of the segment that was copied last.
     checksum: [u8; CHECKSUM],
@@ -219,9 +268,21 @@ impl<'a> RunReader<'a> {
             end: places.end,
             buffer: Vec::new(),
             used: 0,
+            filled: 0,
             buffer_bytes: buffer.max(SEGMENT_HEADER),
             checksum: [0; CHECKSUM],
         }
+    }
+
+    /// Gives it a buffer that another reader has used.
+    pub(super) fn reusing(mut self, buffer: Vec<u8>) -> Self {
+        self.buffer = buffer;
+        self
+    }
+
+    /// Returns its buffer for another reader.
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.buffer
     }
 
     /// Returns the checksum of the segment that was copied last.
@@ -234,11 +295,11 @@ impl<'a> RunReader<'a> {
     /// # Errors
     /// The file can't be read or is damaged.
     pub(super) fn peek(&mut self) -> Result<Option<SegmentHeader>> {
-        if self.used == self.buffer.len() && self.position >= self.end {
+        if self.used == self.filled && self.position >= self.end {
             return Ok(None);
         }
         self.fill(SEGMENT_HEADER)?;
-        let header = SegmentHeader::from_bytes(&self.buffer[self.used..]);
+        let header = SegmentHeader::from_bytes(&self.buffer[self.used..self.filled]);
         header.map(Some).ok_or_else(|| self.damaged())
     }
 
@@ -247,14 +308,14 @@ impl<'a> RunReader<'a> {
     /// # Errors
     /// The file is damaged.
     pub(super) fn skip(&mut self, header: &SegmentHeader) -> Result<()> {
-        let length = header.rest().saturating_add(SEGMENT_HEADER as u64);
-        let buffered = (self.buffer.len() - self.used) as u64;
+        let length = header.segment_bytes();
+        let buffered = (self.filled - self.used) as u64;
         if length <= buffered {
             self.used += length as usize;
             return Ok(());
         }
         self.position = self.position.saturating_add(length - buffered);
-        self.used = self.buffer.len();
+        self.used = self.filled;
         if self.position > self.end {
             return Err(self.damaged());
         }
@@ -341,10 +402,10 @@ impl<'a> RunReader<'a> {
     fn take(&mut self, length: u64, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut left = length;
         while left > 0 {
-            if self.used == self.buffer.len() {
+            if self.used == self.filled {
                 self.fill(1)?;
             }
-            let there = (self.buffer.len() - self.used) as u64;
+            let there = (self.filled - self.used) as u64;
             let part = there.min(left) as usize;
             each(&self.buffer[self.used..self.used + part])?;
             self.used += part;
@@ -355,21 +416,24 @@ impl<'a> RunReader<'a> {
 
     /// Makes sure that `least` bytes lie in the buffer.
     fn fill(&mut self, least: usize) -> Result<()> {
-        let there = self.buffer.len() - self.used;
+        let there = self.filled - self.used;
         if there >= least {
             return Ok(());
         }
-        self.buffer.copy_within(self.used.., 0);
+        self.buffer.copy_within(self.used..self.filled, 0);
         let wanted = (self.buffer_bytes - there) as u64;
         let more = wanted.min(self.end.saturating_sub(self.position)) as usize;
-        self.buffer.resize(there + more, 0);
-        self.used = 0;
+        (self.used, self.filled) = (0, there + more);
+        // What was read before needs no clearing.
+        if self.buffer.len() < self.filled {
+            self.buffer.resize(self.filled, 0);
+        }
         let read = self
             .file
-            .read_exact_at(&mut self.buffer[there..], self.position);
+            .read_exact_at(&mut self.buffer[there..self.filled], self.position);
         read.map_err(|error| Error::reading(self.path, error))?;
         self.position += more as u64;
-        if self.buffer.len() < least {
+        if self.filled < least {
             return Err(self.damaged());
         }
         Ok(())

@@ -1,6 +1,7 @@
 //! All finishes of the exchange give the files that a naive program gives.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use proptest::prelude::*;
@@ -241,6 +242,24 @@ fn write_pieces(
     }
 }
 
+/// A sink that must give its memory back after some runs.
+struct Pressed<'a> {
+    sink: &'a TaskChunkSink,
+    runs: AtomicUsize,
+}
+
+impl Sink for Pressed<'_> {
+    fn write_run(&self, packets: &[Packet], end: RunEnd<'_>) -> crate::error::Result<()> {
+        self.sink.write_run(packets, end)?;
+        let runs = self.runs.fetch_add(1, Ordering::Relaxed);
+        if runs % 3 == 1 {
+            self.sink.release()?;
+            assert!(!self.sink.release()?, "nothing is left after a release");
+        }
+        Ok(())
+    }
+}
+
 /// Gives each piece to one of several tasks, and merges what they have made in ranges of files.
 fn by_tasks(
     pieces: &[Vec<Row>],
@@ -276,7 +295,11 @@ fn by_tasks(
             cancel: Cancel::default(),
         };
         let sink = TaskChunkSink::new(options, chunk_rows(), true);
-        let collector = collector_of(&sink, gate, shape(), None);
+        let pressed = Pressed {
+            sink: &sink,
+            runs: AtomicUsize::new(task),
+        };
+        let collector = collector_of(&pressed, gate, shape(), None);
         write_pieces(&collector, &own_pieces, None, usize::MAX, &order);
         collector.complete().unwrap();
         sink.finish().unwrap();

@@ -74,14 +74,14 @@ pub(crate) struct Mapped {
 
 enum TaskSink {
     Chunks(Box<TaskChunkSink>),
-    Rows(TaskRowSink),
+    Rows(Box<TaskRowSink>),
 }
 
 impl TaskSink {
     fn as_sink(&self) -> &dyn Sink {
         match self {
             Self::Chunks(sink) => sink.as_ref(),
-            Self::Rows(sink) => sink,
+            Self::Rows(sink) => sink.as_ref(),
         }
     }
 
@@ -157,7 +157,7 @@ impl PassJob {
                     let has_keys = routing.director_key.is_some();
                     TaskSink::Chunks(Box::new(TaskChunkSink::new(options, rows, has_keys)))
                 }
-                None => TaskSink::Rows(TaskRowSink::new(options)),
+                None => TaskSink::Rows(Box::new(TaskRowSink::new(options))),
             });
         }
         let pass = Pass {
