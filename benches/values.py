@@ -215,22 +215,29 @@ def make_object(place, groups):
 
 
 WIDE_CELLS = 26_000_000
+# A prime above the rows of 62 columns.
+WIDE_VALUES = 450_001
 
 
 def make_wide(place, columns):
-    """So many columns of doubles and singles, with as many cells in all as any other number has."""
+    """So many columns of doubles and singles, with as many cells in all as any other number has.
+
+    No value comes twice in a column, so that no file is dictionaries where another is numbers; and
+    row groups hold as many cells, for they are sized by bytes.
+    """
     import polars as pl
 
     rng = random.Random(20261121)
     rows = WIDE_CELLS // columns
-    values = pl.Series([rng.lognormvariate(5, 2.5) for _ in range(20011)])
+    values = pl.Series([rng.lognormvariate(5, 2.5) for _ in range(WIDE_VALUES)])
     made = {}
     for at in range(columns):
-        order = pl.int_range(0, rows, eager=True) * (at + 3) % 20011
+        order = pl.int_range(0, rows, eager=True) * (at + 3) % WIDE_VALUES
         series = values.gather(order) * (1 + at / 1000)
         made[f"c{at}"] = series if at % 3 else series.cast(pl.Float32)
     path = place.path(f"wide{columns}.parquet")
-    pl.DataFrame(made).write_parquet(path, compression="zstd", row_group_size=GROUP_ROWS)
+    group = GROUP_ROWS * 62 // columns
+    pl.DataFrame(made).write_parquet(path, compression="zstd", row_group_size=group)
     return path, rows * columns
 
 

@@ -1,8 +1,12 @@
-//! Numbers of one column written ahead for a block of rows.
+//! Numbers written ahead, column by column, for a block of rows.
 //!
 //! Writing number after number of one type is quicker than going from column to column: no choice
 //! between types for each cell, and nothing that the processor can't foresee. The texts are short,
 //! so each has a place of fixed size, and a row is then put together by copies of fixed size.
+//!
+//! Of wide tables these places would be more than the processor has at hand, or hold so few rows that
+//! each visit to a column costs more than its values. There neighbouring columns make *tiles*: as soon
+//! as one is written, its texts are put together row by row, and its places serve for the next.
 
 use std::ops::Range;
 
@@ -10,31 +14,96 @@ use super::cells::BoundColumn;
 use crate::dialect::Encoder;
 use crate::values::{CellFault, RuleCounts, ShortFloat, TextBuffer, copy_short, without_zero};
 
+/// Rows of a block, at least: with fewer each visit to a column would cost more than its values.
+const LEAST_ROWS: usize = 16;
 /// Rows of a block at most.
 const MOST_ROWS: usize = 128;
 
-/// Bytes of all blocks of a table, about: they stay near the processor, and small for the allocator.
-const BLOCKS_BYTES: usize = 96 << 10;
+/// Bytes of the places for all columns, about: they stay near the processor, and small for the allocator.
+const SLOTS_BYTES: usize = 96 << 10;
+
+/// Columns of a tile, where not all columns have places of their own.
+const TILE_COLUMNS: usize = 32;
 
 /// Bytes that the text of a number has at most, with the delimiter behind it.
 pub(super) const SLOT_BYTES: usize = 32;
+
+/// Bytes that the text of a number has in the mean, about.
+const USUAL_BYTES: usize = 12;
 
 /// Floats that are brought into digits before the first of them is copied: a copy right behind the
 /// digits would wait for the processor to have them in memory.
 const FLOATS_AT_ONCE: usize = 16;
 
+/// A column of numbers: its place among the output's columns, what follows each text, and whether it
+/// begins a run of neighbours.
+pub(super) struct NumberPlace {
+    pub(super) cell: usize,
+    pub(super) delimiter: Option<u8>,
+    pub(super) begins_run: bool,
+}
+
 /// Texts of columns of numbers for some rows.
 #[derive(Debug)]
 pub(super) struct NumberBlocks {
     columns: Vec<NumberColumn>,
-    /// Rows of a block.
-    rows: usize,
-    /// The texts of the first column, of the second, and so on.
-    slots: Vec<[u8; SLOT_BYTES]>,
-    lengths: Vec<u8>,
+    /// Tiles of each run of neighbours.
+    runs: Vec<Range<usize>>,
+    tiles: Vec<Tile>,
+    slots: Slots,
+    /// Whether all tiles use the same slots, one after another.
+    shares_slots: bool,
+    /// The texts of all tiles, each row by row, where they share slots.
+    text: TextBuffer,
+    /// Where each row of each tile ends in it.
+    ends: Vec<usize>,
     scratch: TextBuffer,
     /// The rows of the batch that are in the blocks.
     written: Range<usize>,
+}
+
+/// Places for the texts of some rows of some columns.
+#[derive(Debug)]
+struct Slots {
+    /// Rows of a block.
+    rows: usize,
+    /// Those of the first column, of the second, and so on.
+    texts: Vec<[u8; SLOT_BYTES]>,
+    lengths: Vec<u8>,
+}
+
+impl Slots {
+    fn new(rows: usize, columns: usize) -> Self {
+        Self {
+            rows,
+            texts: vec![[0; SLOT_BYTES]; rows * columns],
+            lengths: vec![0; rows * columns],
+        }
+    }
+
+    /// Puts together the texts of row `row` in the columns `columns`.
+    #[inline]
+    fn join(&self, columns: Range<usize>, row: usize, out: &mut TextBuffer) {
+        let room = out.room(columns.len() * SLOT_BYTES);
+        let mut place = columns.start * self.rows + row;
+        let mut end = 0;
+        for _ in columns {
+            room[end..end + SLOT_BYTES].copy_from_slice(&self.texts[place]);
+            end += usize::from(self.lengths[place]);
+            place += self.rows;
+        }
+        out.advance(end);
+    }
+}
+
+/// Some neighbouring columns.
+#[derive(Debug)]
+struct Tile {
+    columns: Range<usize>,
+    /// Its first slots are those of so many columns.
+    first_slot: usize,
+    /// Whether a value of the block is refused.
+    has_faults: bool,
 }
 
 #[derive(Debug)]
@@ -57,23 +126,53 @@ pub(super) struct NumberWriter<'b> {
 }
 
 impl NumberBlocks {
-    /// Makes blocks for columns, given by their places among the output's and by what follows their
-    /// texts.
-    pub(super) fn new(columns: impl IntoIterator<Item = (usize, Option<u8>)>) -> Self {
-        let columns = columns.into_iter().map(|(cell, delimiter)| NumberColumn {
-            cell,
-            delimiter,
+    /// Makes blocks for columns.
+    pub(super) fn new(places: &[NumberPlace]) -> Self {
+        let fitting = SLOTS_BYTES / SLOT_BYTES / places.len().max(1);
+        let shares_slots = fitting < LEAST_ROWS;
+        let most = if shares_slots {
+            TILE_COLUMNS
+        } else {
+            usize::MAX
+        };
+        let (mut runs, mut tiles): (Vec<Range<usize>>, Vec<Tile>) = (Vec::new(), Vec::new());
+        for (number, place) in places.iter().enumerate() {
+            if place.begins_run || runs.is_empty() {
+                runs.push(tiles.len()..tiles.len());
+            }
+            let is_in_run = runs.last().is_some_and(|run| !run.is_empty());
+            match tiles.last_mut() {
+                Some(tile) if is_in_run && tile.columns.len() < most => tile.columns.end += 1,
+                _ => tiles.push(Tile {
+                    columns: number..number + 1,
+                    first_slot: if shares_slots { 0 } else { number },
+                    has_faults: false,
+                }),
+            }
+            if let Some(run) = runs.last_mut() {
+                run.end = tiles.len();
+            }
+        }
+        let rows = fitting.clamp(LEAST_ROWS, MOST_ROWS);
+        let (slots, ahead) = match shares_slots {
+            true => (TILE_COLUMNS, rows * places.len()),
+            false => (places.len(), 0),
+        };
+        let column = |place: &NumberPlace| NumberColumn {
+            cell: place.cell,
+            delimiter: place.delimiter,
             faults: Vec::new(),
-        });
-        let columns: Vec<_> = columns.collect();
-        let rows = (BLOCKS_BYTES / SLOT_BYTES / columns.len().max(1)).clamp(4, MOST_ROWS);
+        };
         Self {
-            slots: vec![[0; SLOT_BYTES]; rows * columns.len()],
-            lengths: vec![0; rows * columns.len()],
+            columns: places.iter().map(column).collect(),
+            slots: Slots::new(rows, slots),
+            shares_slots,
+            text: TextBuffer::with_capacity(ahead * USUAL_BYTES),
+            ends: Vec::new(),
             scratch: TextBuffer::with_capacity(SLOT_BYTES),
             written: 0..0,
-            columns,
-            rows,
+            runs,
+            tiles,
         }
     }
 
@@ -93,7 +192,7 @@ impl NumberBlocks {
         counts: &mut RuleCounts,
     ) {
         if !self.written.contains(&row) {
-            self.written = row..rows.min(row + self.rows);
+            self.written = row..rows.min(row + self.slots.rows);
             self.fill(cells, encoder, counts);
         }
     }
@@ -105,49 +204,82 @@ impl NumberBlocks {
         counts: &mut RuleCounts,
     ) {
         let rows = self.written.len();
-        let slots = self.slots.chunks_mut(self.rows);
-        let lengths = self.lengths.chunks_mut(self.rows);
-        for ((column, slots), lengths) in self.columns.iter_mut().zip(slots).zip(lengths) {
-            column.faults.clear();
-            if let Some(bound) = &cells[column.cell] {
-                let writer = NumberWriter {
-                    first: self.written.start,
-                    slots: &mut slots[..rows],
-                    lengths: &mut lengths[..rows],
-                    scratch: &mut self.scratch,
-                    column,
-                };
-                bound.write_numbers(writer, encoder, counts);
+        self.text.truncate(0);
+        self.ends.clear();
+        for tile in &mut self.tiles {
+            tile.has_faults = false;
+            let Slots {
+                rows: most,
+                texts,
+                lengths,
+            } = &mut self.slots;
+            let first = tile.first_slot * *most;
+            let texts = texts[first..].chunks_mut(*most);
+            let lengths = lengths[first..].chunks_mut(*most);
+            let columns = &mut self.columns[tile.columns.clone()];
+            for ((column, slots), lengths) in columns.iter_mut().zip(texts).zip(lengths) {
+                column.faults.clear();
+                if let Some(bound) = &cells[column.cell] {
+                    let writer = NumberWriter {
+                        first: self.written.start,
+                        slots: &mut slots[..rows],
+                        lengths: &mut lengths[..rows],
+                        scratch: &mut self.scratch,
+                        column,
+                    };
+                    bound.write_numbers(writer, encoder, counts);
+                    tile.has_faults |= !column.faults.is_empty();
+                }
+            }
+            if self.shares_slots {
+                for row in 0..rows {
+                    self.slots.join(tile.slots(), row, &mut self.text);
+                    self.ends.push(self.text.len());
+                }
             }
         }
     }
 
-    /// Copies the numbers of row `row` in the columns number `range`.
+    /// Copies the numbers of row `row` in run number `run`.
     ///
     /// # Errors
     /// One is refused: its place among the output's columns, and why.
     #[inline]
     pub(super) fn copy(
         &self,
-        range: &Range<usize>,
+        run: usize,
         row: usize,
         out: &mut TextBuffer,
     ) -> Result<(), (usize, CellFault)> {
-        let room = out.room(range.len() * SLOT_BYTES);
-        let mut place = range.start * self.rows + (row - self.written.start);
-        let mut end = 0;
-        for column in &self.columns[range.clone()] {
-            if !column.faults.is_empty()
-                && let Some(fault) = column.fault(row)
-            {
-                return Err((column.cell, fault.clone()));
+        let row_of_block = row - self.written.start;
+        for number in self.runs[run].clone() {
+            let tile = &self.tiles[number];
+            if tile.has_faults {
+                self.check(tile, row)?;
             }
-            room[end..end + SLOT_BYTES].copy_from_slice(&self.slots[place]);
-            end += usize::from(self.lengths[place]);
-            place += self.rows;
+            if !self.shares_slots {
+                self.slots.join(tile.slots(), row_of_block, out);
+                continue;
+            }
+            let at = number * self.written.len() + row_of_block;
+            let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+            out.extend(&self.text.as_slice()[start..self.ends[at]]);
         }
-        out.advance(end);
         Ok(())
+    }
+
+    #[cold]
+    fn check(&self, tile: &Tile, row: usize) -> Result<(), (usize, CellFault)> {
+        let columns = self.columns[tile.columns.clone()].iter();
+        let fault = |column: &NumberColumn| Some((column.cell, column.fault(row)?.clone()));
+        columns.filter_map(fault).next().map_or(Ok(()), Err)
+    }
+}
+
+impl Tile {
+    /// Returns the columns whose slots it uses.
+    fn slots(&self) -> Range<usize> {
+        self.first_slot..self.first_slot + self.columns.len()
     }
 }
 

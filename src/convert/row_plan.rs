@@ -1,6 +1,5 @@
 //! From a file's schema to a plan, from the plan and a batch to rows.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::RecordBatch;
@@ -8,7 +7,7 @@ use arrow::datatypes::{DataType, Schema, TimeUnit};
 
 use super::cells::BoundColumn;
 use super::keys::KeyValues;
-use super::number_block::NumberBlocks;
+use super::number_block::{NumberBlocks, NumberPlace};
 use super::positions::PositionColumn;
 use super::route_columns::{Named, RouteColumns};
 use super::source_type::CellSource;
@@ -270,7 +269,7 @@ impl RowPlan {
                 && cells[number].as_ref().is_some_and(BoundColumn::is_short)
         };
         let mut segments = Vec::with_capacity(self.steps.len());
-        let mut blocks = Vec::new();
+        let (mut numbers, mut runs) = (Vec::new(), 0);
         let mut steps = self.steps.iter().copied().peekable();
         while let Some(step) = steps.next() {
             let RowStep::Cell(number) = step else {
@@ -285,13 +284,18 @@ impl RowPlan {
             let delimiter = steps
                 .next_if_eq(&RowStep::Delimiter)
                 .map(|_| self.layout.delimiter);
-            blocks.push((number, delimiter));
-            match segments.last_mut() {
-                Some(Segment::Numbers(range)) => range.end = blocks.len(),
-                _ => segments.push(Segment::Numbers(blocks.len() - 1..blocks.len())),
+            let begins_run = !matches!(segments.last(), Some(Segment::Numbers(_)));
+            if begins_run {
+                segments.push(Segment::Numbers(runs));
+                runs += 1;
             }
+            numbers.push(NumberPlace {
+                cell: number,
+                delimiter,
+                begins_run,
+            });
         }
-        (segments, NumberBlocks::new(blocks))
+        (segments, NumberBlocks::new(&numbers))
     }
 }
 
@@ -364,8 +368,8 @@ fn plan_routing(
 
 /// A part of a row.
 enum Segment {
-    /// Numbers that were written ahead: these blocks.
-    Numbers(Range<usize>),
+    /// Numbers that were written ahead: the run of that number.
+    Numbers(usize),
     /// Anything else.
     Step(RowStep),
 }
@@ -449,8 +453,8 @@ impl BoundRows<'_> {
         packet.text_mut().push_short(self.plan.layout.start);
         for segment in &self.segments {
             match segment {
-                Segment::Numbers(range) => {
-                    let copied = self.blocks.copy(range, row, packet.text_mut());
+                Segment::Numbers(run) => {
+                    let copied = self.blocks.copy(*run, row, packet.text_mut());
                     copied.map_err(|(cell, fault)| self.fault(cell, fault))?;
                 }
                 Segment::Step(RowStep::Delimiter) => {

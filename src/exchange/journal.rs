@@ -18,7 +18,7 @@ use crate::error::{Error, Result};
 use crate::publish::{create_spill, open_spill, remove_optional};
 
 const FORMAT: &str = "skyprep-journal";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 const FRAME: usize = 16;
 
 /// Where a journal is, and what it must be about.

@@ -18,6 +18,9 @@ use super::parquet_pages::ColumnPages;
 
 /// Bytes of a span's rows, about: what all but the oldest piece write waits in memory.
 const SPAN_BYTES: u64 = 1 << 20;
+/// Bytes of a span's rows where that would be few rows: each column costs some time for each span.
+const MOST_SPAN_BYTES: u64 = 4 << 20;
+const LEAST_ROWS: u64 = 256;
 /// Rows of a span, at most.
 const MOST_ROWS: u64 = 16_384;
 /// Fewer rows than this are not decoded at once: each column costs some time for each window.
@@ -168,7 +171,8 @@ impl DecodePlan {
     }
 
     fn within(costs: &[ColumnCost], rows: u64, budget: u64, threads: usize) -> Self {
-        let span = SPAN_BYTES / total(costs, |cost| cost.text).max(1);
+        let text = total(costs, |cost| cost.text).max(1);
+        let span = (SPAN_BYTES / text).max(LEAST_ROWS.min(MOST_SPAN_BYTES / text));
         let span = span.clamp(1, MOST_ROWS);
         let row = total(costs, |cost| cost.view).max(1);
         let least = LEAST_WINDOW.min(WINDOW_BYTES / row).min(rows);
@@ -331,7 +335,7 @@ mod tests {
                 let plan = DecodePlan::within(&costs, rows, budget, 7);
                 assert_eq!(plan.span, first.span);
                 assert_eq!(plan.window % plan.span, 0, "{plan:?}");
-                assert!(plan.span * plan.row_bytes <= SPAN_BYTES);
+                assert!(plan.span * plan.row_bytes <= MOST_SPAN_BYTES);
             }
         }
     }
