@@ -11,8 +11,9 @@ use std::time::Duration;
 pub struct BatchOptions {
     /// New inputs of fewer bytes wait for more.
     pub min_bytes: u64,
-    /// Bytes of input that a task has at most.
-    pub max_bytes: u64,
+    /// Bytes of input that a task has at most; without it as many as it takes to have so few tasks that
+    /// a reduce task can read from all of them.
+    pub max_bytes: Option<u64>,
     /// Fewer new inputs wait for more.
     pub min_files: u64,
     /// Inputs that a task has at most.
@@ -27,11 +28,27 @@ impl Default for BatchOptions {
     fn default() -> Self {
         Self {
             min_bytes: 0,
-            max_bytes: 4 << 30,
+            max_bytes: None,
             min_files: 1,
             max_files: 10_000,
             max_age: None,
             tasks: None,
+        }
+    }
+}
+
+/// Bytes of a task's inputs, unless somebody cares or there would be too many tasks.
+const USUAL_BYTES: u64 = 4 << 30;
+
+impl BatchOptions {
+    /// Returns the bytes of input that a task has at most, where there are `total` bytes, and
+    /// `most_tasks` tasks are as many as is good.
+    pub(super) fn task_bytes(&self, total: u64, most_tasks: u32) -> u64 {
+        match (self.tasks, self.max_bytes) {
+            (Some(_), _) => u64::MAX,
+            (None, Some(bytes)) => bytes.max(1),
+            // Tasks are seldom quite full.
+            (None, None) => USUAL_BYTES.max(total / u64::from(most_tasks.max(2)) / 3 * 4),
         }
     }
 }
@@ -45,11 +62,12 @@ pub(super) struct BatchPart {
     pub(super) modified_ns: u64,
 }
 
-/// Groups parts; of each group the numbers of its parts, ascending.
-pub(super) fn group(parts: &[BatchPart], options: &BatchOptions) -> Vec<Vec<u32>> {
+/// Groups parts, so many bytes of them in each group where the number of groups is not given; returns the
+/// numbers of each one's parts, ascending.
+pub(super) fn group(parts: &[BatchPart], options: &BatchOptions, bytes: u64) -> Vec<Vec<u32>> {
     match options.tasks {
         Some(tasks) => stretches(parts, tasks),
-        None => first_fit(parts, options),
+        None => first_fit(parts, options, bytes),
     }
 }
 
@@ -81,10 +99,9 @@ fn stretches(parts: &[BatchPart], tasks: u32) -> Vec<Vec<u32>> {
 }
 
 /// Puts each part, oldest first, into the first group with room.
-fn first_fit(parts: &[BatchPart], options: &BatchOptions) -> Vec<Vec<u32>> {
+fn first_fit(parts: &[BatchPart], options: &BatchOptions, most: u64) -> Vec<Vec<u32>> {
     let mut order: Vec<u32> = (0..parts.len() as u32).collect();
     order.sort_by_key(|number| (parts[*number as usize].modified_ns, *number));
-    let most = options.max_bytes.max(1);
     let mut groups: Vec<Vec<u32>> = Vec::new();
     let mut rooms = Rooms::default();
     for number in order {
@@ -206,12 +223,28 @@ mod tests {
         sizes.iter().map(part).collect()
     }
 
-    fn options(max_bytes: u64, max_files: u64) -> BatchOptions {
+    fn options(max_files: u64) -> BatchOptions {
         BatchOptions {
-            max_bytes,
             max_files,
             ..BatchOptions::default()
         }
+    }
+
+    #[test]
+    fn tasks_grow_with_what_there_is() {
+        let options = BatchOptions::default();
+        assert_eq!(options.task_bytes(1 << 30, 1000), 4 << 30);
+        assert_eq!(options.task_bytes(3 << 40, 1000), (3 << 40) / 3000 * 4);
+        let file = (22_500_000, 0);
+        let parts = parts(&vec![file; 1_600_000]);
+        let bytes = options.task_bytes(36_000_000_000_000, 1000);
+        let groups = group(&parts, &options, bytes);
+        assert!((700..1000).contains(&groups.len()), "{}", groups.len());
+        let given = BatchOptions {
+            max_bytes: Some(7),
+            ..BatchOptions::default()
+        };
+        assert_eq!(given.task_bytes(3 << 40, 1000), 7);
     }
 
     #[test]
@@ -219,14 +252,14 @@ mod tests {
         // By age: 2 (60), 0 (50), 1 (40), 3 (30), 4 (200).
         let parts = parts(&[(50, 2), (40, 3), (60, 1), (30, 4), (200, 5)]);
         assert_eq!(
-            group(&parts, &options(100, 9)),
+            group(&parts, &options(9), 100),
             [vec![1, 2], vec![0, 3], vec![4]]
         );
         assert_eq!(
-            group(&parts, &options(100, 1)),
+            group(&parts, &options(1), 100),
             [vec![2], vec![0], vec![1], vec![3], vec![4]]
         );
-        assert_eq!(group(&[], &options(100, 1)), Vec::<Vec<u32>>::new());
+        assert_eq!(group(&[], &options(1), 100), Vec::<Vec<u32>>::new());
     }
 
     #[test]
@@ -241,7 +274,7 @@ mod tests {
         for _ in 0..50 {
             let sizes: Vec<(u64, u64)> = (0..200).map(|_| (next(120), next(50))).collect();
             let parts = parts(&sizes);
-            let options = options(100, 1 + next(6));
+            let options = options(1 + next(6));
             let mut order: Vec<usize> = (0..parts.len()).collect();
             order.sort_by_key(|at| (parts[*at].modified_ns, *at));
             let mut plain: Vec<(u64, Vec<u32>)> = Vec::new();
@@ -265,7 +298,7 @@ mod tests {
                     group
                 })
                 .collect();
-            assert_eq!(group(&parts, &options), plain);
+            assert_eq!(group(&parts, &options, 100), plain);
         }
     }
 
@@ -279,7 +312,7 @@ mod tests {
                     tasks: Some(tasks),
                     ..BatchOptions::default()
                 };
-                let groups = group(&parts, &options);
+                let groups = group(&parts, &options, 0);
                 assert_eq!(groups.len(), count.min(tasks as usize), "{count} {tasks}");
                 let all: Vec<u32> = groups.concat();
                 assert_eq!(all, (0..count as u32).collect::<Vec<_>>());

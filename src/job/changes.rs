@@ -321,7 +321,7 @@ impl Planner<'_> {
                 let known = looker.known;
                 rejected.extend(bad);
                 let mut draft = DraftPass::new(planned, known);
-                draft.add_inputs(good, 0, &self.options.sizes.batch, &mut weights)?;
+                draft.add_inputs(good, 0, &self.options.sizes, &mut weights)?;
                 touched.extend(tables.into_iter().map(|table| (table, false)));
                 drafts.push(draft);
                 continue;
@@ -397,7 +397,7 @@ impl Planner<'_> {
                 self.look_at_all(number, &looker, change.new, input, &sidecars, &mut notes)?
             };
             rejected.extend(bad);
-            draft.add_inputs(good, order, &self.options.sizes.batch, &mut weights)?;
+            draft.add_inputs(good, order, &self.options.sizes, &mut weights)?;
             draft.tasks.retain(|lines| !lines.is_empty());
             drafts.push(draft);
         }

@@ -79,11 +79,13 @@ impl DraftPass {
         &mut self,
         inputs: Vec<LookedInput>,
         mut order: u32,
-        batch: &BatchOptions,
+        sizes: &TaskSizes,
         weights: &mut SkyWeights,
     ) -> Result<u32> {
+        let total = inputs.iter().map(|input| input.stamp.bytes);
+        let most = sizes.batch.task_bytes(total.sum(), sizes.fan_in);
         let mut lines = Vec::with_capacity(inputs.len());
-        let mut sizes = Vec::with_capacity(inputs.len());
+        let mut parts = Vec::with_capacity(inputs.len());
         for input in inputs {
             let (stamp, look) = (input.stamp, input.look);
             let text = match look.is_parquet {
@@ -92,12 +94,8 @@ impl DraftPass {
             };
             self.text += text;
             weights.add(text, look.sky);
-            let most = match batch.tasks {
-                Some(_) => u64::MAX,
-                None => batch.max_bytes,
-            };
             for (span, bytes) in look.parts(stamp.bytes, most) {
-                sizes.push(BatchPart {
+                parts.push(BatchPart {
                     bytes,
                     modified_ns: stamp.modified_ns,
                 });
@@ -117,7 +115,7 @@ impl DraftPass {
                 })?;
             }
         }
-        for numbers in group(&sizes, batch) {
+        for numbers in group(&parts, &sizes.batch, most) {
             let own = numbers
                 .iter()
                 .filter_map(|at| lines.get_mut(*at as usize)?.take());

@@ -178,7 +178,7 @@ impl<'a> Planner<'a> {
         drop(sidecars);
         let mut drafts = Vec::with_capacity(looked.len());
         for (mut draft, good) in looked {
-            draft.add_inputs(good, 0, &self.options.sizes.batch, &mut weights)?;
+            draft.add_inputs(good, 0, &self.options.sizes, &mut weights)?;
             drafts.push(draft);
         }
         let numbered = number(drafts, &self.options.sizes, &weights);

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 use super::folder_run::PassJob;
 use super::pass::{InputSpan, PassInput};
 use super::prepared::{PreparedInputs, Ready};
+use super::text_sample::sky_of_text;
 use crate::convert::RowTarget;
 use crate::error::Result;
 use crate::schema::OutputColumn;
-use crate::source::{ParquetFile, TextFile};
+use crate::source::{InputName, ParquetFile, TextFile};
 
 /// Texts of less than twice of this are not cut, and parts are not made smaller than this.
 const CUT_BYTES: u64 = 16 << 20;
@@ -27,7 +28,7 @@ pub struct InputLook {
     /// Rows, where the footer tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
-    /// Where its rows may lie by the footer: least and greatest right ascension, least and greatest
+    /// Where its rows may lie by the footer, or by some of the rows of a text: least and greatest right ascension, least and greatest
     /// declination, in degrees.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sky: Option<[f64; 4]>,
@@ -105,6 +106,7 @@ impl PassJob {
         match inputs.open(0, &targets)? {
             Ready::Parquet { file, .. } => Ok(self.look_at_footer(&file.file, fed)),
             Ready::Text { file, .. } => Ok(InputLook {
+                sky: self.look_at_rows(&file, fed),
                 cuts: match bytes >= 2 * CUT_BYTES {
                     true => cuts_of_text(*file, bytes)?,
                     false => Vec::new(),
@@ -112,6 +114,43 @@ impl PassJob {
                 ..InputLook::default()
             }),
         }
+    }
+
+    /// Returns where the rows of a text may lie, from some of them.
+    fn look_at_rows(&self, file: &TextFile, fed: &PassInput) -> Option<[f64; 4]> {
+        let InputName::File(path) = &fed.input.name else {
+            return None;
+        };
+        let names = match file.field_names() {
+            Some(names) => names.to_vec(),
+            None => fed.text.names.of(file.field_count())?,
+        };
+        let place = |name: &str| names.iter().position(|known| known == name);
+        let positions = self.positions_of(fed).into_iter();
+        let mut places = positions.filter_map(|(ra, dec)| Some((place(&ra)?, place(&dec)?)));
+        sky_of_text(path, &fed.text.dialect, places.next()?)
+    }
+
+    /// Returns what the columns of the positions are called in an input.
+    fn positions_of(&self, fed: &PassInput) -> Vec<(String, String)> {
+        let fed_tables = self.tables.iter().enumerate();
+        let fed_tables = fed_tables.filter(|(number, _)| fed.feeds.contains(number));
+        let mut all = Vec::new();
+        for (_, table) in fed_tables {
+            let Some(routing) = &table.target.routing else {
+                continue;
+            };
+            let old: BTreeMap<&str, &str> = table
+                .target
+                .rename
+                .iter()
+                .map(|(old, new)| (new.as_str(), old.as_str()))
+                .collect();
+            let name = |new: &str| old.get(new).copied().unwrap_or(new).to_owned();
+            let positions = routing.positions().into_iter();
+            all.extend(positions.map(|position| (name(&position.ra), name(&position.dec))));
+        }
+        all
     }
 
     fn look_at_footer(&self, file: &ParquetFile, fed: &PassInput) -> InputLook {
@@ -137,39 +176,25 @@ impl PassJob {
                 before += size;
             }
         }
-        let fed_tables = self.tables.iter().enumerate();
-        let fed_tables = fed_tables.filter(|(number, _)| fed.feeds.contains(number));
-        for (_, table) in fed_tables {
-            let Some(routing) = &table.target.routing else {
-                continue;
-            };
-            let old: BTreeMap<&str, &str> = table
-                .target
-                .rename
-                .iter()
-                .map(|(old, new)| (new.as_str(), old.as_str()))
-                .collect();
-            let range = |name: &str| file.range_of(old.get(name).copied().unwrap_or(name));
-            for position in routing.positions() {
-                let (ra, dec) = (range(&position.ra), range(&position.dec));
-                for (name, found) in [(&position.ra, ra), (&position.dec, dec)] {
-                    if let Some(found) = found.filter(|found| found.nulls > 0) {
-                        look.doubts
-                            .push(format!("{} rows have no {name}", found.nulls));
-                    }
+        for (ra_name, dec_name) in self.positions_of(fed) {
+            let (ra, dec) = (file.range_of(&ra_name), file.range_of(&dec_name));
+            for (name, found) in [(&ra_name, ra), (&dec_name, dec)] {
+                if let Some(found) = found.filter(|found| found.nulls > 0) {
+                    look.doubts
+                        .push(format!("{} rows have no {name}", found.nulls));
                 }
-                if let (Some(ra), Some(dec), None) = (ra, dec, look.sky) {
-                    let is_sky = dec.min >= -90.0 && dec.max <= 90.0;
-                    let is_numbers = ra.min.is_finite() && ra.max.is_finite();
-                    if !is_sky {
-                        look.doubts.push(format!(
-                            "declinations from {} to {} degrees",
-                            dec.min, dec.max
-                        ));
-                    }
-                    if is_sky && is_numbers {
-                        look.sky = Some([ra.min, ra.max, dec.min, dec.max]);
-                    }
+            }
+            if let (Some(ra), Some(dec), None) = (ra, dec, look.sky) {
+                let is_sky = dec.min >= -90.0 && dec.max <= 90.0;
+                let is_numbers = ra.min.is_finite() && ra.max.is_finite();
+                if !is_sky {
+                    look.doubts.push(format!(
+                        "declinations from {} to {} degrees",
+                        dec.min, dec.max
+                    ));
+                }
+                if is_sky && is_numbers {
+                    look.sky = Some([ra.min, ra.max, dec.min, dec.max]);
                 }
             }
         }

@@ -26,6 +26,7 @@ mod stream;
 mod table;
 mod table_routing;
 mod task;
+mod text_sample;
 mod worker;
 
 pub use append::{Appending, Repetition};

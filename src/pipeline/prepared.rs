@@ -33,7 +33,7 @@ pub struct TextNames {
 
 impl TextNames {
     /// Returns the names of an input of `count` fields, if they are known.
-    fn of(&self, count: usize) -> Option<Vec<String>> {
+    pub(super) fn of(&self, count: usize) -> Option<Vec<String>> {
         if let Some(fields) = &self.fields {
             return Some(fields.clone());
         }

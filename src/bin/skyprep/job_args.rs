@@ -122,9 +122,10 @@ pub struct JobPlanArgs {
 #[command(next_help_heading = "Tasks")]
 pub struct SizeArgs {
     /// Bytes of input that a map task has at most; oldest files first, each into the first task with
-    /// room; larger files are cut at row groups, or at records if they are text
-    #[arg(long, value_name = "SIZE", default_value = "4GiB", value_parser = parse_size)]
-    pub max_size: u64,
+    /// room; larger files are cut at row groups, or at records if they are text [default: 4GiB, or
+    /// more where there would be more tasks than --fan-in]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_size: Option<u64>,
     /// With --extend: wait until new files have so many bytes
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub min_size: Option<u64>,
