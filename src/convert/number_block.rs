@@ -28,8 +28,8 @@ const TILE_COLUMNS: usize = 32;
 /// Bytes that the text of a number has at most, with the delimiter behind it.
 pub(super) const SLOT_BYTES: usize = 32;
 
-/// Bytes that the text of a number has in the mean, about.
-const USUAL_BYTES: usize = 12;
+/// Bytes that the text of a number with its delimiter has, seldom more: that of a double.
+const USUAL_BYTES: usize = 20;
 
 /// Floats that are brought into digits before the first of them is copied: a copy right behind the
 /// digits would wait for the processor to have them in memory.
