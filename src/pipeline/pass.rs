@@ -222,7 +222,7 @@ const USUAL_PROCESS_BYTES: u64 = 8 << 20;
 /// What a thread takes for itself.
 const THREAD_BYTES: u64 = 128 << 10;
 /// What a thread takes for each column that it writes, about.
-const COLUMN_BYTES: u64 = 3 << 9;
+const COLUMN_BYTES: u64 = 2 << 10;
 
 impl InputSpan {
     /// Says whether the input begins with it, or, of a text with a header, with its first record.

@@ -19,7 +19,7 @@ use super::parquet_pages::ColumnPages;
 /// Bytes of a span's rows, about: what all but the oldest piece write waits in memory.
 const SPAN_BYTES: u64 = 1 << 20;
 /// Bytes of a span's rows where that would be few rows: each column costs some time for each span.
-const MOST_SPAN_BYTES: u64 = 4 << 20;
+const MOST_SPAN_BYTES: u64 = 2 << 20;
 const LEAST_ROWS: u64 = 256;
 /// Rows of a span, at most.
 const MOST_ROWS: u64 = 16_384;
