@@ -35,13 +35,8 @@ const USUAL_BYTES: usize = 20;
 /// digits would wait for the processor to have them in memory.
 const FLOATS_AT_ONCE: usize = 16;
 
-/// A column of numbers: its place among the output's columns, what follows each text, and whether it
-/// begins a run of neighbours.
-pub(super) struct NumberPlace {
-    pub(super) cell: usize,
-    pub(super) delimiter: Option<u8>,
-    pub(super) begins_run: bool,
-}
+/// A column of numbers: its place among the output's columns, and what follows each text.
+pub(super) type NumberPlace = (usize, Option<u8>);
 
 /// Texts of columns of numbers for some rows.
 #[derive(Debug)]
@@ -126,52 +121,47 @@ pub(super) struct NumberWriter<'b> {
 }
 
 impl NumberBlocks {
-    /// Makes blocks for columns.
-    pub(super) fn new(places: &[NumberPlace]) -> Self {
-        let fitting = SLOTS_BYTES / SLOT_BYTES / places.len().max(1);
+    /// Makes blocks for runs of neighbouring columns.
+    pub(super) fn new(runs: &[Vec<NumberPlace>]) -> Self {
+        let columns: usize = runs.iter().map(Vec::len).sum();
+        let fitting = SLOTS_BYTES / SLOT_BYTES / columns.max(1);
         let shares_slots = fitting < LEAST_ROWS;
-        let most = if shares_slots {
-            TILE_COLUMNS
-        } else {
-            usize::MAX
-        };
-        let (mut runs, mut tiles): (Vec<Range<usize>>, Vec<Tile>) = (Vec::new(), Vec::new());
-        for (number, place) in places.iter().enumerate() {
-            if place.begins_run || runs.is_empty() {
-                runs.push(tiles.len()..tiles.len());
-            }
-            let is_in_run = runs.last().is_some_and(|run| !run.is_empty());
-            match tiles.last_mut() {
-                Some(tile) if is_in_run && tile.columns.len() < most => tile.columns.end += 1,
-                _ => tiles.push(Tile {
-                    columns: number..number + 1,
-                    first_slot: if shares_slots { 0 } else { number },
+        let most = if shares_slots { TILE_COLUMNS } else { columns };
+        let mut tiles: Vec<Tile> = Vec::new();
+        let mut number = 0;
+        let mut cut = |run: &Vec<NumberPlace>| {
+            let first = tiles.len();
+            tiles.extend(run.chunks(most).map(|part| {
+                let start = number;
+                number += part.len();
+                Tile {
+                    columns: start..number,
+                    first_slot: if shares_slots { 0 } else { start },
                     has_faults: false,
-                }),
-            }
-            if let Some(run) = runs.last_mut() {
-                run.end = tiles.len();
-            }
-        }
+                }
+            }));
+            first..tiles.len()
+        };
+        let tiles_of_runs = runs.iter().map(&mut cut).collect();
         let rows = fitting.clamp(LEAST_ROWS, MOST_ROWS);
         let (slots, ahead) = match shares_slots {
-            true => (TILE_COLUMNS, rows * places.len()),
-            false => (places.len(), 0),
+            true => (TILE_COLUMNS, rows * columns),
+            false => (columns, 0),
         };
-        let column = |place: &NumberPlace| NumberColumn {
-            cell: place.cell,
-            delimiter: place.delimiter,
+        let column = |(cell, delimiter): &NumberPlace| NumberColumn {
+            cell: *cell,
+            delimiter: *delimiter,
             faults: Vec::new(),
         };
         Self {
-            columns: places.iter().map(column).collect(),
+            columns: runs.iter().flatten().map(column).collect(),
             slots: Slots::new(rows, slots),
             shares_slots,
             text: TextBuffer::with_capacity(ahead * USUAL_BYTES),
             ends: Vec::new(),
             scratch: TextBuffer::with_capacity(SLOT_BYTES),
             written: 0..0,
-            runs,
+            runs: tiles_of_runs,
             tiles,
         }
     }

@@ -269,7 +269,7 @@ impl RowPlan {
                 && cells[number].as_ref().is_some_and(BoundColumn::is_short)
         };
         let mut segments = Vec::with_capacity(self.steps.len());
-        let (mut numbers, mut runs) = (Vec::new(), 0);
+        let mut runs: Vec<Vec<NumberPlace>> = Vec::new();
         let mut steps = self.steps.iter().copied().peekable();
         while let Some(step) = steps.next() {
             let RowStep::Cell(number) = step else {
@@ -284,18 +284,15 @@ impl RowPlan {
             let delimiter = steps
                 .next_if_eq(&RowStep::Delimiter)
                 .map(|_| self.layout.delimiter);
-            let begins_run = !matches!(segments.last(), Some(Segment::Numbers(_)));
-            if begins_run {
-                segments.push(Segment::Numbers(runs));
-                runs += 1;
+            match (segments.last(), runs.last_mut()) {
+                (Some(Segment::Numbers(_)), Some(run)) => run.push((number, delimiter)),
+                _ => {
+                    segments.push(Segment::Numbers(runs.len()));
+                    runs.push(vec![(number, delimiter)]);
+                }
             }
-            numbers.push(NumberPlace {
-                cell: number,
-                delimiter,
-                begins_run,
-            });
         }
-        (segments, NumberBlocks::new(&numbers))
+        (segments, NumberBlocks::new(&runs))
     }
 }
 

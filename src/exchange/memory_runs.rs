@@ -11,12 +11,10 @@ use memmap2::{Advice, MmapMut, MmapOptions};
 use super::chunk_rows::ChunkRows;
 use super::grouping::Groups;
 use super::packet::Packet;
-use super::segments::{SegmentFile, SegmentHeader, encode_groups};
+use super::segments::{ENCODED_BYTES, SegmentFile, SegmentHeader, encode_groups, row_bytes};
 use crate::error::{Error, ErrorKind, Result};
 use crate::resources::{Lease, MemoryGate};
 
-/// Text is encoded in pieces of about this size.
-const ENCODED: usize = 256 << 10;
 /// Bytes of a block: some huge pages, unless that is a large share of the memory there is.
 const MOST_BLOCK: u64 = 8 << 20;
 const LEAST_BLOCK: u64 = 4 << 10;
@@ -54,8 +52,8 @@ struct MemoryBlock {
 }
 
 impl MemoryBlock {
-    /// Makes a block in huge pages, where the system has such: the first touch of each page of
-    /// memory costs as much as half a page of text takes to sort.
+    /// Makes a block in huge pages, where the system has such: the first touch of small ones took more
+    /// time than the sorting.
     fn new(bytes: usize) -> Result<Self> {
         let bytes = MmapOptions::new().len(bytes).map_anon().map_err(|error| {
             let message = format!("there is no memory for {bytes} bytes of rows: {error}");
@@ -101,10 +99,7 @@ impl MemoryRuns {
         groups: &Groups,
         gate: &Arc<MemoryGate>,
     ) -> Result<bool> {
-        let text: usize = packets.iter().map(|packet| packet.text().len()).sum();
-        let own: usize = packets.iter().map(Packet::rows).sum();
-        // Overlap rows are about as long as the others; slots are filled in.
-        let bytes = (text / own.max(1) + 16) * groups.rows() + groups.segments() * SEGMENT_EXTRA;
+        let bytes = row_bytes(packets) * groups.rows() + groups.segments() * SEGMENT_EXTRA;
         let block = block_bytes(gate);
         let free = self.blocks.last().map_or(0, MemoryBlock::free);
         let expected = bytes.saturating_sub(free).next_multiple_of(block) as u64;
@@ -113,7 +108,7 @@ impl MemoryRuns {
             return Ok(false);
         };
         let mut taken = 0;
-        encode_groups(rows, packets, groups, ENCODED, |encoded| {
+        encode_groups(rows, packets, groups, ENCODED_BYTES, |encoded| {
             let (number, at) = self.put(encoded.bytes(), block, &mut taken)?;
             let segments = encoded.segments().iter().map(|(header, offset)| Segment {
                 header: *header,

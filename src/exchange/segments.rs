@@ -20,6 +20,9 @@ use super::packet::Packet;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::publish::create_spill;
 
+/// Bytes of the blocks in which segments are encoded, about, where memory does not matter.
+pub(super) const ENCODED_BYTES: usize = 256 << 10;
+
 pub(super) const SEGMENT_HEADER: usize = 24;
 pub(super) const CHECKSUM: usize = 8;
 
@@ -102,6 +105,14 @@ impl SegmentFile {
     }
 }
 
+/// Returns the mean bytes of a row of some packets, with what is filled in later; overlap rows are about as
+/// long as the others.
+pub(super) fn row_bytes(packets: &[Packet]) -> usize {
+    let text: usize = packets.iter().map(|packet| packet.text().len()).sum();
+    let own: usize = packets.iter().map(Packet::rows).sum();
+    text / own.max(1) + 16
+}
+
 /// Encodes the rows of `packets` sorted by `groups` as segments of about `block` bytes at most, with
 /// all threads, and gives them to `put` in order, block by block.
 ///
@@ -114,10 +125,7 @@ pub(super) fn encode_groups<'a>(
     block: usize,
     mut put: impl FnMut(&Block<'a>) -> Result<()>,
 ) -> Result<()> {
-    let text: usize = packets.iter().map(|packet| packet.text().len()).sum();
-    let own: usize = packets.iter().map(Packet::rows).sum();
-    let row_bytes = text / own.max(1) + 16;
-    let rows_per_block = (block / row_bytes).max(1);
+    let rows_per_block = (block / row_bytes(packets)).max(1);
     let stretches = groups.by_order(packets);
     let mut parts = stretches.flat_map(|(file, order, entries)| {
         let chunks = entries.chunks(rows_per_block);

@@ -15,14 +15,12 @@ use super::merge::Runs;
 use super::packet::Packet;
 use super::sealed::{SealedWriter, SectionContent, rows_segment};
 use super::sealed_merge::{MergeWork, seal};
-use super::segments::{RunReader, SegmentFile};
+use super::segments::{ENCODED_BYTES, RunReader, SegmentFile};
 use super::{RunEnd, Sink};
 use crate::error::Result;
 use crate::publish::remove_optional;
 use crate::resources::{Cancel, Lease, MemoryGate};
 
-/// Text is encoded in blocks of about this size.
-const BLOCK: usize = 256 << 10;
 /// Mean bytes of a segment from which on a short run is worth sorting by itself.
 const LEAST_SEGMENT: usize = 2 << 10;
 /// Memory that a merge of runs takes at least.
@@ -147,7 +145,7 @@ impl Sink for TaskChunkSink {
         let is_only = state.spilled.is_none() && state.in_memory.is_empty();
         if end.is_last() && is_only {
             options.with_sealed(|sealed| {
-                sealed.append_groups(&self.rows, packets, &groups, BLOCK)?;
+                sealed.append_groups(&self.rows, packets, &groups, ENCODED_BYTES)?;
                 sealed.end_section(&options.table, SectionContent::Chunks)
             })?;
             state.is_sealed = true;
@@ -157,7 +155,7 @@ impl Sink for TaskChunkSink {
         {
             state.spill_memory(options)?;
             state.spill(options, |spilled| {
-                spilled.write_run(&self.rows, packets, &groups, BLOCK)
+                spilled.write_run(&self.rows, packets, &groups, ENCODED_BYTES)
             })?;
         }
         if self.has_keys {

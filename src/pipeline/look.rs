@@ -121,10 +121,7 @@ impl PassJob {
         let InputName::File(path) = &fed.input.name else {
             return None;
         };
-        let names = match file.field_names() {
-            Some(names) => names.to_vec(),
-            None => fed.text.names.of(file.field_count())?,
-        };
+        let names = fed.text.names.of_file(file)?;
         let place = |name: &str| names.iter().position(|known| known == name);
         let positions = self.positions_of(fed).into_iter();
         let mut places = positions.filter_map(|(ra, dec)| Some((place(&ra)?, place(&dec)?)));

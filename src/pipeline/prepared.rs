@@ -32,8 +32,14 @@ pub struct TextNames {
 }
 
 impl TextNames {
+    /// Returns the names of a text's fields, if they are known.
+    pub(super) fn of_file(&self, file: &TextFile) -> Option<Vec<String>> {
+        let header = file.field_names().map(<[String]>::to_vec);
+        header.or_else(|| self.of(file.field_count()))
+    }
+
     /// Returns the names of an input of `count` fields, if they are known.
-    pub(super) fn of(&self, count: usize) -> Option<Vec<String>> {
+    fn of(&self, count: usize) -> Option<Vec<String>> {
         if let Some(fields) = &self.fields {
             return Some(fields.clone());
         }
@@ -74,19 +80,16 @@ impl Opened {
         let file = Box::new(TextFile::open(&input.input, dialect, *charset)?);
         let place = || Place::file(file.name());
         let count = file.field_count();
-        let names = match file.field_names() {
-            Some(names) => names.to_vec(),
-            None => match names.of(count) {
-                Some(names) => names,
-                None if names.schema.is_some() => {
-                    return Err(Error::usage(format!(
-                        "the text has {count} fields, the schema has another number of columns"
-                    ))
-                    .at(place())
-                    .hint("name the fields in order with --fields"));
-                }
-                None => (1..=count).map(|number| format!("field{number}")).collect(),
-            },
+        let names = match names.of_file(&file) {
+            Some(names) => names,
+            None if names.schema.is_some() => {
+                return Err(Error::usage(format!(
+                    "the text has {count} fields, the schema has another number of columns"
+                ))
+                .at(place())
+                .hint("name the fields in order with --fields"));
+            }
+            None => (1..=count).map(|number| format!("field{number}")).collect(),
         };
         if count > 0 && names.len() != count {
             return Err(Error::usage(format!(
