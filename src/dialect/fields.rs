@@ -76,6 +76,11 @@ impl Fields {
         self.count = 0;
     }
 
+    /// Says that there are escapes in the record.
+    pub(super) fn mark_coded(&mut self) {
+        self.common.coded = true;
+    }
+
     /// Adds a field that ends `end` bytes after the record's start; its marks are the common ones.
     #[inline]
     pub(super) fn push(&mut self, end: usize) {

@@ -1,8 +1,10 @@
 //! Byte searches that reader and cutter share.
 //!
-//! `memchr` is unbeaten where hits are far apart, as line ends are. Delimiters are not: fields of
-//! catalogues have some 8 bytes, and a call for each costs more than the bytes. So they are found
-//! eight bytes at a time in plain integer arithmetic.
+//! `memchr` is unbeaten where hits are far apart. Delimiters are not: fields of catalogues have some
+//! 8 bytes, and a call for each costs more than the bytes. So 64 bytes are looked at together, and
+//! give one bit each.
+
+use wide::u8x16;
 
 /// Says whether the byte at `at` is escaped: an odd run of escapes stands before it.
 ///
@@ -29,26 +31,49 @@ pub(super) fn count_line_ends(bytes: &[u8]) -> u64 {
     (feeds + lone_returns) as u64
 }
 
+/// Bytes that are looked at together.
+pub(super) const CHUNK: usize = 64;
+
+/// Returns a bit for each byte of a chunk that is `needle`, the lowest for the first.
+#[inline]
+pub(super) fn places(chunk: &[u8; CHUNK], needle: u8) -> u64 {
+    let needle = u8x16::splat(needle);
+    masked(chunk, |bytes| bytes.simd_eq(needle))
+}
+
+/// Returns a bit for each byte of a chunk that is one of the needles.
+#[inline]
+pub(super) fn places_of_any(chunk: &[u8; CHUNK], needles: [u8; 3]) -> u64 {
+    let [first, second, third] = needles.map(u8x16::splat);
+    masked(chunk, |bytes| {
+        bytes.simd_eq(first) | bytes.simd_eq(second) | bytes.simd_eq(third)
+    })
+}
+
+#[inline]
+fn masked(chunk: &[u8; CHUNK], is_hit: impl Fn(u8x16) -> u8x16) -> u64 {
+    let (vectors, _) = chunk.as_chunks::<16>();
+    let mut mask = 0;
+    for (number, bytes) in vectors.iter().enumerate() {
+        mask |= u64::from(is_hit(u8x16::new(*bytes)).to_bitmask()) << (number * 16);
+    }
+    mask
+}
+
 /// Calls `hit` with each place of `needle`, in order; returns early when it answers `false`.
 #[inline]
 pub(super) fn for_each_place(haystack: &[u8], needle: u8, mut hit: impl FnMut(usize) -> bool) {
-    let (blocks, rest) = haystack.as_chunks::<64>();
+    let (chunks, rest) = haystack.as_chunks::<CHUNK>();
     let mut base = 0;
-    for block in blocks {
-        // One bit a byte: how many hits a word of eight bytes has can't be foreseen by the
-        // processor, how many there are in 64 bytes matters less.
-        let (words, _) = block.as_chunks::<8>();
-        let mut hits = 0u64;
-        for (number, word) in words.iter().enumerate() {
-            hits |= gather(matches(*word, needle)) << (number * 8);
-        }
+    for chunk in chunks {
+        let mut hits = places(chunk, needle);
         while hits != 0 {
             if !hit(base + hits.trailing_zeros() as usize) {
                 return;
             }
             hits &= hits - 1;
         }
-        base += 64;
+        base += CHUNK;
     }
     let (words, rest) = rest.as_chunks::<8>();
     for word in words {
@@ -80,13 +105,6 @@ fn matches(word: [u8; 8], needle: u8) -> u64 {
     !(((differs & LOW_BITS) + LOW_BITS) | differs | LOW_BITS)
 }
 
-/// Brings the top bits of eight bytes together in the lowest byte.
-#[inline]
-fn gather(tops: u64) -> u64 {
-    // The product has bit 8 * i at 56 + i, besides other places; no two meet in one.
-    (tops >> 7).wrapping_mul(0x0102_0408_1020_4080) >> 56
-}
-
 /// Says whether `needle` occurs; for short texts much cheaper than a call of `memchr`.
 #[inline]
 pub(super) fn contains(haystack: &[u8], needle: u8) -> bool {
@@ -106,7 +124,7 @@ pub(super) fn contains(haystack: &[u8], needle: u8) -> bool {
 mod tests {
     use super::*;
 
-    fn places(haystack: &[u8], needle: u8) -> Vec<usize> {
+    fn found(haystack: &[u8], needle: u8) -> Vec<usize> {
         let mut found = Vec::new();
         for_each_place(haystack, needle, |at| {
             found.push(at);
@@ -125,7 +143,7 @@ mod tests {
             for needle in [b'\t', 0, 0xff, 0x80] {
                 let expected: Vec<usize> =
                     memchr::memchr_iter(needle, &haystack[..length]).collect();
-                assert_eq!(places(&haystack[..length], needle), expected);
+                assert_eq!(found(&haystack[..length], needle), expected);
                 assert_eq!(contains(&haystack[..length], needle), !expected.is_empty());
             }
         }

@@ -146,6 +146,10 @@ impl ChunkCounts {
     }
 }
 
+/// How many rows ahead the processor is told which it will need: those of a file stand here and there
+/// in a run, so it can't know, and waiting for them takes longer than copying them.
+const ROWS_AHEAD: usize = 10;
+
 /// Sub-chunk and rows, sorted by sub-chunk.
 pub(super) type RowsPerSubChunk = Vec<(i32, u32)>;
 
@@ -186,7 +190,11 @@ impl ChunkRows {
     ) -> Result<()> {
         let (chunk, _) = self.chunk_of(file);
         let mut filled_for = None;
-        for entry in entries {
+        for (number, entry) in entries.iter().enumerate() {
+            if let Some(later) = entries.get(number + ROWS_AHEAD) {
+                let packet = &packets[later.packet as usize];
+                packet.fetch_row(later.source().row(packet));
+            }
             let packet = &packets[entry.packet as usize];
             let (row, sub_chunk, sides) = match entry.source() {
                 Source::Row(row) => {

@@ -364,7 +364,7 @@ impl<'a> Collector<'a> {
             if self.lock().is_stuck(piece) {
                 return Ok(force());
             }
-            self.gate.wait_past(seen);
+            self.help_or_wait(seen);
         }
     }
 
@@ -448,7 +448,7 @@ impl<'a> Collector<'a> {
                         break;
                     }
                     drop(state);
-                    self.gate.wait_past(seen);
+                    self.help_or_wait(seen);
                     continue;
                 }
                 if !sink.is_worth_writing(&output.run) {
@@ -463,6 +463,14 @@ impl<'a> Collector<'a> {
                     return;
                 }
             }
+        }
+    }
+
+    /// Takes a part of the work of whoever writes a run, or, where there is none, waits until
+    /// something has changed since version `seen` of the gate.
+    fn help_or_wait(&self, seen: u64) {
+        if rayon::yield_now() != Some(rayon::Yield::Executed) {
+            self.gate.wait_past(seen);
         }
     }
 

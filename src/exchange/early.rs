@@ -6,7 +6,7 @@ use super::packet::Packet;
 
 /// Bytes of packets that are looked at first whether they make a run: such a run is still in the
 /// processor's cache when its rows are gathered.
-const EARLY_RUN: u64 = 12 << 20;
+const EARLY_RUN: u64 = 6 << 20;
 
 /// Decides how long early runs are: twice as long each time that one's segments would be too short.
 #[derive(Debug)]

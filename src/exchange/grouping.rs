@@ -19,6 +19,17 @@ pub(super) enum Source {
     Further(usize),
 }
 
+impl Source {
+    /// Returns the number of the row in its packet.
+    #[inline]
+    pub(super) fn row(self, packet: &Packet) -> usize {
+        match self {
+            Self::Row(row) => row,
+            Self::Further(index) => packet.further()[index].row as usize,
+        }
+    }
+}
+
 impl Entry {
     /// Set in the index of a further place.
     const FURTHER: u32 = 1 << 31;

@@ -15,6 +15,7 @@ mod collector;
 mod digest;
 mod early;
 mod exchange_file;
+mod fetch;
 mod grouping;
 mod journal;
 mod memory_runs;

@@ -1,5 +1,6 @@
 //! A packet: some rows as text, and where each of them goes.
 
+use super::fetch::fetch_ahead;
 use crate::dialect::MAX_RECORD_BYTES;
 use crate::resources::Lease;
 use crate::values::TextBuffer;
@@ -315,6 +316,22 @@ impl Packet {
             start = *end as usize;
             key
         })
+    }
+
+    /// Has row number `row` brought into the cache.
+    #[inline]
+    pub fn fetch_row(&self, row: usize) {
+        fetch_ahead(self.text_of(row));
+    }
+
+    /// Returns the text of a row, slots left out.
+    #[inline]
+    fn text_of(&self, row: usize) -> &[u8] {
+        let from = match row {
+            0 => 0,
+            _ => self.row_ends[row - 1] as usize,
+        };
+        &self.text.as_slice()[from..self.row_ends[row] as usize]
     }
 
     /// Appends row number `row` with its slots filled in, ended by `line_end`.

@@ -1,5 +1,6 @@
 //! A pass: inputs are read once and feed one or more outputs, on all threads, in bounded memory.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -326,26 +327,27 @@ impl Pass<'_> {
         let pieces = Pieces::new(self.inputs, &self.targets, budget, &buffers);
         let pieces = pieces.starting_at(&self.starts);
         let pieces = Mutex::new(pieces);
-        let ended: Vec<_> = std::thread::scope(|scope| {
-            let workers: Vec<_> = (0..limits.threads.max(1))
-                .map(|_| {
-                    let worker = Worker {
-                        pieces: &pieces,
-                        buffers: &buffers,
-                        collector: &collector,
-                        events,
-                        targets: &self.targets,
-                        rejects,
-                        counts: Vec::new(),
-                    };
-                    scope.spawn(move || worker.run(self.targets.len()))
-                })
-                .collect();
-            workers
-                .into_iter()
-                .map(std::thread::ScopedJoinHandle::join)
-                .collect()
+        // Workers are threads of a pool, so that who has to wait can help to write runs.
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(limits.threads.max(1))
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::Internal, format!("can't start threads: {error}"))
+                    .hint("use fewer --threads, or raise the limit of processes (ulimit -u)")
+            })?;
+        let ended = pool.broadcast(|_| {
+            let worker = Worker {
+                pieces: &pieces,
+                buffers: &buffers,
+                collector: &collector,
+                events,
+                targets: &self.targets,
+                rejects,
+                counts: Vec::new(),
+            };
+            catch_unwind(AssertUnwindSafe(|| worker.run(self.targets.len())))
         });
+        drop(pool);
         for end in ended {
             end.map_err(|_| {
                 Error::new(ErrorKind::Internal, "a worker thread died; please report")

@@ -11,7 +11,8 @@ use crate::error::quote_value;
 use crate::partition::key_index::{Key, KeyPlace};
 use crate::partition::{Coordinate, DirectorIndex, PieceOrigin, RowAddress};
 use crate::values::{
-    CellFault, Charset, ColumnRule, Inference, Recoded, RuleCounts, TextBuffer, position_of,
+    CellFault, Charset, ColumnRule, Inference, Recoded, RuleCounts, TextBuffer, number_of,
+    position_of,
 };
 
 /// How positions and keys are read.
@@ -143,9 +144,7 @@ impl RowAddress for TextAddress<'_> {
         let number = match input.rules() {
             FieldRules::Sph => position_of(value),
             // What MariaDB would read otherwise is no position.
-            FieldRules::MariaDb => std::str::from_utf8(value.trim_ascii())
-                .ok()
-                .and_then(|text| text.parse().ok()),
+            FieldRules::MariaDb => number_of(value.trim_ascii()),
         };
         match number {
             Some(degrees) => Ok(Some(degrees)),

@@ -140,6 +140,22 @@ impl Look {
         }
     }
 
+    /// Says whether every text of plain bytes that is no spelling of NULL may stay.
+    pub(super) fn is_of_any_text(&self) -> bool {
+        matches!(
+            self.kind,
+            Kind::Text {
+                bytes: usize::MAX,
+                is_char: false
+            }
+        )
+    }
+
+    /// Returns the spellings of NULL that would pass for values otherwise.
+    pub(super) fn nulls(&self) -> impl Iterator<Item = &[u8]> {
+        self.nulls.texts()
+    }
+
     /// Looks at the field from `start` to `end` of `block`; `plain` are the bytes that may stay.
     #[inline]
     pub(super) fn at(

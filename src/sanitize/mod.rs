@@ -9,6 +9,7 @@ mod look;
 mod text_fault;
 mod text_plan;
 mod text_rows;
+mod translate;
 
 pub use text_fault::TextFault;
 pub use text_plan::TextPlan;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::address::AddressReader;
 use super::look::{Look, PlainBytes};
+use super::translate::Translator;
 use crate::convert::{Named, RouteColumns, RowLayout, RowTarget, TextForm};
 use crate::dialect::{Dialect, Encoder};
 use crate::error::Result;
@@ -25,12 +26,20 @@ pub struct TextPlan {
     /// Whether texts are looked at for bytes that their character set does not have.
     pub(super) checks_charset: bool,
     pub(super) routing: Option<PlannedRouting>,
-    /// Records are copied whole; this many fields are looked at.
-    pub(super) copies_records: Option<usize>,
+    /// How records are copied whole, if they are.
+    pub(super) whole: Option<WholeRecords>,
     /// Bytes that are written as they stand.
     pub(super) plain: PlainBytes,
     /// Whether fields that stay and stand side by side can be copied with what is between them.
     pub(super) has_same_delimiter: bool,
+}
+
+/// Records that need no look at each of their fields.
+pub(super) struct WholeRecords {
+    /// Fields that are located, for they decide where a row goes.
+    pub(super) located: usize,
+    /// What exchanges the delimiters, where they differ.
+    pub(super) translator: Option<Translator>,
 }
 
 pub(super) struct PlannedField {
@@ -178,8 +187,22 @@ impl TextPlan {
             }
         };
         let (steps, _) = row_steps(columns);
-        let copies_records = copies_records(&cells, &steps, field_names.len())
-            .then(|| routing.as_ref().map_or(0, PlannedRouting::fields));
+        let whole = are_records(&cells, &steps, field_names.len())
+            .then(|| {
+                let are_copied = cells.iter().filter(|cell| !cell.is_placeholder);
+                let are_copied = are_copied
+                    .clone()
+                    .all(|cell| cell.treatment == Treatment::Copy);
+                let translator = match are_copied {
+                    true => None,
+                    false => Some(Translator::new(target, (columns, &cells), input, &plain)?),
+                };
+                Some(WholeRecords {
+                    located: routing.as_ref().map_or(0, PlannedRouting::fields),
+                    translator,
+                })
+            })
+            .flatten();
         Ok(Self {
             input: input.clone(),
             field_names: field_names.to_vec(),
@@ -191,7 +214,7 @@ impl TextPlan {
             charset,
             checks_charset: charset == Charset::Utf8mb4 && target.policy.charset != Charset::Binary,
             routing,
-            copies_records,
+            whole,
             plain,
             has_same_delimiter: target.form == TextForm::Lines
                 && target.dialect.delimiter() == input.delimiter(),
@@ -204,6 +227,7 @@ impl TextPlan {
         self.cells
             .iter_mut()
             .for_each(|cell| cell.look = Look::BLIND);
+        self.whole.take_if(|whole| whole.translator.is_some());
         self
     }
 }
@@ -226,8 +250,8 @@ fn treatment(target: &RowTarget, column: &OutputColumn, is_same_dialect: bool) -
     }
 }
 
-/// Says whether the output's rows are the input's records, with slots at the end at most.
-fn copies_records(cells: &[PlannedField], steps: &[RowStep], fields: usize) -> bool {
+/// Says whether the output's cells are the input's fields in order, with slots at the end at most.
+fn are_records(cells: &[PlannedField], steps: &[RowStep], fields: usize) -> bool {
     let slots = steps.iter().filter(|step| **step == RowStep::Slot).count();
     let copied = cells
         .iter()
@@ -235,7 +259,7 @@ fn copies_records(cells: &[PlannedField], steps: &[RowStep], fields: usize) -> b
     let in_order = copied
         .clone()
         .enumerate()
-        .all(|(at, cell)| cell.source == Some(at) && cell.treatment == Treatment::Copy);
+        .all(|(at, cell)| cell.source == Some(at));
     in_order
         && copied.count() == fields
         && (slots == 0 || (slots == 1 && steps.last() == Some(&RowStep::Slot)))

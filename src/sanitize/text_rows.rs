@@ -9,7 +9,7 @@ use std::ops::Range;
 use super::address::TextAddress;
 use super::look::Verdict;
 use super::text_fault::TextFault;
-use super::text_plan::{PlannedField, PlannedRouting, TextPlan, Treatment};
+use super::text_plan::{PlannedField, PlannedRouting, TextPlan, Treatment, WholeRecords};
 use crate::convert::{RowFault, check_row_length};
 use crate::dialect::{FieldRules, Fields, Record, Records};
 use crate::error::{Error, quote_value};
@@ -44,8 +44,8 @@ impl TextPlan {
         Ok(TextRows {
             plan: self,
             block,
-            records: match self.copies_records {
-                Some(wanted) => records.locating(wanted),
+            records: match &self.whole {
+                Some(whole) => records.locating(whole.located),
                 None => records,
             },
             fields: Fields::new(),
@@ -215,6 +215,18 @@ impl PlannedField {
     }
 }
 
+/// Appends a record as a whole; says whether that was right, else nothing is appended.
+#[inline]
+fn append_whole(whole: &WholeRecords, record: &[u8], text: &mut TextBuffer) -> bool {
+    match &whole.translator {
+        Some(translator) => translator.append(record, text),
+        None => {
+            text.extend(record);
+            true
+        }
+    }
+}
+
 /// The fields of one record and the bytes that they lie in.
 #[derive(Clone, Copy)]
 struct Cells<'b> {
@@ -352,7 +364,15 @@ impl TextRows<'_> {
         }
         // Qserv's server cuts rows at every raw LF, quoted or not, so such a field is rewritten.
         let may_copy = is_valid && !record.has_inner_line_ends();
-        if plan.copies_records.is_none() {
+        let is_copied = match &plan.whole {
+            Some(whole) if may_copy => append_whole(whole, bytes, packet.text_mut()),
+            _ => false,
+        };
+        if is_copied {
+            if plan.routing.is_some() {
+                packet.mark_slot();
+            }
+        } else if plan.whole.is_none() {
             let cells = Cells {
                 fields: &self.fields,
                 block: self.block,
@@ -360,11 +380,6 @@ impl TextRows<'_> {
                 may_copy,
             };
             plan.write_fields(cells, &mut self.scratch, packet, counts)?;
-        } else if may_copy {
-            packet.text_mut().extend(bytes);
-            if plan.routing.is_some() {
-                packet.mark_slot();
-            }
         } else {
             // Not all fields were located. The record was read once, so it reads the same again.
             let mut fields = Fields::new();

@@ -33,7 +33,7 @@ pub use policy::{
     BinaryForm, BoolPolicy, FractionPolicy, InfPolicy, InvalidTextPolicy, NanPolicy, NestedPolicy,
     OverflowPolicy, TruncatePolicy, ValuePolicy,
 };
-pub use position::position_of;
+pub use position::{number_of, position_of};
 pub use rule::{ColumnRule, FloatWidth};
 pub use spellings::Spellings;
 pub use text_buffer::TextBuffer;

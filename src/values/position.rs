@@ -21,13 +21,14 @@ const LEAST_EXPONENT: i64 = -1074;
 /// ```
 pub fn position_of(text: &[u8]) -> Option<f64> {
     let text = trimmed(text);
-    // All of what strtod reads is ASCII.
-    let known = std::str::from_utf8(text).ok()?;
-    known
-        .parse()
-        .ok()
+    number_of(text)
         .or_else(|| hexadecimal(text))
         .or_else(|| is_tagged_nan(text).then_some(f64::NAN))
+}
+
+/// Reads a number as Rust's own `parse` does, without looking whether the bytes are text.
+pub fn number_of(text: &[u8]) -> Option<f64> {
+    fast_float2::parse(text).ok()
 }
 
 /// Leaves out what C's `isspace` knows: one byte more than Rust's blanks.
@@ -157,7 +158,24 @@ fn power(exponent: i64) -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
+        #[test]
+        fn numbers_are_read_as_by_the_standard_library(text in prop_oneof![
+            "[+-]?[0-9]{0,22}[.]?[0-9]{0,22}([eE][+-]?[0-9]{0,4})?",
+            "[+-]?[0-9.eEinfatyINFATY+ _-]{0,9}",
+            any::<f64>().prop_map(|number| number.to_string()),
+            "[+-]?(nan|NaN|inf|INF|Infinity|infinit|nan0)",
+        ]) {
+            let expected = text.parse::<f64>().ok().map(f64::to_bits);
+            prop_assert_eq!(number_of(text.as_bytes()).map(f64::to_bits), expected);
+        }
+    }
 
     #[test]
     fn numbers_as_strtod_reads_them() {

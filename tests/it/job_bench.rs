@@ -183,10 +183,15 @@ impl TaskProcess {
         let _ = kill_process(self.process, signal);
     }
 
-    /// Kills the process that has started this one.
+    /// Kills the process that has started this one, and waits until it has gone.
     pub(crate) fn kill_parent(&self) {
-        let parent = self.stat()[1].parse().ok().and_then(Pid::from_raw);
-        kill_process(parent.unwrap(), Signal::KILL).unwrap();
+        let parent = || self.stat()[1].clone();
+        let killed = parent();
+        let process = killed.parse().ok().and_then(Pid::from_raw);
+        kill_process(process.unwrap(), Signal::KILL).unwrap();
+        while parent() == killed {
+            std::thread::sleep(Duration::from_millis(5));
+        }
     }
 
     /// State, parent and more; nothing once it has gone.

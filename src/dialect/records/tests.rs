@@ -1,5 +1,8 @@
 //! Records and fields, case by case; the property tests are in `tests/it/dialect.rs`.
 
+use proptest::prelude::*;
+
+use super::super::fields::Field;
 use super::*;
 
 /// Shows each record as its raw fields in brackets, quoted ones with a `q` before them.
@@ -170,5 +173,75 @@ fn fields_that_are_not_wanted_are_counted() {
                 "{text}"
             );
         }
+    }
+}
+
+/// What is known of each record: line, range, fields with what they need, and how many there are.
+type Known = Vec<Result<(Record, Vec<(Vec<u8>, bool, bool, bool)>, usize), RecordFault>>;
+
+/// Reads a block. `apart` says to leave the quick way out.
+fn known(dialect: &Dialect, block: &[u8], wanted: Option<usize>, apart: bool) -> Known {
+    let mut records = Records::new(dialect, block).with_limit(400);
+    if let Some(wanted) = wanted {
+        records = records.locating(wanted);
+    }
+    records.is_never_plain = apart;
+    let mut fields = Fields::new();
+    let mut all = Vec::new();
+    loop {
+        match records.next(&mut fields) {
+            Ok(None) => return all,
+            Ok(Some(record)) => {
+                let of_field = |field: Field<'_>| {
+                    let raw = field.raw().to_vec();
+                    (
+                        raw,
+                        field.is_quoted(),
+                        field.needs_decoding(),
+                        field.has_tail(),
+                    )
+                };
+                let shown = fields.iter(block).map(of_field).collect();
+                all.push(Ok((record, shown, fields.count())));
+            }
+            Err(fault) => all.push(Err(fault)),
+        }
+    }
+}
+
+fn any_block() -> impl Strategy<Value = Vec<u8>> {
+    let piece = prop_oneof![
+        8 => "[0-9a-z.-]{1,12}",
+        4 => Just("\t".to_owned()),
+        3 => Just(",".to_owned()),
+        2 => Just("\\N".to_owned()),
+        1 => Just("\\".to_owned()),
+        1 => Just("\"".to_owned()),
+        1 => Just("\r".to_owned()),
+        3 => Just("\n".to_owned()),
+        1 => "[a-z,]{60,140}",
+    ];
+    let pieces = prop::collection::vec(piece, 0..120);
+    pieces.prop_map(|pieces| pieces.concat().into_bytes())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(4000))]
+
+    #[test]
+    fn plain_records_are_read_as_all_others(
+        block in any_block(),
+        dialect in prop::sample::select(vec![
+            Dialect::qserv(),
+            Dialect::qserv_csv(),
+            Dialect::rfc4180(),
+            Dialect::custom(b',', None, Some(b'\\'), None).unwrap(),
+            Dialect::sph(b',', Some(b'"'), Some(b'\\'), None).unwrap(),
+            Dialect::sph(b'\t', None, None, None).unwrap(),
+        ]),
+        wanted in prop::option::of(0usize..8),
+    ) {
+        let quick = known(&dialect, &block, wanted, false);
+        prop_assert_eq!(quick, known(&dialect, &block, wanted, true));
     }
 }
