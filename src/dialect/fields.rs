@@ -43,6 +43,11 @@ impl Fields {
         self.ends.len()
     }
 
+    /// Returns where each located field ends, counted from the record's start.
+    pub(crate) fn ends(&self) -> &[u32] {
+        &self.ends
+    }
+
     /// Returns where field `index` stands in the block, with its quotes if it has any.
     pub fn range(&self, index: usize) -> Option<Range<usize>> {
         let end = *self.ends.get(index)? as usize;

@@ -59,3 +59,4 @@ pub use faults::{DialectFault, EncodeFault, RecordFault, RecordFaultKind};
 pub use fields::{Field, Fields};
 pub use options::DialectOptions;
 pub use records::{MAX_RECORD_BYTES, Record, Records};
+pub(crate) use scan::non_digits;

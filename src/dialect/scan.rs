@@ -50,6 +50,16 @@ pub(super) fn places_of_any(chunk: &[u8; CHUNK], needles: [u8; 3]) -> u64 {
     })
 }
 
+/// Returns a bit for each byte of a chunk that is no digit.
+#[inline]
+pub(crate) fn non_digits(chunk: &[u8; CHUNK]) -> u64 {
+    let (zero, nine) = (u8x16::splat(b'0'), u8x16::splat(9));
+    !masked(chunk, |bytes| {
+        let value = bytes - zero;
+        value.min(nine).simd_eq(value)
+    })
+}
+
 #[inline]
 fn masked(chunk: &[u8; CHUNK], is_hit: impl Fn(u8x16) -> u8x16) -> u64 {
     let (vectors, _) = chunk.as_chunks::<16>();
@@ -145,6 +155,18 @@ mod tests {
                     memchr::memchr_iter(needle, &haystack[..length]).collect();
                 assert_eq!(found(&haystack[..length], needle), expected);
                 assert_eq!(contains(&haystack[..length], needle), !expected.is_empty());
+            }
+        }
+    }
+
+    #[test]
+    fn digits_are_known_of_every_byte() {
+        for at in 0..CHUNK {
+            for byte in 0..=u8::MAX {
+                let mut chunk = [b'7'; CHUNK];
+                chunk[at] = byte;
+                let expected = u64::from(!byte.is_ascii_digit()) << at;
+                assert_eq!(non_digits(&chunk), expected, "{byte} at {at}");
             }
         }
     }

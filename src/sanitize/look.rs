@@ -12,7 +12,7 @@ use crate::values::{Charset, Inference, Spellings, as_boolean};
 
 /// Numbers longer than this go through the rules; with so many digits none leaves the range of
 /// FLOAT or DOUBLE.
-const MOST_DIGITS: usize = 24;
+pub(super) const MOST_DIGITS: usize = 24;
 
 /// What a look at a field has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,34 @@ enum Kind {
     },
     /// Text, unless it looks like a boolean, NaN or an infinity.
     Inferred,
+}
+
+/// What plain numbers of one column may be like to stay as they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NumberKind {
+    Integer {
+        digits: usize,
+        is_signed: bool,
+    },
+    Float,
+    /// Of a column that is inferred.
+    Inferred,
+}
+
+impl NumberKind {
+    /// Says whether a number stays: `text` is what comes behind its sign, digits with a point at
+    /// `point` at most.
+    #[inline]
+    pub(super) fn takes(self, text: &[u8], is_negative: bool, point: Option<usize>) -> bool {
+        match self {
+            Self::Integer { digits, is_signed } => {
+                point.is_none() && text.len() <= digits && (is_signed || !is_negative)
+            }
+            // Minus zero is counted.
+            Self::Float => !is_negative || has_value(text),
+            Self::Inferred => point != Some(0),
+        }
+    }
 }
 
 /// Which bytes stand for themselves in both dialects, and in both character sets.
@@ -149,6 +177,23 @@ impl Look {
                 is_char: false
             }
         )
+    }
+
+    /// Returns which plain numbers may stay, if that follows from their digits.
+    pub(super) fn number(&self) -> Option<NumberKind> {
+        let is_of_digits = |text: &[u8]| {
+            let of_number = |byte: &u8| byte.is_ascii_digit() || matches!(byte, b'.' | b'-');
+            !text.is_empty() && text.iter().all(of_number)
+        };
+        if self.nulls.texts().any(is_of_digits) {
+            return None;
+        }
+        match self.kind {
+            Kind::Integer { digits, is_signed } => Some(NumberKind::Integer { digits, is_signed }),
+            Kind::Float => Some(NumberKind::Float),
+            Kind::Inferred => Some(NumberKind::Inferred),
+            Kind::Unknown | Kind::Decimal { .. } | Kind::Text { .. } => None,
+        }
     }
 
     /// Returns the spellings of NULL that would pass for values otherwise.

@@ -5,6 +5,7 @@
 //! are; only the fields that decide (positions, keys, typed columns) are looked into.
 
 mod address;
+mod glance;
 mod look;
 mod text_fault;
 mod text_plan;

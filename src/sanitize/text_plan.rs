@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::address::AddressReader;
+use super::glance::Glance;
 use super::look::{Look, PlainBytes};
 use super::translate::Translator;
 use crate::convert::{Named, RouteColumns, RowLayout, RowTarget, TextForm};
@@ -32,6 +33,8 @@ pub struct TextPlan {
     pub(super) plain: PlainBytes,
     /// Whether fields that stay and stand side by side can be copied with what is between them.
     pub(super) has_same_delimiter: bool,
+    /// Tells which fields of a record stay, if the cells are the fields in order.
+    pub(super) glance: Option<Glance>,
 }
 
 /// Records that need no look at each of their fields.
@@ -187,21 +190,25 @@ impl TextPlan {
             }
         };
         let (steps, _) = row_steps(columns);
-        let whole = are_records(&cells, &steps, field_names.len())
+        let fields = cells.get(..field_names.len()).unwrap_or_default();
+        let are_records = are_records(&cells, &steps, field_names.len());
+        let whole = are_records
             .then(|| {
-                let are_copied = cells.iter().filter(|cell| !cell.is_placeholder);
-                let are_copied = are_copied
-                    .clone()
-                    .all(|cell| cell.treatment == Treatment::Copy);
+                let are_copied = fields.iter().all(|cell| cell.treatment == Treatment::Copy);
                 let translator = match are_copied {
                     true => None,
-                    false => Some(Translator::new(target, (columns, &cells), input, &plain)?),
+                    false => Some(Translator::new(target, (columns, fields), input, &plain)?),
                 };
                 Some(WholeRecords {
                     located: routing.as_ref().map_or(0, PlannedRouting::fields),
                     translator,
                 })
             })
+            .flatten();
+        let has_same_delimiter =
+            target.form == TextForm::Lines && target.dialect.delimiter() == input.delimiter();
+        let glance = (are_records && whole.is_none() && has_same_delimiter)
+            .then(|| Glance::new(fields))
             .flatten();
         Ok(Self {
             input: input.clone(),
@@ -216,8 +223,8 @@ impl TextPlan {
             routing,
             whole,
             plain,
-            has_same_delimiter: target.form == TextForm::Lines
-                && target.dialect.delimiter() == input.delimiter(),
+            has_same_delimiter,
+            glance,
         })
     }
 
@@ -227,6 +234,7 @@ impl TextPlan {
         self.cells
             .iter_mut()
             .for_each(|cell| cell.look = Look::BLIND);
+        self.glance = None;
         self.whole.take_if(|whole| whole.translator.is_some());
         self
     }
@@ -252,15 +260,17 @@ fn treatment(target: &RowTarget, column: &OutputColumn, is_same_dialect: bool) -
 
 /// Says whether the output's cells are the input's fields in order, with slots at the end at most.
 fn are_records(cells: &[PlannedField], steps: &[RowStep], fields: usize) -> bool {
-    let slots = steps.iter().filter(|step| **step == RowStep::Slot).count();
-    let copied = cells
-        .iter()
-        .filter(|cell| !(cell.is_placeholder && slots > 0));
-    let in_order = copied
+    let (steps, has_slots) = match steps {
+        [steps @ .., RowStep::Slot] => (steps, true),
+        steps => (steps, false),
+    };
+    let written = steps.iter().filter_map(|step| match step {
+        RowStep::Cell(number) => cells.get(*number).map(|cell| (*number, cell.source)),
+        RowStep::Delimiter | RowStep::Slot => None,
+    });
+    let in_order = written
         .clone()
         .enumerate()
-        .all(|(at, cell)| cell.source == Some(at));
-    in_order
-        && copied.count() == fields
-        && (slots == 0 || (slots == 1 && steps.last() == Some(&RowStep::Slot)))
+        .all(|(at, (number, source))| number == at && source == Some(at));
+    in_order && written.count() == fields && (!has_slots || !steps.contains(&RowStep::Slot))
 }

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::address::TextAddress;
+use super::glance::{Glance, OddBytes};
 use super::look::Verdict;
 use super::text_fault::TextFault;
 use super::text_plan::{PlannedField, PlannedRouting, TextPlan, Treatment, WholeRecords};
@@ -50,6 +51,7 @@ impl TextPlan {
             },
             fields: Fields::new(),
             scratch: Vec::new(),
+            odd: OddBytes::default(),
             is_valid: !self.checks_charset || is_utf8(block),
             origin,
             row: 0,
@@ -83,17 +85,9 @@ impl TextPlan {
                             let source = cell.source.filter(|_| self.has_same_delimiter);
                             stretch.add(field, source, text);
                         }
-                        (Verdict::Flag(flag), _) => {
+                        (verdict, _) => {
                             stretch.end(text);
-                            self.write_flag(cell, flag, text, counts)
-                                .map_err(|fault| cell.fault(fault))?;
-                        }
-                        (Verdict::Unsure, _) => {
-                            stretch.end(text);
-                            let start = text.len();
-                            self.write_field(cell, cells, scratch, packet, counts)
-                                .map_err(|fault| cell.fault(fault))?;
-                            self.encoder.end_field(start, packet.text_mut());
+                            self.write_by_rules(cell, verdict, cells, scratch, packet, counts)?;
                         }
                     }
                 }
@@ -101,6 +95,63 @@ impl TextPlan {
         }
         stretch.end(packet.text_mut());
         Ok(())
+    }
+
+    /// Writes a record whose fields are the cells in order: what is seen to stay is copied with the
+    /// delimiters between.
+    fn write_glanced(
+        &self,
+        glance: &Glance,
+        cells: Cells<'_>,
+        record: &Record,
+        (scratch, odd): (&mut Vec<u8>, &mut OddBytes),
+        packet: &mut Packet,
+        counts: &mut RuleCounts,
+    ) -> Result<(), RowFault> {
+        packet.text_mut().push_short(self.layout.start);
+        let Range { start, end } = record.range();
+        let bytes = |range: Range<usize>| cells.block.get(range).unwrap_or_default();
+        let mut copied = start;
+        let looked_at = (cells.fields, odd);
+        glance.at(cells.block, (start, end), looked_at, |number, from, to| {
+            let Some(cell) = self.cells.get(number) else {
+                return Ok(());
+            };
+            let (verdict, _) = self.look(cell, cells);
+            if verdict == Verdict::AsIs {
+                return Ok(());
+            }
+            packet.text_mut().push_short(bytes(copied..from));
+            copied = to;
+            self.write_by_rules(cell, verdict, cells, scratch, packet, counts)
+        })?;
+        packet.text_mut().push_short(bytes(copied..end));
+        if self.steps.last() == Some(&RowStep::Slot) {
+            packet.mark_slot();
+        }
+        Ok(())
+    }
+
+    /// Writes a field that may not stay as it is.
+    #[inline]
+    fn write_by_rules(
+        &self,
+        cell: &PlannedField,
+        verdict: Verdict,
+        cells: Cells<'_>,
+        scratch: &mut Vec<u8>,
+        packet: &mut Packet,
+        counts: &mut RuleCounts,
+    ) -> Result<(), RowFault> {
+        let written = match verdict {
+            Verdict::Flag(flag) => self.write_flag(cell, flag, packet.text_mut(), counts),
+            Verdict::AsIs | Verdict::Unsure => {
+                let start = packet.text_mut().len();
+                let written = self.write_field(cell, cells, scratch, packet, counts);
+                written.map(|()| self.encoder.end_field(start, packet.text_mut()))
+            }
+        };
+        written.map_err(|fault| cell.fault(fault))
     }
 
     /// Refuses a record over several lines that has a stray quote within quotes.
@@ -294,6 +345,7 @@ pub struct TextRows<'p> {
     records: Records<'p>,
     fields: Fields,
     scratch: Vec<u8>,
+    odd: OddBytes,
     /// Whether all of the block is valid in its character set.
     is_valid: bool,
     origin: PieceOrigin<'p>,
@@ -379,7 +431,14 @@ impl TextRows<'_> {
                 is_valid,
                 may_copy,
             };
-            plan.write_fields(cells, &mut self.scratch, packet, counts)?;
+            let scratch = &mut self.scratch;
+            match &plan.glance {
+                Some(glance) => {
+                    let room = (scratch, &mut self.odd);
+                    plan.write_glanced(glance, cells, record, room, packet, counts)?;
+                }
+                None => plan.write_fields(cells, scratch, packet, counts)?,
+            }
         } else {
             // Not all fields were located. The record was read once, so it reads the same again.
             let mut fields = Fields::new();

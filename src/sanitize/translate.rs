@@ -43,13 +43,9 @@ impl Translator {
         input: &Dialect,
         plain: &PlainBytes,
     ) -> Option<Self> {
-        let are_texts = columns
-            .iter()
-            .zip(cells)
-            .filter(|(_, cell)| !cell.is_placeholder)
-            .all(|(column, cell)| {
-                column.target.is_none() && !column.is_not_null && cell.look.is_of_any_text()
-            });
+        let are_texts = columns.iter().zip(cells).all(|(column, cell)| {
+            column.target.is_none() && !column.is_not_null && cell.look.is_of_any_text()
+        });
         let plain = &plain.of_valid_text;
         let is_plain = |byte: &u8| plain.get(usize::from(*byte)) == Some(&true);
         // A NULL spelt by plain bytes could not be told from a value without looking at each field.

@@ -282,3 +282,16 @@ fn row_groups_without_rows_are_read() {
         bench.run(words(command)).ok();
     }
 }
+
+#[test]
+fn constants_stand_in_rows_that_are_copied_as_well() {
+    let bench = Bench::new();
+    bench.write("x.txt", "1\t10.5\t-20.1\n");
+    bench.write("x.csv", "1,10.5,-20.1\n");
+    for (number, input) in ["x.txt", "x.csv --in-dialect qserv-csv"].iter().enumerate() {
+        let line = format!("{PARTITION} {input} --constant survey=7 -o out{number}");
+        bench.run(words(&line)).ok();
+        let chunk = fs::read_to_string(bench.path(&format!("out{number}/chunk_216.txt")));
+        assert_eq!(chunk.unwrap(), "1\t10.5\t-20.1\t7\t216\t513\n", "{input}");
+    }
+}
