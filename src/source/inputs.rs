@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
+use super::pattern::matching;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::publish::{InputStamp, STATE_FOLDER};
 
@@ -93,24 +94,10 @@ impl InputList {
         if fs::symlink_metadata(path).is_ok() || !name.contains(['*', '?', '[']) {
             return self.add_path(path);
         }
-        let as_shells_do = glob::MatchOptions {
-            require_literal_leading_dot: true,
-            ..Default::default()
-        };
-        let pattern = glob::glob_with(name, as_shells_do)
-            .map_err(|error| Error::usage(format!("'{name}' is not a pattern: {error}")))?;
-        let mut found = Vec::new();
-        for entry in pattern {
-            let path = entry.map_err(|error| {
-                let path = error.path().to_owned();
-                Error::reading(&path, error.into())
-            })?;
-            found.push(path);
-        }
+        let found = matching(name)?;
         if found.is_empty() {
             return Err(missing(name, "no file matches this pattern"));
         }
-        found.sort();
         found.iter().try_for_each(|path| self.add_path(path))
     }
 
@@ -209,7 +196,7 @@ impl InputList {
             metadata => metadata.ok(),
         };
         if !metadata.is_some_and(|found| found.is_dir()) {
-            self.names.push(InputName::File(path.to_owned()));
+            self.names.push(file_named(path.to_owned())?);
             return Ok(());
         }
         let mut found = Vec::new();
@@ -221,9 +208,24 @@ impl InputList {
             ));
         }
         found.sort();
-        self.names.extend(found.into_iter().map(InputName::File));
+        for path in found {
+            self.names.push(file_named(path)?);
+        }
         Ok(())
     }
+}
+
+/// Takes a file as an input: its name goes into records, lists and manifests, so it must be text.
+fn file_named(path: PathBuf) -> Result<InputName> {
+    use std::os::unix::ffi::OsStrExt;
+    if path.to_str().is_none() {
+        let name = path.as_os_str().as_bytes().escape_ascii();
+        return Err(
+            Error::usage(format!("the name of the file '{name}' is not UTF-8"))
+                .hint("rename the file, or leave it out by naming the others"),
+        );
+    }
+    Ok(InputName::File(path))
 }
 
 /// Undoes the escapes of a URL; a `%` that is none stands for itself.

@@ -10,6 +10,7 @@ mod parquet;
 mod parquet_decode;
 mod parquet_pages;
 mod parquet_shared;
+mod pattern;
 mod reader_schema;
 mod text;
 mod whole_file;

@@ -295,3 +295,40 @@ fn constants_stand_in_rows_that_are_copied_as_well() {
         assert_eq!(chunk.unwrap(), "1\t10.5\t-20.1\t7\t216\t513\n", "{input}");
     }
 }
+
+#[test]
+fn names_that_are_no_text_are_refused_and_do_no_other_harm() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let bench = Bench::new();
+    let odd = |name: &[u8]| bench.root().join(OsStr::from_bytes(name));
+    bench.write("a.txt", "1\n");
+    fs::write(odd(b"b\xff.dat"), "2\n").unwrap();
+    for input in ["?.txt", "./*.txt", "."] {
+        let written = bench.run(["sanitize", input]).ok().stdout;
+        assert_eq!(written, b"1\n", "{input}");
+    }
+    fs::write(odd(b"b\xff.txt"), "2\n").unwrap();
+    for input in ["*.txt", "."] {
+        let told = ["b\\xff.txt", "is not UTF-8", "rename"];
+        bench.run(["sanitize", input]).failed(2, &told);
+    }
+}
+
+#[test]
+fn options_that_would_do_nothing_are_refused() {
+    let bench = Bench::new();
+    bench.write("x.txt", "1\t10.5\t-20.1\n");
+    bench.write("index.txt", "1\t216\t513\n");
+    let plain = "partition x.txt --fields id,ra,dec -o out";
+    for option in ["--wrap-ra", "--ra ra --dec dec", "--id id"] {
+        let line = format!("{plain} --kind regular {option}");
+        let told = [option.split(' ').next().unwrap(), "does nothing"];
+        bench.run(words(&line)).failed(2, &told);
+    }
+    let child = "--kind child --id id --index index.txt --stripes 18 --sub-stripes 10";
+    let line = format!("{plain} {child} --no-overlap --wrap-ra");
+    bench
+        .run(words(&line))
+        .failed(2, &["--wrap-ra does nothing"]);
+}

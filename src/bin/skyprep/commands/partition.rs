@@ -150,7 +150,10 @@ fn plan(
                 )?),
             )
         }
-        false => (None, None),
+        false => {
+            refuse_routing(args)?;
+            (None, None)
+        }
     };
     let name = args
         .table
@@ -306,7 +309,7 @@ fn routing_of(
     let flags = schema.and_then(|schema| schema.flag.clone());
     let flags = args.flags_column.clone().or(flags);
     let (chunk, sub_chunk) = chunk_columns(args);
-    Ok(Routing::resolve(RoutingOptions {
+    let routing = Routing::resolve(RoutingOptions {
         chunker: partitioning.chunker()?,
         kind,
         position: (
@@ -334,7 +337,52 @@ fn routing_of(
             sub_chunk: sub_chunk.to_owned(),
             flags: is_match.then(|| flags.unwrap_or_else(|| FLAGS_COLUMN.to_owned())),
         },
-    })?)
+    })?;
+    if args.wrap_ra && routing.positions().is_empty() {
+        return Err(idle_option("--wrap-ra", kind));
+    }
+    Ok(routing)
+}
+
+/// Refuses options that decide where rows go: those of a regular table go nowhere else.
+fn refuse_routing(args: &PartitionArgs) -> Result<()> {
+    let columns = [
+        &args.ra, &args.dec, &args.id, &args.ra1, &args.dec1, &args.ra2, &args.dec2,
+    ];
+    let columns = columns
+        .into_iter()
+        .chain([&args.id1, &args.id2, &args.flags_column]);
+    let indexes = [&args.index, &args.index1, &args.index2];
+    let names = [
+        "--ra",
+        "--dec",
+        "--id",
+        "--ra1",
+        "--dec1",
+        "--ra2",
+        "--dec2",
+        "--id1",
+        "--id2",
+        "--flags-column",
+        "--index",
+        "--index1",
+        "--index2",
+        "--wrap-ra",
+        "--unknown-keys",
+    ];
+    let given = columns.map(Option::is_some);
+    let given = given
+        .chain(indexes.map(Option::is_some))
+        .chain([args.wrap_ra, args.unknown_keys.is_some()]);
+    match names.iter().zip(given).find(|(_, is_given)| *is_given) {
+        Some((option, _)) => Err(idle_option(option, TableKind::Regular)),
+        None => Ok(()),
+    }
+}
+
+fn idle_option(option: &str, kind: TableKind) -> anyhow::Error {
+    let message = format!("{option} does nothing for this {} table", kind.name());
+    Error::usage(message).hint("leave it out").into()
 }
 
 /// Refuses options that name columns of tables of another kind: they would do nothing.
@@ -359,8 +407,7 @@ fn refuse_others_columns(args: &PartitionArgs, kind: TableKind) -> Result<()> {
         ),
     ];
     if let Some((option, _)) = idle.iter().find(|(_, is_idle)| *is_idle) {
-        let message = format!("{option} does nothing for this {} table", kind.name());
-        return Err(Error::usage(message).hint("leave it out").into());
+        return Err(idle_option(option, kind));
     }
     let of_matches = [
         ("--ra1", &args.ra1),
