@@ -10,6 +10,7 @@
 //!    keep in memory, or waits.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::packet::{Packet, PacketShape};
@@ -476,7 +477,14 @@ impl<'a> Collector<'a> {
 
     /// Writes a run that was taken and recycles its packets; says whether it could be written.
     fn write_run(&self, number: usize, run: Vec<Packet>, mark: Option<&Mark>) -> bool {
-        let written = self.sinks[number].write_run(&run, RunEnd::Early(mark));
+        // A fault of ours must not leave others waiting for this run for ever.
+        let written = catch_unwind(AssertUnwindSafe(|| {
+            self.sinks[number].write_run(&run, RunEnd::Early(mark))
+        }));
+        let written = written.unwrap_or_else(|_| {
+            let error = Error::new(ErrorKind::Internal, "writing rows failed unexpectedly");
+            Err(error.hint("please report this with the command and, if you can, the input"))
+        });
         let is_written = written.is_ok();
         let mut state = self.lock();
         state.outputs[number].is_being_written = false;

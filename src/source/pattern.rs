@@ -3,7 +3,7 @@
 //! The `glob` crate says what a name's pattern matches. It is not left to walk through folders, for it
 //! ends badly where names are no UTF-8.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::ErrorKind as Io;
 use std::path::{Path, PathBuf};
@@ -32,31 +32,45 @@ impl Part {
     }
 }
 
-/// Returns the paths that a pattern matches, sorted by their bytes; of a `**` at the end, the folders
-/// before it. Names that begin with a dot need one in the pattern.
+/// Returns the paths that a pattern matches, sorted; of a `**` at the end, the folders before it.
+/// Names that begin with a dot need one in the pattern, and one that ends with a slash matches folders
+/// only. What lies in a folder that is matched itself is not named again.
 ///
 /// # Errors
 /// The pattern is wrong, or a folder can't be read.
 pub(super) fn matching(pattern: &str) -> Result<Vec<PathBuf>> {
-    let parts: std::result::Result<Vec<_>, _> = pattern
-        .split('/')
-        .filter(|part| !part.is_empty())
-        .map(Part::parse)
-        .collect();
+    let mut parts: Vec<&str> = pattern.split('/').filter(|part| !part.is_empty()).collect();
+    parts.dedup_by(|part, before| *part == "**" && *before == "**");
+    let parts: std::result::Result<Vec<_>, _> = parts.into_iter().map(Part::parse).collect();
     let parts = parts
         .map_err(|error| Error::usage(format!("'{pattern}' is not a pattern: {}", error.msg)))?;
     let mut found = Vec::new();
     let start = if pattern.starts_with('/') { "/" } else { "" };
     expand(Path::new(start), &parts, &mut found)?;
     found.sort();
-    found.dedup();
+    if pattern.ends_with('/') {
+        found.retain(|path| path.is_dir());
+    }
+    if parts.iter().any(|part| matches!(part, Part::Folders)) {
+        let mut folder: Option<PathBuf> = None;
+        found.retain(|path| {
+            let is_within = folder
+                .as_ref()
+                .is_some_and(|folder| path.starts_with(folder));
+            if !is_within && path.is_dir() {
+                folder = Some(path.clone());
+            }
+            !is_within
+        });
+    }
     Ok(found)
 }
 
 fn expand(base: &Path, parts: &[Part], found: &mut Vec<PathBuf>) -> Result<()> {
     let Some((part, rest)) = parts.split_first() else {
-        if fs::symlink_metadata(base).is_ok() {
-            found.push(base.to_owned());
+        let path = shown(base);
+        if fs::symlink_metadata(path).is_ok() {
+            found.push(path.to_owned());
         }
         return Ok(());
     };
@@ -82,22 +96,29 @@ fn expand(base: &Path, parts: &[Part], found: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 /// Returns the names in a folder; none if it is no folder.
-fn names_in(folder: &Path) -> Result<Vec<std::ffi::OsString>> {
-    let shown = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
-    let entries = match fs::read_dir(shown) {
-        Err(error) if matches!(error.kind(), Io::NotFound | Io::NotADirectory) => {
-            return Ok(Vec::new());
+fn names_in(folder: &Path) -> Result<Vec<OsString>> {
+    let folder = shown(folder);
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => {}
+        Err(error) if error.kind() == Io::PermissionDenied => {
+            return Err(Error::reading(folder, error));
         }
-        entries => entries.map_err(|error| Error::reading(shown, error))?,
-    };
+        // A file, or a link that leads nowhere.
+        _ => return Ok(Vec::new()),
+    }
+    let entries = fs::read_dir(folder).map_err(|error| Error::reading(folder, error))?;
     entries
         .map(|entry| entry.map(|entry| entry.file_name()))
         .collect::<std::io::Result<_>>()
-        .map_err(|error| Error::reading(shown, error))
+        .map_err(|error| Error::reading(folder, error))
+}
+
+/// Returns a folder as the system wants it named.
+fn shown(folder: &Path) -> &Path {
+    match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    }
 }
 
 /// Says whether a pattern matches a name; what is no UTF-8 in it is some character.
@@ -153,6 +174,11 @@ mod tests {
         );
         assert_eq!(found("b/**/y/*"), ["b/x/y/5.txt"]);
         assert_eq!(found("a/**"), ["a"]);
+        assert_eq!(found("b/**/**"), ["b"]);
+        assert_eq!(found("*/"), ["a", "b"]);
+        // Not what lies in the folder x again.
+        assert_eq!(found("a/**/*"), ["a/2.txt", "a/x"]);
+        std::os::unix::fs::symlink("loop", path.join("loop")).unwrap();
         assert_eq!(found("*/x/up/*.csv"), ["b/x/up/6.csv"]);
         assert_eq!(found("no/*"), [""; 0]);
         assert_eq!(found("1.txt/*"), [""; 0]);

@@ -181,7 +181,9 @@ impl Case {
             _ if one_in(random, 2) => case.match_by_position(chunker, wraps, random),
             _ => case.match_by_key(bench, chunker, random),
         };
-        if wraps {
+        // Without a position it is refused.
+        let is_ra = |option: &String| matches!(option.as_str(), "--ra" | "--ra1");
+        if wraps && case.options.iter().any(is_ra) {
             case.options.push("--wrap-ra".to_owned());
         }
         case.columns = table.into_columns(random);

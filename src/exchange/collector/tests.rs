@@ -149,6 +149,48 @@ fn the_first_failure_in_input_order_counts() {
     assert_eq!(collector.complete().unwrap_err().to_string(), "first");
 }
 
+/// A fault in the code that writes.
+struct Faulty;
+
+impl Sink for Faulty {
+    fn write_run(&self, _: &[Packet], _: RunEnd<'_>) -> Result<()> {
+        panic!("a fault");
+    }
+}
+
+#[test]
+fn a_fault_while_a_run_is_written_ends_all() {
+    let collector = Collector::new(CollectorOptions {
+        gate: MemoryGate::new(shape().bytes() * 4),
+        cancel: Cancel::default(),
+        sinks: vec![&Faulty],
+        shapes: vec![shape()],
+        starts: vec![None],
+        ahead: u64::MAX,
+    });
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                loop {
+                    let piece = next.fetch_add(1, Ordering::SeqCst);
+                    let Ok(mut packet) = collector.packet(piece, 0) else {
+                        return;
+                    };
+                    while !packet.is_full() {
+                        packet.text_mut().extend(&[b'x'; 8]);
+                        packet.end_row();
+                    }
+                    collector.submit(piece, 0, packet);
+                    collector.finish(piece, vec![OutputCounts::default()]);
+                }
+            });
+        }
+    });
+    let error = collector.complete().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+}
+
 #[test]
 fn a_limit_that_cant_be_kept_is_refused_with_the_figure() {
     let kept = Kept::default();
