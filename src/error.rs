@@ -168,6 +168,12 @@ impl Error {
         }))
     }
 
+    /// Makes the error for a fault of the program itself.
+    pub fn of_ours(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Internal, message)
+            .hint("please report this with the command and, if you can, the input")
+    }
+
     /// Shorthand for a usage error.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Usage, message)

@@ -481,10 +481,8 @@ impl<'a> Collector<'a> {
         let written = catch_unwind(AssertUnwindSafe(|| {
             self.sinks[number].write_run(&run, RunEnd::Early(mark))
         }));
-        let written = written.unwrap_or_else(|_| {
-            let error = Error::new(ErrorKind::Internal, "writing rows failed unexpectedly");
-            Err(error.hint("please report this with the command and, if you can, the input"))
-        });
+        let written =
+            written.unwrap_or_else(|_| Err(Error::of_ours("writing rows failed unexpectedly")));
         let is_written = written.is_ok();
         let mut state = self.lock();
         state.outputs[number].is_being_written = false;

@@ -321,28 +321,23 @@ impl Packet {
     /// Has row number `row` brought into the cache.
     #[inline]
     pub fn fetch_row(&self, row: usize) {
-        fetch_ahead(self.text_of(row));
+        fetch_ahead(&self.text.as_slice()[self.start_of(row)..self.row_ends[row] as usize]);
     }
 
-    /// Returns the text of a row, slots left out.
+    /// Returns where row number `row` begins in the text.
     #[inline]
-    fn text_of(&self, row: usize) -> &[u8] {
-        let from = match row {
+    fn start_of(&self, row: usize) -> usize {
+        match row {
             0 => 0,
             _ => self.row_ends[row - 1] as usize,
-        };
-        &self.text.as_slice()[from..self.row_ends[row] as usize]
+        }
     }
 
     /// Appends row number `row` with its slots filled in, ended by `line_end`.
     #[inline]
     pub fn write_row(&self, row: usize, fillings: &[Vec<u8>], line_end: &[u8], out: &mut Vec<u8>) {
         let text = self.text.as_slice();
-        let mut from = if row == 0 {
-            0
-        } else {
-            self.row_ends[row - 1] as usize
-        };
+        let mut from = self.start_of(row);
         let splits = &self.splits[row * self.shape.slots..(row + 1) * self.shape.slots];
         for (split, filling) in splits.iter().zip(fillings) {
             out.extend_from_slice(&text[from..*split as usize]);

@@ -9,7 +9,7 @@ use super::prepared::{ParquetPlans, TextPlans};
 use super::rejects::PassRejects;
 use super::row_groups::Span;
 use crate::convert::{BadRow, RowTarget};
-use crate::error::{Error, ErrorKind, Place, Result};
+use crate::error::{Error, Place, Result};
 use crate::exchange::{Collector, OutputCounts, Packet, Stop};
 use crate::partition::{PieceOrigin, RowUnit};
 use crate::source::TextBlock;
@@ -58,8 +58,7 @@ impl Worker<'_> {
                 }
                 Ok(Err(stop)) => self.stop(number, stop),
                 Err(_) => {
-                    let error = Error::new(ErrorKind::Internal, "a worker failed unexpectedly")
-                        .hint("please report this with the command and, if you can, the input");
+                    let error = Error::of_ours("a worker failed unexpectedly");
                     self.collector.fail(number, error);
                 }
             }

@@ -5,7 +5,7 @@
 //! of it is set at most, for the point. What a glance accepts a look would find to be
 //! [`super::look::Verdict::AsIs`]; all else is looked at. So it decides nothing but speed.
 
-use super::look::{MOST_DIGITS, NumberKind};
+use super::look::{MOST_DIGITS, NumberKind, padded};
 use super::text_plan::PlannedField;
 use crate::dialect::{Fields, non_digits};
 
@@ -60,12 +60,8 @@ impl OddBytes {
         self.masks.clear();
         let (chunks, rest) = record.as_chunks::<64>();
         self.masks.extend(chunks.iter().map(non_digits));
-        let mut padded = [b'0'; 64];
-        for (slot, byte) in padded.iter_mut().zip(rest) {
-            *slot = *byte;
-        }
         // One more, so that what is behind the last byte can be asked for.
-        self.masks.extend([non_digits(&padded), 0]);
+        self.masks.extend([non_digits(&padded(rest)), 0]);
     }
 
     /// Returns the bits of 64 bytes from `at` on.
@@ -89,17 +85,16 @@ fn is_number(record: &[u8], (from, to): (usize, usize), odd: u64, kind: NumberKi
         return false;
     }
     let odd = (odd >> u32::from(is_negative)) & ((1 << digits) - 1);
-    if odd == 0 {
-        let text = record.get(begin..to).unwrap_or_default();
-        return kind.takes(text, is_negative, None);
+    let point = (odd != 0).then(|| odd.trailing_zeros() as usize);
+    if let Some(at) = point {
+        let is_alone = odd & (odd - 1) == 0 && digits > 1;
+        if !is_alone || record.get(begin + at) != Some(&b'.') {
+            return false;
+        }
     }
-    let point = odd.trailing_zeros() as usize;
-    odd & (odd - 1) == 0
-        && digits > 1
-        && record.get(begin + point) == Some(&b'.')
-        && kind.takes(
-            record.get(begin..to).unwrap_or_default(),
-            is_negative,
-            Some(point),
-        )
+    kind.takes(
+        record.get(begin..to).unwrap_or_default(),
+        is_negative,
+        point,
+    )
 }

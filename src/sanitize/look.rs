@@ -38,12 +38,7 @@ pub(super) struct Look {
 enum Kind {
     /// Nothing is known.
     Unknown,
-    Integer {
-        /// Every number with so many digits is in range.
-        digits: usize,
-        is_signed: bool,
-    },
-    Float,
+    Number(NumberKind),
     Decimal {
         whole: usize,
         fraction: usize,
@@ -62,6 +57,7 @@ enum Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NumberKind {
     Integer {
+        /// Every number with so many digits is in range.
         digits: usize,
         is_signed: bool,
     },
@@ -152,10 +148,7 @@ impl Look {
             return Self::BLIND;
         }
         let kind = kind(column.target, target.inference);
-        let is_number = matches!(
-            kind,
-            Kind::Integer { .. } | Kind::Float | Kind::Decimal { .. }
-        );
+        let is_number = matches!(kind, Kind::Number(_) | Kind::Decimal { .. });
         let written = [input.null(), target.dialect.null()];
         let asked_for = target.policy.null_spellings();
         // A column of numbers need not compare with what can't be a number.
@@ -189,8 +182,7 @@ impl Look {
             return None;
         }
         match self.kind {
-            Kind::Integer { digits, is_signed } => Some(NumberKind::Integer { digits, is_signed }),
-            Kind::Float => Some(NumberKind::Float),
+            Kind::Number(number) => Some(number),
             Kind::Inferred => Some(NumberKind::Inferred),
             Kind::Unknown | Kind::Decimal { .. } | Kind::Text { .. } => None,
         }
@@ -220,17 +212,13 @@ impl Look {
         }
         let is_plain = match self.kind {
             Kind::Unknown => false,
-            Kind::Integer { digits, is_signed } => {
-                Shape::of(block, start, text).is_some_and(|shape| {
-                    shape.fraction.is_none()
-                        && shape.whole <= digits
-                        && (is_signed || !shape.is_negative)
-                })
-            }
-            Kind::Float => match Shape::of(block, start, text) {
-                // Minus zero is counted.
-                Some(shape) => !shape.is_negative || has_value(text),
-                None => is_with_exponent(text),
+            Kind::Number(number) => match Shape::of(block, start, text) {
+                Some(shape) => {
+                    let digits = text.get(usize::from(shape.is_negative)..);
+                    let point = shape.fraction.map(|_| shape.whole);
+                    number.takes(digits.unwrap_or_default(), shape.is_negative, point)
+                }
+                None => number == NumberKind::Float && is_with_exponent(text),
             },
             Kind::Decimal { whole, fraction } => {
                 Shape::of(block, start, text).is_some_and(|shape| shape.fits(text, whole, fraction))
@@ -264,7 +252,7 @@ fn kind(target: Option<MysqlType>, inference: Inference) -> Kind {
                 is_char: matches!(text, MysqlType::Char(_)),
             }
         }
-        Some(MysqlType::Integer { bits, unsigned }) => Kind::Integer {
+        Some(MysqlType::Integer { bits, unsigned }) => Kind::Number(NumberKind::Integer {
             digits: match (bits, unsigned) {
                 (8, _) => 2,
                 (16, _) => 4,
@@ -276,8 +264,8 @@ fn kind(target: Option<MysqlType>, inference: Inference) -> Kind {
                 _ => 0,
             },
             is_signed: !unsigned,
-        },
-        Some(MysqlType::Float | MysqlType::Double) => Kind::Float,
+        }),
+        Some(MysqlType::Float | MysqlType::Double) => Kind::Number(NumberKind::Float),
         Some(MysqlType::Decimal { precision, scale }) => Kind::Decimal {
             whole: usize::from(precision.saturating_sub(scale)),
             fraction: usize::from(scale),
@@ -381,13 +369,13 @@ impl Shape {
             return None;
         }
         let begin = start + sign;
-        let padded;
+        let short;
         let window: &[u8; MOST_DIGITS] =
             match block.get(begin..).and_then(|rest| rest.first_chunk()) {
                 Some(window) => window,
                 None => {
-                    padded = padded_window(text.get(sign..)?);
-                    &padded
+                    short = padded(text.get(sign..)?);
+                    &short
                 }
             };
         // One bit for each byte that is no digit: byte 1 of word 2 has bit 1 * 8 + 2.
@@ -428,11 +416,11 @@ impl Shape {
     }
 }
 
-#[cold]
-fn padded_window(text: &[u8]) -> [u8; MOST_DIGITS] {
-    let mut window = [b'0'; MOST_DIGITS];
-    for (slot, byte) in window.iter_mut().zip(text) {
-        *slot = *byte;
+/// Returns a text of fewer bytes with zeros behind it.
+pub(super) fn padded<const N: usize>(text: &[u8]) -> [u8; N] {
+    let mut window = [b'0'; N];
+    if let Some(head) = window.get_mut(..text.len()) {
+        head.copy_from_slice(text);
     }
     window
 }

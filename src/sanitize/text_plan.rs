@@ -192,19 +192,16 @@ impl TextPlan {
         let (steps, _) = row_steps(columns);
         let fields = cells.get(..field_names.len()).unwrap_or_default();
         let are_records = are_records(&cells, &steps, field_names.len());
-        let whole = are_records
-            .then(|| {
-                let are_copied = fields.iter().all(|cell| cell.treatment == Treatment::Copy);
-                let translator = match are_copied {
-                    true => None,
-                    false => Some(Translator::new(target, (columns, fields), input, &plain)?),
-                };
-                Some(WholeRecords {
-                    located: routing.as_ref().map_or(0, PlannedRouting::fields),
-                    translator,
-                })
-            })
-            .flatten();
+        let translator = || Translator::new(target, (columns, fields), input, &plain);
+        let whole = match fields.iter().all(|cell| cell.treatment == Treatment::Copy) {
+            _ if !are_records => None,
+            true => Some(None),
+            false => translator().map(Some),
+        };
+        let whole = whole.map(|translator| WholeRecords {
+            located: routing.as_ref().map_or(0, PlannedRouting::fields),
+            translator,
+        });
         let has_same_delimiter =
             target.form == TextForm::Lines && target.dialect.delimiter() == input.delimiter();
         let glance = (are_records && whole.is_none() && has_same_delimiter)

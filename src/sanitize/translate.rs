@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::look::PlainBytes;
+use super::look::{PlainBytes, padded};
 use super::text_plan::PlannedField;
 use crate::convert::{RowTarget, TextForm};
 use crate::dialect::Dialect;
@@ -77,29 +77,25 @@ impl Translator {
     /// `false` is returned and nothing is appended.
     pub(super) fn append(&self, record: &[u8], out: &mut TextBuffer) -> bool {
         let room = out.room(record.len().next_multiple_of(CHUNK));
-        let (chunks, rest) = record.as_chunks::<CHUNK>();
         let (written, _) = room.as_chunks_mut::<CHUNK>();
         // Behind it all is plain, or was looked at.
         let mut looked_at = 0;
-        let mut written = written.iter_mut();
-        for (number, (chunk, written)) in chunks.iter().zip(&mut written).enumerate() {
-            if self.copy(chunk, written) {
-                let start = number * CHUNK;
-                match self.look_at(record, looked_at.max(start)..start + CHUNK) {
+        for (number, written) in written.iter_mut().enumerate() {
+            let start = number * CHUNK;
+            let rest = record.get(start..).unwrap_or_default();
+            let last;
+            let bytes = match rest.first_chunk() {
+                Some(bytes) => bytes,
+                None => {
+                    last = padded(rest);
+                    &last
+                }
+            };
+            if self.copy(bytes, written) {
+                let end = record.len().min(start + CHUNK);
+                match self.look_at(record, looked_at.max(start)..end) {
                     Some(end) => looked_at = end,
                     None => return false,
-                }
-            }
-        }
-        if let (false, Some(written)) = (rest.is_empty(), written.next()) {
-            let mut padded = [b'0'; CHUNK];
-            if let Some(head) = padded.get_mut(..rest.len()) {
-                head.copy_from_slice(rest);
-            }
-            if self.copy(&padded, written) {
-                let start = looked_at.max(record.len() - rest.len());
-                if self.look_at(record, start..record.len()).is_none() {
-                    return false;
                 }
             }
         }

@@ -30,18 +30,23 @@ fn shape() -> PacketShape {
     }
 }
 
+/// Makes a collector of one output.
+fn collector(gate: Arc<MemoryGate>, sink: &dyn Sink) -> Collector<'_> {
+    Collector::new(CollectorOptions {
+        gate,
+        cancel: Cancel::default(),
+        sinks: vec![sink],
+        shapes: vec![shape()],
+        starts: vec![None],
+        ahead: u64::MAX,
+    })
+}
+
 #[test]
 fn overlong_rows_of_younger_pieces_do_not_block_the_oldest() {
     let kept = Kept::default();
     let gate = MemoryGate::new(shape().bytes() * 4);
-    let collector = Collector::new(CollectorOptions {
-        gate,
-        cancel: Cancel::default(),
-        sinks: vec![&kept],
-        shapes: vec![shape()],
-        starts: vec![None],
-        ahead: u64::MAX,
-    });
+    let collector = collector(gate, &kept);
     let mut long = collector.packet(1, 0).unwrap();
     long.text_mut().extend(&[b'x'; 1 << 20]);
     long.end_row();
@@ -57,14 +62,7 @@ fn overlong_rows_of_younger_pieces_do_not_block_the_oldest() {
 fn collected(rows: &[usize], threads: usize, packets_at_once: u64) -> (Vec<u8>, usize) {
     let kept = Kept::default();
     let gate = MemoryGate::new(shape().bytes() * packets_at_once);
-    let collector = Collector::new(CollectorOptions {
-        gate,
-        cancel: Cancel::default(),
-        sinks: vec![&kept],
-        shapes: vec![shape()],
-        starts: vec![None],
-        ahead: u64::MAX,
-    });
+    let collector = collector(gate, &kept);
     let next = AtomicU64::new(0);
     let handing_out = Mutex::new(());
     std::thread::scope(|scope| {
@@ -134,14 +132,7 @@ fn ample_memory_makes_one_run_and_little_makes_several() {
 fn the_first_failure_in_input_order_counts() {
     let kept = Kept::default();
     let gate = MemoryGate::new(1 << 20);
-    let collector = Collector::new(CollectorOptions {
-        gate,
-        cancel: Cancel::default(),
-        sinks: vec![&kept],
-        shapes: vec![shape()],
-        starts: vec![None],
-        ahead: u64::MAX,
-    });
+    let collector = collector(gate, &kept);
     collector.fail(5, Error::usage("later"));
     assert!(collector.is_overtaken(6) && !collector.is_overtaken(5));
     collector.fail(2, Error::usage("first"));
@@ -160,14 +151,7 @@ impl Sink for Faulty {
 
 #[test]
 fn a_fault_while_a_run_is_written_ends_all() {
-    let collector = Collector::new(CollectorOptions {
-        gate: MemoryGate::new(shape().bytes() * 4),
-        cancel: Cancel::default(),
-        sinks: vec![&Faulty],
-        shapes: vec![shape()],
-        starts: vec![None],
-        ahead: u64::MAX,
-    });
+    let collector = collector(MemoryGate::new(shape().bytes() * 4), &Faulty);
     let next = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for _ in 0..3 {
@@ -195,14 +179,7 @@ fn a_fault_while_a_run_is_written_ends_all() {
 fn a_limit_that_cant_be_kept_is_refused_with_the_figure() {
     let kept = Kept::default();
     let gate = MemoryGate::new(1 << 20);
-    let collector = Collector::new(CollectorOptions {
-        gate,
-        cancel: Cancel::default(),
-        sinks: vec![&kept],
-        shapes: vec![shape()],
-        starts: vec![None],
-        ahead: u64::MAX,
-    });
+    let collector = collector(gate, &kept);
     match collector.lease_piece(0, 1 << 20) {
         Err(Stop::Failed(error)) => {
             assert!(error.hint_text().unwrap().contains("--memory-limit 2MiB"));

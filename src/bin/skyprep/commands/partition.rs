@@ -346,38 +346,41 @@ fn routing_of(
 
 /// Refuses options that decide where rows go: those of a regular table go nowhere else.
 fn refuse_routing(args: &PartitionArgs) -> Result<()> {
-    let columns = [
-        &args.ra, &args.dec, &args.id, &args.ra1, &args.dec1, &args.ra2, &args.dec2,
-    ];
-    let columns = columns
+    let columns = columns_of_others(args)
         .into_iter()
-        .chain([&args.id1, &args.id2, &args.flags_column]);
-    let indexes = [&args.index, &args.index1, &args.index2];
-    let names = [
-        "--ra",
-        "--dec",
-        "--id",
-        "--ra1",
-        "--dec1",
-        "--ra2",
-        "--dec2",
-        "--id1",
-        "--id2",
-        "--flags-column",
-        "--index",
-        "--index1",
-        "--index2",
-        "--wrap-ra",
-        "--unknown-keys",
-    ];
-    let given = columns.map(Option::is_some);
-    let given = given
-        .chain(indexes.map(Option::is_some))
-        .chain([args.wrap_ra, args.unknown_keys.is_some()]);
-    match names.iter().zip(given).find(|(_, is_given)| *is_given) {
+        .chain(columns_of_matches(args));
+    let mut given = columns
+        .map(|(option, column)| (option, column.is_some()))
+        .chain([
+            ("--index", args.index.is_some()),
+            ("--index1", args.index1.is_some()),
+            ("--index2", args.index2.is_some()),
+            ("--wrap-ra", args.wrap_ra),
+            ("--unknown-keys", args.unknown_keys.is_some()),
+        ]);
+    match given.find(|(_, is_given)| *is_given) {
         Some((option, _)) => Err(idle_option(option, TableKind::Regular)),
         None => Ok(()),
     }
+}
+
+/// An option that names a column.
+type ColumnOption<'a> = (&'static str, &'a Option<String>);
+
+fn columns_of_matches(args: &PartitionArgs) -> [ColumnOption<'_>; 7] {
+    [
+        ("--ra1", &args.ra1),
+        ("--dec1", &args.dec1),
+        ("--ra2", &args.ra2),
+        ("--dec2", &args.dec2),
+        ("--id1", &args.id1),
+        ("--id2", &args.id2),
+        ("--flags-column", &args.flags_column),
+    ]
+}
+
+fn columns_of_others(args: &PartitionArgs) -> [ColumnOption<'_>; 3] {
+    [("--ra", &args.ra), ("--dec", &args.dec), ("--id", &args.id)]
 }
 
 fn idle_option(option: &str, kind: TableKind) -> anyhow::Error {
@@ -409,16 +412,7 @@ fn refuse_others_columns(args: &PartitionArgs, kind: TableKind) -> Result<()> {
     if let Some((option, _)) = idle.iter().find(|(_, is_idle)| *is_idle) {
         return Err(idle_option(option, kind));
     }
-    let of_matches = [
-        ("--ra1", &args.ra1),
-        ("--dec1", &args.dec1),
-        ("--ra2", &args.ra2),
-        ("--dec2", &args.dec2),
-        ("--id1", &args.id1),
-        ("--id2", &args.id2),
-        ("--flags-column", &args.flags_column),
-    ];
-    let of_others = [("--ra", &args.ra), ("--dec", &args.dec), ("--id", &args.id)];
+    let (of_matches, of_others) = (columns_of_matches(args), columns_of_others(args));
     let idle = match kind {
         TableKind::Match => of_others.as_slice(),
         _ => of_matches.as_slice(),
