@@ -140,6 +140,10 @@ impl RowTarget {
             chunk_columns: self.routing.as_ref().map(|routing| &routing.columns),
         }
         .resolve(&renamed)?;
+        if columns.is_empty() && !renamed.is_empty() {
+            return Err(Error::usage("no column is left to be written")
+                .hint("leave fewer out with --exclude"));
+        }
         let is_geometry = |column: &&OutputColumn| column.target == Some(MysqlType::Geometry);
         match columns.iter().find(is_geometry) {
             Some(column) if self.form == TextForm::JsonRows => Err(Error::usage(format!(

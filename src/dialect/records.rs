@@ -53,6 +53,12 @@ impl Record {
     pub fn is_blank(&self) -> bool {
         self.start == self.end
     }
+
+    /// Says whether the record is an empty line that means nothing in `dialect`, where records have
+    /// `fields` fields.
+    pub fn stands_for_no_row(&self, dialect: &Dialect, fields: usize) -> bool {
+        self.is_blank() && dialect.passes_over_blank_lines() && fields > 1
+    }
 }
 
 /// Goes through the records of a block.

@@ -49,6 +49,10 @@ pub struct AttemptEnd {
 }
 
 impl AttemptNote {
+    fn is_alive(&self, me: &Owner, touched: SystemTime, now: SystemTime) -> bool {
+        self.end.is_none() && self.owner.lives(me, touched, now)
+    }
+
     /// Returns machine and process.
     pub fn who(&self) -> String {
         format!("process {} on {}", self.owner.pid, self.owner.host)
@@ -99,13 +103,23 @@ pub fn attempts(folder: &JobFolder, only: Option<TaskName>) -> Result<Vec<SeenAt
         all.push(SeenAttempt {
             task,
             name: attempt.to_owned(),
-            is_alive: note.end.is_none() && note.owner.lives(&me, touched, now),
+            is_alive: note.is_alive(&me, touched, now),
             touched,
             note,
         });
     }
     all.sort_by(|a, b| (a.note.started, &a.name).cmp(&(b.note.started, &b.name)));
     Ok(all)
+}
+
+/// Says whether an attempt has ended, or is not alive any more; one of which nothing is known may live.
+pub(super) fn is_dead(folder: &JobFolder, task: TaskName, attempt: &str) -> bool {
+    let path = folder.attempt_path(task, attempt);
+    let Ok(Some(note)) = read_json::<AttemptNote>(&path) else {
+        return false;
+    };
+    let touched = std::fs::metadata(&path).and_then(|found| found.modified());
+    touched.is_ok_and(|touched| !note.is_alive(&Owner::this_process(), touched, SystemTime::now()))
 }
 
 /// An attempt at work.

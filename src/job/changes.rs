@@ -9,16 +9,18 @@ use super::check::{Looker, Sidecars};
 use super::commit::committed;
 use super::draft::{DraftPass, LookedInput, hex, number};
 use super::folder::JobFolder;
-use super::generation::newest;
+use super::generation::{manifest_of, newest};
 use super::input_lines::InputLines;
 use super::listing::table_names;
 use super::name::TaskKind;
 use super::plan::{InputLine, PassPlan, Plan, ReduceWork, RejectedInput, Source};
-use super::planning::{Change, Draft, Listed, PlanNotes, Planned, Planner};
+use super::planning::{
+    Change, Draft, Listed, PlanNotes, Planned, Planner, asked_for_something_else,
+};
 use super::weights::SkyWeights;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::pipeline::{PlannedPass, TableJob, configuration_of, job_passes};
-use crate::publish::InputStamp;
+use crate::publish::{InputStamp, physical_path};
 
 /// The inputs of one pass of the generation that stands, by map task.
 type MapInputs = Vec<(Source, Vec<InputLine>)>;
@@ -79,7 +81,8 @@ impl Planner<'_> {
                     })
                     .collect();
                 if parts.is_empty() {
-                    return Ok(Planned::NothingNew);
+                    let before = self.job_of_request()?;
+                    return Ok(before.unwrap_or(Planned::NothingNew));
                 }
                 let now = SystemTime::now()
                     .duration_since(UNIX_EPOCH)
@@ -144,6 +147,19 @@ impl Planner<'_> {
             ));
         }
         let plan = folder.plan()?;
+        // A commit compares with it, after the next generation was claimed.
+        let manifest = manifest_of(&self.root, database, newest.generation);
+        if !manifest.exists() {
+            return Err(Error::new(
+                ErrorKind::OutputRefused,
+                format!(
+                    "the manifest of generation {} is gone: was it released?",
+                    newest.generation
+                ),
+            )
+            .at(Place::file(manifest.display().to_string()))
+            .hint("there is nothing to go on from; make the database anew in another folder"));
+        }
         let mut inputs = Vec::with_capacity(plan.passes.len());
         let mut lines = InputLines::new(&folder, &plan);
         for pass in &plan.passes {
@@ -158,6 +174,36 @@ impl Planner<'_> {
             plan,
             inputs,
         })
+    }
+
+    /// Finds the job that a request was made into whose files are all known by now: a queue may send it
+    /// again.
+    fn job_of_request(&self) -> Result<Option<Planned>> {
+        let named = self.options.request.as_ref();
+        let named = named.and_then(|request| Some((request, self.named()?)));
+        let Some((request, id)) = named else {
+            return Ok(None);
+        };
+        let folder = JobFolder::of(&self.root, id);
+        if !folder.is_planned() {
+            return Ok(None);
+        }
+        let plan = folder.plan()?;
+        let asked = self.requested(request)?;
+        let asked: BTreeSet<&str> = asked.iter().map(|stamp| stamp.path.as_str()).collect();
+        let mut lines = InputLines::new(&folder, &plan);
+        let maps = plan.passes.iter().flat_map(|pass| &pass.maps);
+        for source in maps.filter(|source| source.job.is_none()) {
+            let own = lines.of(source)?;
+            if own
+                .iter()
+                .any(|line| asked.contains(line.stamp.path.as_str()))
+            {
+                drop(lines);
+                return Ok(Some(Planned::Before(folder, Box::new(plan))));
+            }
+        }
+        Err(asked_for_something_else(id, &folder))
     }
 
     /// Finds the inputs that the generation does not have.
@@ -226,26 +272,42 @@ impl Planner<'_> {
         replace: &[(PathBuf, PathBuf)],
         drop: &[PathBuf],
     ) -> Result<Vec<PassChange>> {
-        let absolute = |path: &Path| -> Result<String> {
-            let path = std::path::absolute(path).map_err(|error| Error::reading(path, error))?;
+        let physical = |path: &Path| -> Result<String> {
+            let path = physical_path(path).map_err(|error| Error::reading(path, error))?;
             Ok(path.display().to_string())
         };
+        let refuse = |path: &str, message: &str, hint: &str| {
+            Err(Error::usage(message).at(Place::file(path)).hint(hint))
+        };
+        let mut come = BTreeSet::new();
         let mut left: BTreeMap<String, Option<InputStamp>> = BTreeMap::new();
         let lines = base.inputs.iter().flatten().flat_map(|(_, lines)| lines);
         let known: BTreeSet<&str> = lines.map(|line| line.stamp.path.as_str()).collect();
         for (old, new) in replace {
-            let (old, stamp) = (absolute(old)?, InputStamp::of(new)?);
+            let (old, stamp) = (physical(old)?, InputStamp::of(new)?);
             if stamp.path != old && known.contains(stamp.path.as_str()) {
-                return Err(Error::usage(
-                    "the generation that stands was made of this file already",
-                )
-                .at(Place::file(stamp.path))
-                .hint("its rows would come twice; name another file"));
+                let message = "the generation that stands was made of this file already";
+                let hint = "its rows would come twice; name another file";
+                return refuse(&stamp.path, message, hint);
             }
-            left.insert(old, Some(stamp));
+            if !come.insert(stamp.path.clone()) {
+                let hint = "its rows would come twice; name another file for one of them";
+                return refuse(&stamp.path, "is to take the place of two files", hint);
+            }
+            if let Some(Some(other)) = left.insert(old.clone(), Some(stamp)) {
+                let message = format!("is to be replaced twice, one time by {}", other.path);
+                return refuse(&old, &message, "say once by which file");
+            }
         }
         for path in drop {
-            left.insert(absolute(path)?, None);
+            let path = physical(path)?;
+            if let Some(Some(_)) = left.insert(path.clone(), None) {
+                return refuse(
+                    &path,
+                    "is to be replaced and to go",
+                    "say --replace or --drop",
+                );
+            }
         }
         let wanted = left.clone();
         let mut changes = Vec::with_capacity(passes.len());

@@ -22,7 +22,8 @@ use super::waiting::needed;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{FileDigest, FileSummary};
 use crate::pipeline::{
-    PipelineFile, RunEvents, RunOptions, RunOutcome, TableJob, TableReport, conclude,
+    PipelineFile, RunEvents, RunOptions, RunOutcome, TableJob, TableReport, check_database,
+    conclude,
 };
 use crate::place::Network;
 use crate::publish::{
@@ -184,7 +185,12 @@ impl<'a> Commit<'a> {
             .map(|books| books.rejected)
             .sum();
         if rejected > plan.settings.max_rejects {
-            return Err(Rejected::read(&lists)?.too_many(plan.settings.max_rejects));
+            let most = plan.settings.max_rejects;
+            let rejected = Rejected::read(&lists)?;
+            if let Some(path) = &plan.settings.reject_file {
+                rejected.write(path, most)?;
+            }
+            return Err(rejected.too_many(most));
         }
         Ok(Self {
             lists,
@@ -206,7 +212,7 @@ impl<'a> Commit<'a> {
             generation: plan.generation,
             job: plan.id.clone(),
         };
-        let mut output = OutputFolder::open(&plan.root, self.options.run.folder)?;
+        let mut output = self.take_output()?;
         // Now that nobody else commits.
         check_not_committed(self.folder, plan)?;
         self.check_newest(&unique)?;
@@ -217,14 +223,14 @@ impl<'a> Commit<'a> {
                 pass.report(number, &files.all, plan)?;
             }
         }
-        claim(&plan.root, &plan.database, &own, &unique)?;
-        if let Some(path) = &plan.settings.reject_file {
-            Rejected::read(&self.lists)?.write(path)?;
-        }
         let before = match plan.generation {
             0 | 1 => None,
             later => Some(files_before(plan, later - 1)?),
         };
+        claim(&plan.root, &plan.database, &own, &unique)?;
+        if let Some(path) = &plan.settings.reject_file {
+            Rejected::read(&self.lists)?.write(path, plan.settings.max_rejects)?;
+        }
         let mut outcome = self.begin_outcome();
         let mut chunks = BTreeMap::new();
         let count = self.passes.len();
@@ -297,6 +303,21 @@ impl<'a> Commit<'a> {
         Ok(Committed { note, outcome })
     }
 
+    /// Takes the folder for writing; somebody else who has it will be done some time.
+    fn take_output(&self) -> Result<OutputFolder> {
+        let root = &self.plan.root;
+        OutputFolder::open(root, self.options.run.folder).map_err(|error| {
+            let is_taken =
+                error.kind() == ErrorKind::OutputRefused && OutputFolder::check_free(root).is_err();
+            match is_taken {
+                true => Error::new(ErrorKind::NotYet, error.reason())
+                    .at(Place::file(root.display().to_string()))
+                    .hint("commit again when it has ended"),
+                false => error,
+            }
+        })
+    }
+
     /// Refuses to make a generation that is not the next one.
     fn check_newest(&self, unique: &str) -> Result<()> {
         let plan = &self.plan;
@@ -347,6 +368,7 @@ impl<'a> Commit<'a> {
         }
         for pass in &self.passes {
             for table in &pass.tables {
+                check_database(&table.identity(), record, &self.plan.root)?;
                 let name = &table.target.name;
                 let own = record.sets.get(name);
                 let options = pass.options_of(name);

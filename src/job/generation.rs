@@ -34,7 +34,7 @@ fn path_of(root: &Path, database: &str, generation: u32) -> PathBuf {
 }
 
 /// Returns the folder of a generation's manifest, relative to the output folder, ended by `/`.
-pub(super) fn manifest_folder(database: &str, generation: u32) -> String {
+pub(crate) fn manifest_folder(database: &str, generation: u32) -> String {
     match generation {
         0 | 1 => format!("{database}/"),
         later => format!("{database}/gen-{later}/"),
@@ -70,6 +70,16 @@ pub fn newest(root: &Path, database: &str) -> Result<Option<Generation>> {
         Some(number) => generation(root, database, number),
         None => Ok(None),
     }
+}
+
+/// Returns the newest generation whose manifest stands.
+///
+/// # Errors
+/// The folder can't be read.
+pub fn standing_generation(root: &Path, database: &str) -> Result<Option<u32>> {
+    let newest = newest(root, database)?.map_or(0, |newest| newest.generation);
+    let stands = |number: &u32| manifest_of(root, database, *number).exists();
+    Ok((1..=newest).rev().find(stands))
 }
 
 /// Claims a generation for a job; does nothing if it is that job's already.

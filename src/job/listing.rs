@@ -8,7 +8,7 @@ use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::pipeline::{BadInputs, PassInput, PassJob, PipelineFile, PlannedPass, input_columns};
 use crate::publish::InputStamp;
-use crate::source::{InputList, InputName, look_at_file};
+use crate::source::{InputList, InputName, check_once, look_at_file};
 
 /// Inputs that are opened at most to learn the columns of a table.
 const TRIED: usize = 64;
@@ -61,7 +61,9 @@ fn stamps_of(names: Vec<InputName>, bad: BadInputs) -> Result<Vec<InputStamp>> {
             Err(error) => Err(error),
         }
     };
-    names.into_par_iter().map(stamp).collect()
+    let stamps: Vec<InputStamp> = names.into_par_iter().map(stamp).collect::<Result<_>>()?;
+    check_once(stamps.iter())?;
+    Ok(stamps)
 }
 
 /// Returns the columns of the first readable input of each table of a pass.

@@ -41,7 +41,8 @@ pub use commit::{CommitNote, CommitOptions, Committed, commit, committed};
 pub use draft::TaskSizes;
 pub use folder::JobFolder;
 pub use gc::{Garbage, GcOptions, GcOutcome, gc, remove_garbage};
-pub use generation::{Generation, generation, manifest_of, newest};
+pub(crate) use generation::manifest_folder;
+pub use generation::{Generation, generation, manifest_of, newest, standing_generation};
 pub use name::{JobId, TaskKind, TaskName};
 pub use plan::{
     InputLine, JobSettings, MapPlan, MergePlan, PassPlan, Plan, ReducePlan, ReduceWork,

@@ -22,10 +22,11 @@ use super::weights::SkyWeights;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::manifest::MANIFEST_FILE;
 use crate::pipeline::{
-    BadInputs, InputLook, InputSpan, PipelineFile, PlannedPass, RunEvents, job_passes,
+    BadInputs, InputLook, InputSpan, PipelineFile, PlannedPass, RunEvents, check_database,
+    job_passes,
 };
 use crate::publish::{
-    InputStamp, append, create_folders, remove_tree, rename_folder, write_atomically,
+    InputStamp, OutputFolder, append, create_folders, remove_tree, rename_folder, write_atomically,
 };
 use crate::resources::Cancel;
 
@@ -161,6 +162,10 @@ impl<'a> Planner<'a> {
             return Ok(before);
         }
         self.check_nothing_stands()?;
+        let record = OutputFolder::peek(&self.root)?.unwrap_or_default();
+        for table in passes.iter().flat_map(|pass| &pass.job.tables) {
+            check_database(&table.identity(), &record, &self.root)?;
+        }
         let mut notes = PlanNotes::default();
         let mut weights = SkyWeights::default();
         let mut looked = Vec::with_capacity(passes.len());
@@ -193,14 +198,26 @@ impl<'a> Planner<'a> {
         self.write(&request, draft)
     }
 
+    /// Lists the files of a request.
+    pub(super) fn requested(&self, request: &JobRequest) -> Result<Vec<InputStamp>> {
+        let base = self.pipeline.parent().unwrap_or(Path::new(""));
+        list_files(&request.files, base)
+    }
+
+    /// Returns the name that somebody has given to the job.
+    pub(super) fn named(&self) -> Option<&JobId> {
+        let asked = self.options.request.as_ref();
+        let asked = asked.and_then(|request| request.id.as_ref());
+        self.options.id.as_ref().or(asked)
+    }
+
     /// Lists the inputs of passes; those that a request does not want go.
     pub(super) fn listed(&self, passes: &mut Vec<PlannedPass>) -> Result<Vec<Listed>> {
         let wanted = match &self.options.request {
             None => None,
             Some(request) => {
                 let product = request.product(self.file)?;
-                let base = self.pipeline.parent().unwrap_or(Path::new(""));
-                Some((product, list_files(&request.files, base)?))
+                Some((product, self.requested(request)?))
             }
         };
         let mut all = Vec::with_capacity(passes.len());
@@ -364,13 +381,7 @@ impl<'a> Planner<'a> {
 
     /// Returns the name of the job.
     pub(super) fn id(&self, request: &str) -> Result<JobId> {
-        let own = self.options.id.as_ref();
-        let asked = self
-            .options
-            .request
-            .as_ref()
-            .and_then(|request| request.id.as_ref());
-        match own.or(asked) {
+        match self.named() {
             Some(id) => Ok(id.clone()),
             None => {
                 let start = request.get(..12).unwrap_or_default();
@@ -392,14 +403,7 @@ impl<'a> Planner<'a> {
         let plan = folder.plan()?;
         match plan.request == request {
             true => Ok(Some(Planned::Before(folder, Box::new(plan)))),
-            false => Err(Error::new(
-                ErrorKind::OutputRefused,
-                format!(
-                    "a job of the name {id} is there already, and was asked for something else"
-                ),
-            )
-            .at(Place::file(folder.path().display().to_string()))
-            .hint("choose another --job-id")),
+            false => Err(asked_for_something_else(&id, &folder)),
         }
     }
 
@@ -524,4 +528,14 @@ fn text_of(lines: &[InputLine], path: &Path) -> Result<Vec<u8>> {
         text.push(b'\n');
     }
     Ok(text)
+}
+
+/// The error for a job's name that is taken.
+pub(super) fn asked_for_something_else(id: &JobId, folder: &JobFolder) -> Error {
+    Error::new(
+        ErrorKind::OutputRefused,
+        format!("a job of the name {id} is there already, and was asked for something else"),
+    )
+    .at(Place::file(folder.path().display().to_string()))
+    .hint("choose another --job-id")
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use crate::error::{Error, ErrorKind, Place, Result};
+use crate::pipeline::list_head;
 use crate::publish::{SyncMode, stream_atomically};
 
 /// The list of one map task, and where its rows stand among those of others.
@@ -32,7 +33,6 @@ struct Line {
 
 /// All rows that were set aside, in the order of the inputs.
 pub(super) struct Rejected {
-    head: Vec<u8>,
     lines: Vec<Vec<u8>>,
 }
 
@@ -43,14 +43,12 @@ impl Rejected {
     /// One can't be read.
     pub(super) fn read(lists: &[RejectList]) -> Result<Self> {
         let mut all: Vec<((usize, u32, usize), Vec<u8>)> = Vec::new();
-        let mut head = Vec::new();
         for list in lists {
             let reading = |error| Error::reading(&list.path, error);
             let file = std::fs::File::open(&list.path).map_err(reading)?;
             for (number, line) in BufReader::new(file).split(b'\n').enumerate() {
                 let line = line.map_err(reading)?;
                 if number == 0 {
-                    head = line;
                     continue;
                 }
                 let parsed: Option<Line> = serde_json::from_slice(&line).ok();
@@ -62,19 +60,20 @@ impl Rejected {
         }
         all.sort();
         Ok(Self {
-            head,
             lines: all.into_iter().map(|(_, line)| line).collect(),
         })
     }
 
-    /// Writes the list.
+    /// Writes the list; if there are more rows than `most`, it ends with the one that is too many.
     ///
     /// # Errors
     /// It can't be written.
-    pub(super) fn write(&self, path: &Path) -> Result<()> {
+    pub(super) fn write(&self, path: &Path, most: u64) -> Result<()> {
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
+        let lines = self.lines.iter().take(most.saturating_add(1));
+        let head = list_head().into_bytes();
         stream_atomically(path, SyncMode::Auto, |out| {
-            let lines = std::iter::once(&self.head).chain(&self.lines);
-            for line in lines.filter(|line| !line.is_empty()) {
+            for line in std::iter::once(&head).chain(lines) {
                 out.write_all(line)?;
                 out.write_all(b"\n")?;
             }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::attempt::Attempt;
-use super::folder::JobFolder;
+use super::attempt::{Attempt, is_dead};
+use super::folder::{JobFolder, names_in};
 use super::input_lines::{InputLines, read_lines};
 use super::name::{TaskKind, TaskName};
 use super::passes::pass_of;
@@ -209,7 +209,7 @@ impl Work<'_> {
     fn map(&self, attempt: &mut Attempt<'_>, map: &MapPlan) -> Result<TaskRecord> {
         let (inputs, stamps) = self.inputs(map)?;
         let path = self.exchange_path(attempt)?;
-        let scratch = Scratch::of(attempt, self.folder, &self.options.limits, &self.plan.root)?;
+        let scratch = Scratch::of(attempt, self.folder, &self.options.limits)?;
         let settings = &self.plan.settings;
         let list = (settings.max_rejects > 0).then(|| attempt.makes(".rejects"));
         let mut limits = self.options.limits.afresh();
@@ -573,17 +573,13 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn of(
-        attempt: &mut Attempt<'_>,
-        folder: &JobFolder,
-        limits: &PassLimits,
-        root: &Path,
-    ) -> Result<Self> {
+    fn of(attempt: &mut Attempt<'_>, folder: &JobFolder, limits: &PassLimits) -> Result<Self> {
         let path = match &limits.spill_folder {
             Some(spill) => {
-                let id = xxh3_64(root.as_os_str().as_encoded_bytes());
-                let (task, name) = (attempt.task, &attempt.name);
-                spill.join(format!("skyprep-{id:016x}-{task}.{name}"))
+                let id = xxh3_64(folder.path().as_os_str().as_encoded_bytes());
+                let begin = format!("skyprep-{id:016x}-");
+                remove_scratch_of_the_dead(spill, &begin, folder);
+                spill.join(format!("{begin}{}.{}", attempt.task, attempt.name))
             }
             None => folder.file(attempt.makes(".scratch")),
         };
@@ -595,7 +591,27 @@ impl Scratch {
 impl Drop for Scratch {
     fn drop(&mut self) {
         // What stays after a kill is of no use: it goes with the batch system's own folders for scratch,
-        // or by `job gc` where it lies beside the job.
+        // when the next task uses the same folder, or by `job gc` where it lies beside the job.
         let _ = crate::publish::remove_tree(&self.path);
+    }
+}
+
+/// Removes from a folder for scratch files what killed attempts at tasks of this job have left there:
+/// its name begins with `begin`.
+fn remove_scratch_of_the_dead(spill: &Path, begin: &str, folder: &JobFolder) {
+    // Where the folder can't be read, making another one in it tells why.
+    for name in names_in(spill).unwrap_or_default() {
+        let of_task = name
+            .strip_prefix(begin)
+            .and_then(|rest| rest.split_once('.'));
+        let Some((task, attempt)) = of_task else {
+            continue;
+        };
+        let is_dead = task
+            .parse()
+            .is_ok_and(|task| is_dead(folder, task, attempt));
+        if is_dead {
+            let _ = crate::publish::remove_tree(&spill.join(&name));
+        }
     }
 }

@@ -63,7 +63,7 @@ fn lacking(folder: &JobFolder, missing: &[&Source]) -> Error {
         format!("these tasks come first and are not done yet: {list}"),
     )
     .at(place)
-    .hint("run this task again later")
+    .hint("do this again later")
 }
 
 /// Says how the first of these tasks that has failed did so, if it will not go better by itself.

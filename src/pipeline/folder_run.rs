@@ -17,7 +17,7 @@ use crate::exchange::{Mark, Sink, check_room};
 use crate::partition::key_index::IndexFormat;
 use crate::publish::{
     FolderOptions, InputStamp, OutputFolder, Publication, Record, SetRecord, SetState, Staging,
-    StandingFiles,
+    StandingFiles, TableIdentity,
 };
 
 /// What a pass is to make: tables that are fed by the same inputs.
@@ -93,6 +93,27 @@ pub fn standing(
     })
 }
 
+/// Refuses a table whose name another database has taken in the folder `root`: its files would go.
+///
+/// # Errors
+/// It is so.
+pub(crate) fn check_database(own: &TableIdentity, record: &Record, root: &Path) -> Result<()> {
+    let set = record.sets.get(&own.table);
+    let other = set.and_then(|set| set.identity.as_ref()?.database.as_ref());
+    match (&own.database, other) {
+        (Some(database), Some(other)) if database != other => Err(Error::new(
+            ErrorKind::OutputRefused,
+            format!(
+                "a table {} of database {other} stands here already, of {database} none can",
+                own.table
+            ),
+        )
+        .at(Place::file(root.display().to_string()))
+        .hint("give each database a dest of its own; nothing was changed")),
+        _ => Ok(()),
+    }
+}
+
 /// What to do where the output was made by another command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Replace {
@@ -110,6 +131,9 @@ impl PassJob {
         record: &Record,
         replace: Replace,
     ) -> Result<Option<Vec<TableReport>>> {
+        for job in &self.tables {
+            check_database(&job.identity(), record, root)?;
+        }
         if let Some(other) = self.others_in(record).first() {
             return match replace {
                 Replace::No => Err(different(root, other)),

@@ -1,17 +1,18 @@
-//! Looks at all values of some columns of Parquet files: how long they are, whether NULL or NaN
-//! is among them.
+//! Looks at all values of some columns: how long they are, whether NULL or NaN is among them.
 //!
-//! Row groups are read on all threads, within the memory limit; what is found does not depend on
+//! Row groups of Parquet files are read on all threads, within the memory limit; what is found does not depend on
 //! their order, for of equals the first in input order counts.
 
-use std::sync::{Mutex, PoisonError};
+mod text;
+
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type};
 use rayon::prelude::*;
 
-use super::pass::{Events, PassLimits};
+use super::pass::{Events, PassLimits, TextInput};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::resources::Lease;
 use crate::schema::{InputColumns, Longest, Look, Measure};
@@ -54,7 +55,8 @@ fn open(input: &Input) -> Result<ParquetFile> {
 }
 
 /// Looks at the values of columns, each named with what to look for; lengths are those in
-/// `charset`. Inputs that lack a column are passed over.
+/// `charset`. Inputs that lack a column are passed over. In texts, which are read as `text` says,
+/// nothing is NaN.
 ///
 /// # Errors
 /// An input can't be read or is damaged, a row group needs more memory than there is, or somebody
@@ -63,12 +65,14 @@ pub fn measure(
     inputs: &[Input],
     looks: &[(&str, Look)],
     charset: Charset,
+    text: Option<&Arc<TextInput>>,
     limits: &PassLimits,
     events: &dyn Events,
 ) -> Result<Vec<Measure>> {
     let job = MeasureJob {
         looks,
         charset,
+        text,
         limits,
         events,
         found: Mutex::new(vec![Found::default(); looks.len()]),
@@ -92,12 +96,15 @@ pub fn measure(
     Ok(measures.collect())
 }
 
-/// Where a value stands: input, row group, and row of the file from 1; in input order.
+/// Where a value stands: input, row group, and row of the file from 1, or line of a text; in input
+/// order.
 type Spot = (usize, usize, u64);
 
 /// What was found in a column so far.
 #[derive(Debug, Clone, Default)]
 struct Found {
+    /// Whether an input has the column.
+    is_there: bool,
     longest: Option<(u64, Spot)>,
     most_bytes: u64,
     null: Option<Spot>,
@@ -107,6 +114,7 @@ struct Found {
 
 impl Found {
     fn add(&mut self, other: &Self) {
+        self.is_there = true;
         if let Some((length, spot)) = other.longest {
             self.add_length(length, spot);
         }
@@ -126,14 +134,19 @@ impl Found {
     }
 
     fn into_measure(self, inputs: &[Input], name: &str) -> Measure {
-        let place = |(input, row_group, row): Spot| Place {
-            file: inputs.get(input).map(|input| input.name.shown()),
-            row_group: Some(row_group),
-            row: Some(row),
-            line: None,
-            column: Some(name.to_owned()),
+        let place = |(number, row_group, row): Spot| {
+            let input = inputs.get(number);
+            let is_text = input.is_some_and(|input| input.format == InputFormat::Text);
+            Place {
+                file: input.map(|input| input.name.shown()),
+                row_group: (!is_text).then_some(row_group),
+                row: (!is_text).then_some(row),
+                line: is_text.then_some(row),
+                column: Some(name.to_owned()),
+            }
         };
         Measure {
+            is_there: self.is_there,
             longest: self.longest.map(|(length, spot)| Longest {
                 length,
                 place: place(spot),
@@ -158,6 +171,7 @@ fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
 struct MeasureJob<'a> {
     looks: &'a [(&'a str, Look)],
     charset: Charset,
+    text: Option<&'a Arc<TextInput>>,
     limits: &'a PassLimits,
     events: &'a dyn Events,
     found: Mutex<Vec<Found>>,
@@ -170,6 +184,12 @@ impl MeasureJob<'_> {
         if self.has_failed_before((number, 0)) {
             return;
         }
+        if let (InputFormat::Text, Some(text)) = (&input.format, self.text) {
+            if let Err(error) = self.text(number, input, text) {
+                self.fail((number, 0), error);
+            }
+            return;
+        }
         let file = match open(input) {
             Ok(file) => file,
             Err(error) => return self.fail((number, 0), error),
@@ -179,11 +199,7 @@ impl MeasureJob<'_> {
         let wanted: Vec<(usize, usize)> = fields
             .iter()
             .enumerate()
-            .filter_map(|(root, field)| {
-                let is_it =
-                    |(name, look): &(&str, Look)| *name == field.name() && !look.is_nothing();
-                Some((root, self.looks.iter().position(is_it)?))
-            })
+            .filter_map(|(root, field)| Some((root, self.look_for(field.name())?)))
             .collect();
         let mut before = 0u64;
         let starts: Vec<u64> = (0..file.row_groups())
@@ -203,17 +219,27 @@ impl MeasureJob<'_> {
                 }
                 match self.row_group(&file, at, start, &wanted) {
                     Ok(found) => {
-                        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-                        for ((_, look), found) in wanted.iter().zip(found) {
-                            all[*look].add(&found);
-                        }
-                        drop(all);
+                        self.add(wanted.iter().map(|(_, look)| *look).zip(found));
                         let (bytes, rows) = (file.compressed_bytes(group), file.rows(group));
                         self.events.advance(bytes, rows);
                     }
                     Err(error) => self.fail(at, error),
                 }
             });
+    }
+
+    /// Returns the number of the look that a column is for, if it is for any.
+    fn look_for(&self, column: &str) -> Option<usize> {
+        let is_it = |(name, look): &(&str, Look)| *name == column && !look.is_nothing();
+        self.looks.iter().position(is_it)
+    }
+
+    /// Adds what was found in a part of an input, for the looks of these numbers.
+    fn add(&self, found: impl Iterator<Item = (usize, Found)>) {
+        let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        for (look, found) in found {
+            all[look].add(&found);
+        }
     }
 
     fn row_group(
@@ -275,10 +301,16 @@ impl MeasureJob<'_> {
             })
             .hint(format!("--memory-limit {needed}MiB will do")));
         }
+        Ok((planned, self.lease(bytes)?))
+    }
+
+    /// Waits for so many bytes.
+    fn lease(&self, bytes: u64) -> Result<Lease> {
+        let gate = &self.limits.gate;
         loop {
             let seen = gate.version();
             if let Some(lease) = gate.try_lease(bytes, 0) {
-                return Ok((planned, lease));
+                return Ok(lease);
             }
             // Whoever holds memory now needs none besides to finish.
             self.limits.cancel.check()?;

@@ -113,6 +113,9 @@ fn plan_tables<'f>(
         let at_table = |error: Error| at_table(name, error);
         let schema = file.schema_of(name, section).map_err(at_table)?;
         let kind = TableSchema::agreed_kind(section.kind, schema.as_ref()).map_err(at_table)?;
+        if let Some(warning) = schema.as_ref().and_then(TableSchema::unchecked) {
+            events.warn(&format!("table {name}: {warning}"));
+        }
         if let (TableKind::Director, Some(schema)) = (kind, &schema) {
             check_director(schema, section.allow_varchar, events).map_err(at_table)?;
         }

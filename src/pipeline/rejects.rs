@@ -24,6 +24,11 @@ use crate::values::TextBuffer;
 /// What a file of rejects calls itself.
 const FORMAT: &str = "skyprep-rejects";
 
+/// Returns the first line of each list of rejects.
+pub(crate) fn list_head() -> String {
+    json!({"format": FORMAT, "version": 1}).to_string()
+}
+
 /// How many bad rows a command may set aside, where they are listed, and how many there were.
 #[derive(Debug, Default)]
 pub struct Rejects {
@@ -379,9 +384,9 @@ impl List {
         let mut list = Self {
             out: BufWriter::new(AtomicFile::create(path)?),
         };
-        let mut head = json!({"format": FORMAT, "version": 1}).to_string();
-        head.push('\n');
+        let head = list_head();
         list.write(path, head.as_bytes())?;
+        list.write(path, b"\n")?;
         if !listed.is_empty() {
             list.take_over(path, listed)?;
         }

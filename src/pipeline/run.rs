@@ -10,7 +10,8 @@ use super::pass::{Events, PassLimits};
 use super::placing::{Brought, Placing};
 use super::plan::plan;
 use super::table::{TableJob, TableReport};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Place, Result};
+use crate::job::{manifest_folder, standing_generation};
 use crate::manifest::{MANIFEST_FILE, Manifest};
 use crate::place::Network;
 use crate::publish::{FolderOptions, OutputFolder, Record, create_folders};
@@ -96,6 +97,7 @@ pub fn run(
     if let Some(placing) = &placing {
         placing.forget_lost(options)?;
     }
+    check_generation(file, &jobs)?;
     let Standing { done, folder } = standing(
         &root,
         &jobs,
@@ -126,6 +128,10 @@ pub fn run(
     }
     let mut folder = folder;
     let database = file.database.name.as_str();
+    if folder.is_some() {
+        let manifest = root.join(database).join(MANIFEST_FILE);
+        local_publicity(file)?.note_retention(&manifest)?;
+    }
     let mut brought = match &placing {
         Some(placing) => Some((placing, placing.begin(database)?)),
         None => None,
@@ -186,7 +192,9 @@ fn hand_over(
 ) -> Result<()> {
     let root = file.root()?;
     let database = file.database.name.as_str();
-    let local = format!("{database}/");
+    // Earlier generations keep their manifests.
+    let generation = standing_generation(&root, database)?;
+    let local = manifest_folder(database, generation.unwrap_or(1));
     let Some((placing, mut brought)) = brought else {
         return write_local(file, &local, folder.as_ref(), options, outcome);
     };
@@ -235,6 +243,46 @@ pub(crate) fn conclude(
     hand_over(file, brought, &mut folder, options, outcome, events)
 }
 
+/// Refuses to change what jobs have made over several generations: their files stand in folders of their
+/// own, and their manifests are to stay true.
+fn check_generation(file: &PipelineFile, jobs: &[PassJob]) -> Result<()> {
+    let (root, database) = (file.root()?, file.database.name.as_str());
+    let generation = standing_generation(&root, database)?;
+    let Some(generation) = generation.filter(|number| *number > 1) else {
+        return Ok(());
+    };
+    let record = OutputFolder::peek(&root)?.unwrap_or_default();
+    let stands = |job: &PassJob| {
+        let done = job.already_done(&root, &record, Replace::No);
+        matches!(done, Ok(Some(_)))
+    };
+    if jobs.iter().all(stands) {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::OutputRefused,
+        format!(
+            "generation {generation} of {database} stands here, made by jobs from other inputs or \
+             with other options"
+        ),
+    )
+    .at(Place::file(root.display().to_string()))
+    .hint(
+        "go on from it with `skyprep job plan` and --extend, --replace or --drop, or choose another \
+         dest",
+    ))
+}
+
+/// Returns what is said about files in the pipeline's own folder.
+fn local_publicity(file: &PipelineFile) -> Result<FolderPublicity> {
+    let urls = match file.destination()?.is_folder() {
+        true => file.fetch_urls()?,
+        // What is said of URLs is about the place.
+        false => FetchUrls::Own,
+    };
+    FolderPublicity::new(&file.root()?, &urls, file.retention()?)
+}
+
 /// Writes report and manifest beside the tables, unless they stand.
 fn write_local(
     file: &PipelineFile,
@@ -253,11 +301,7 @@ fn write_local(
         None => OutputFolder::peek(root)?.unwrap_or_default(),
     };
     let record = folder.map_or(&looked_up, OutputFolder::record);
-    let publicity = match file.destination()?.is_folder() {
-        true => FolderPublicity::new(root, &file.fetch_urls()?, file.retention()?)?,
-        // What is said of URLs is about the place.
-        false => FolderPublicity::new(root, &FetchUrls::Own, file.retention()?)?,
-    };
+    let publicity = local_publicity(file)?;
     let url_of = |path: &str| publicity.url_of(path);
     let mut manifest = Manifest::new(file.database.name.as_str());
     for table in &outcome.tables {
@@ -275,6 +319,7 @@ fn write_local(
         create_folders(&folder_path)?;
         report.write(&report_path)?;
         manifest.write(&manifest_path, options.folder.sync)?;
+        publicity.forget_retention(&manifest_path)?;
     }
     outcome.contributions = manifest.count();
     outcome.manifest = manifest_path.display().to_string();
@@ -327,7 +372,11 @@ pub fn foresee(
     events: &dyn RunEvents,
 ) -> Result<Outlook> {
     let (_, jobs) = plan(file, options, events)?;
-    outlook(&file.root()?, &jobs, options.replace)
+    let mut found = outlook(&file.root()?, &jobs, options.replace)?;
+    if let Err(refusal) = check_generation(file, &jobs) {
+        found.refusal = Some(refusal);
+    }
+    Ok(found)
 }
 
 /// Failures so far, and the tables that they took down.

@@ -32,5 +32,5 @@ pub use folder::{
 pub(crate) use heartbeat::{Heartbeat, Owner};
 pub use lock::FolderLock;
 pub use log::RECORD_FILE;
-pub use record::{InputStamp, Record, SetRecord, TableIdentity};
+pub use record::{InputStamp, Record, SetRecord, TableIdentity, physical_path};
 pub use sync::SyncMode;

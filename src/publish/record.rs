@@ -1,7 +1,8 @@
 //! The record of an output folder: which sets of files stand, made by what from which inputs.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::time::UNIX_EPOCH;
 
 use rayon::prelude::*;
@@ -83,7 +84,7 @@ impl SetRecord {
 /// What tells an unchanged input: size and time of last change, or size and digest.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InputStamp {
-    /// Absolute path.
+    /// Absolute path, without links to folders.
     pub path: String,
     /// Bytes.
     pub bytes: u64,
@@ -92,6 +93,25 @@ pub struct InputStamp {
     /// SHA-256, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
+}
+
+/// Returns the absolute path of a file without `..` and links to folders on the way, so that one file is
+/// called the same wherever a command is run; a link that the path itself is stays.
+///
+/// # Errors
+/// The folder can't be found.
+pub fn physical_path(path: &Path) -> io::Result<PathBuf> {
+    let Some(name) = path.file_name() else {
+        return path.canonicalize();
+    };
+    let folder = path
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty());
+    match folder.unwrap_or(Path::new(".")).canonicalize() {
+        Ok(folder) => Ok(folder.join(name)),
+        // Nothing can lie there.
+        Err(_) => std::path::absolute(path),
+    }
 }
 
 /// Where both sides have a digest it decides and times don't count; else times do.
@@ -108,9 +128,9 @@ impl PartialEq for InputStamp {
 impl InputStamp {
     /// Returns the stamp of a file that can't be looked at.
     pub fn absent(path: &Path) -> Self {
-        let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let path = physical_path(path).unwrap_or_else(|_| path.to_owned());
         Self {
-            path: absolute.display().to_string(),
+            path: path.display().to_string(),
             bytes: 0,
             modified_ns: 0,
             sha256: None,
@@ -132,9 +152,9 @@ impl InputStamp {
             .modified()
             .ok()
             .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let absolute = std::path::absolute(path).map_err(|error| Error::reading(path, error))?;
+        let path = physical_path(path).map_err(|error| Error::reading(path, error))?;
         Ok(Self {
-            path: absolute.display().to_string(),
+            path: path.display().to_string(),
             bytes: metadata.len(),
             modified_ns: modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
             sha256: None,

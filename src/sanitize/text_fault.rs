@@ -1,8 +1,8 @@
 //! Why a record of text was refused, and how that is told.
 
 use crate::convert::{BadRow, RowFault};
-use crate::dialect::RecordFault;
-use crate::error::{Error, ErrorKind, Place, Result};
+use crate::dialect::{Record, RecordFault};
+use crate::error::{Error, ErrorKind, Place, Result, quote_value};
 use crate::values::CellFault;
 
 /// Why a record was refused.
@@ -31,6 +31,17 @@ pub enum TextFault {
 }
 
 impl TextFault {
+    /// Says that a record of `block` has `found` fields instead of `expected`.
+    pub fn field_count(record: &Record, block: &[u8], (found, expected): (usize, usize)) -> Self {
+        let bytes = block.get(record.range()).unwrap_or_default();
+        Self::FieldCount {
+            line: record.line(),
+            found,
+            expected,
+            record: quote_value(bytes),
+        }
+    }
+
     /// Says where the row stands in the file that `place` names.
     ///
     /// # Errors

@@ -154,13 +154,13 @@ impl TextPlan {
         written.map_err(|fault| cell.fault(fault))
     }
 
-    /// Refuses a record over several lines that has a stray quote within quotes.
-    ///
     /// Says whether a record is a blank line that stands for no row.
     pub(super) fn passes_over(&self, record: &Record) -> bool {
-        record.is_blank() && self.input.passes_over_blank_lines() && self.field_names.len() > 1
+        record.stands_for_no_row(&self.input, self.field_names.len())
     }
 
+    /// Refuses a record over several lines that has a stray quote within quotes.
+    ///
     /// The C++ tools refuse all records over several lines. Those that are well quoted can be read,
     /// but here a quote too many may have run through the rows that follow.
     #[cold]
@@ -379,14 +379,8 @@ impl TextRows<'_> {
         let line = record.line();
         self.row += 1;
         if self.fields.count() != expected {
-            let found = self.fields.count();
-            let bytes = self.block.get(record.range()).unwrap_or_default();
-            return Err(TextFault::FieldCount {
-                line,
-                found,
-                expected,
-                record: quote_value(bytes),
-            });
+            let counts = (self.fields.count(), expected);
+            return Err(TextFault::field_count(&record, self.block, counts));
         }
         let written = self.write_record(&record, packet, counts);
         if let Err(fault) = written {

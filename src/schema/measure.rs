@@ -11,18 +11,23 @@ pub struct Look {
     pub nulls: bool,
     /// NaN.
     pub nan: bool,
+    /// Whether lengths of text are bytes even where the character set has others: for columns of
+    /// bytes. Parquet tells by itself which columns those are.
+    pub bytes: bool,
 }
 
 impl Look {
     /// Says whether nothing is to be looked for.
     pub fn is_nothing(self) -> bool {
-        self == Self::default()
+        !(self.length || self.nulls || self.nan)
     }
 }
 
 /// What was seen.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Measure {
+    /// Whether any input has the column.
+    pub is_there: bool,
     /// The longest value; nothing if there is none that is not NULL.
     pub longest: Option<Longest>,
     /// The most bytes that a value takes when it is written.

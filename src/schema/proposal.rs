@@ -178,6 +178,7 @@ impl TableRequest {
                 length: matches!(column.value_type, ValueType::Text | ValueType::Binary),
                 nulls: is_key && column.is_nullable,
                 nan: column.value_type.is_float() && (is_key || !column.is_nullable),
+                bytes: false,
             }
         };
         columns.iter().map(look).collect()

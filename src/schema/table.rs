@@ -175,6 +175,22 @@ struct ColumnJson {
 }
 
 impl TableSchema {
+    /// Says which columns have types whose values nobody checks here, if there are any.
+    pub fn unchecked(&self) -> Option<String> {
+        let columns = self.columns.iter();
+        let unknown =
+            columns.filter(|column| column.mysql_type == MysqlType::Other && !column.is_generated);
+        let shown: Vec<String> = unknown
+            .map(|column| format!("{} ({})", column.name, column.declaration))
+            .collect();
+        (!shown.is_empty()).then(|| {
+            format!(
+                "values of these columns are not checked, for their types have no rules here: {}",
+                shown.join(", ")
+            )
+        })
+    }
+
     /// Reads a table JSON or Felis file; `file.yaml#Table` names one table of several.
     ///
     /// # Errors

@@ -187,7 +187,13 @@ impl InputList {
             }
             (looked, _) => looked,
         };
-        self.names.into_par_iter().map(look).collect()
+        let inputs: Vec<Input> = self
+            .names
+            .into_par_iter()
+            .map(look)
+            .collect::<Result<_>>()?;
+        check_once(inputs.iter().filter_map(|input| input.stamp.as_ref()))?;
+        Ok(inputs)
     }
 
     fn add_path(&mut self, path: &Path) -> Result<()> {
@@ -212,6 +218,22 @@ impl InputList {
             self.names.push(file_named(path)?);
         }
         Ok(())
+    }
+}
+
+/// Refuses files that come twice, for so would their rows.
+///
+/// # Errors
+/// One does.
+pub(crate) fn check_once<'s>(stamps: impl Iterator<Item = &'s InputStamp>) -> Result<()> {
+    let mut paths: Vec<&str> = stamps.map(|stamp| stamp.path.as_str()).collect();
+    paths.par_sort_unstable();
+    let twice = paths.array_windows().find(|[one, next]| one == next);
+    match twice {
+        None => Ok(()),
+        Some([path, _]) => Err(Error::usage("is named twice")
+            .at(Place::file(*path))
+            .hint("its rows would come twice: see that names, folders and patterns find it once")),
     }
 }
 

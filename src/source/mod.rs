@@ -15,8 +15,8 @@ mod reader_schema;
 mod text;
 mod whole_file;
 
-pub(crate) use inputs::look_at_file;
 pub use inputs::{Input, InputFormat, InputList, InputName};
+pub(crate) use inputs::{check_once, look_at_file};
 pub use parquet::{ColumnRange, ParquetFile, RowGroup, is_decoding};
 pub use parquet_decode::DecodeBudget;
 pub use parquet_shared::SharedRowGroup;

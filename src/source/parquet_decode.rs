@@ -10,7 +10,7 @@
 //! A window is cut into spans, the pieces that threads work on. How long spans are follows from the
 //! file alone; how many of them make a window may follow from memory.
 
-use parquet::basic::{ConvertedType, LogicalType, Type};
+use parquet::basic::{Compression, ConvertedType, LogicalType, Type};
 use parquet::file::metadata::ColumnChunkMetaData;
 use parquet::schema::types::ColumnDescriptor;
 
@@ -54,6 +54,11 @@ pub(super) struct ColumnCost {
     pub(super) text: u64,
 }
 
+/// What a leaf column that is open takes besides its pages: decoders and their buffers.
+const OPEN_COLUMN: u64 = 8 << 10;
+/// The state of an unpacker of zstd, of which each column has its own.
+const ZSTD_STATE: u64 = 96 << 10;
+
 /// A text that lies elsewhere, and whether it is NULL.
 const VIEW: u64 = 17;
 
@@ -70,9 +75,14 @@ impl ColumnCost {
         let dictionary = pages
             .dictionary
             .saturating_add(pages.dictionary_values.saturating_mul(16));
+        let unpacker = match column.compression() {
+            Compression::ZSTD(_) => ZSTD_STATE,
+            _ => 0,
+        };
         self.open = self
             .open
-            .saturating_add(dictionary.saturating_add(pages.largest));
+            .saturating_add(dictionary.saturating_add(pages.largest))
+            .saturating_add(OPEN_COLUMN + unpacker);
         // The page before is held until the next one is there.
         let unpacking = pages
             .largest_packed

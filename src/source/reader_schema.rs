@@ -5,8 +5,8 @@
 //! unless told otherwise, and what is outside comes out as some other time. MariaDB has
 //! microseconds at best, and these hold 290,000 years.
 //!
-//! Dictionaries of decimals and half floats, which a file may name as its writer's types, are read
-//! as plain values: the decoder has no dictionaries of them.
+//! Dictionaries of decimals, half floats, booleans and INT96, which a file may name as its writer's
+//! types, are read as plain values: the decoder has no dictionaries of them.
 
 use std::sync::Arc;
 
@@ -43,8 +43,15 @@ fn readable_field(field: &FieldRef, is_int96: &mut impl Iterator<Item = bool>) -
             (Some(true), DataType::Timestamp(TimeUnit::Nanosecond, zone)) => {
                 DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
             }
+            (Some(true), DataType::Dictionary(_, values)) => match values.as_ref() {
+                DataType::Timestamp(_, zone) => {
+                    DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
+                }
+                values => values.clone(),
+            },
             (_, DataType::Dictionary(_, values))
-                if values.is_decimal() || **values == DataType::Float16 =>
+                if values.is_decimal()
+                    || matches!(**values, DataType::Float16 | DataType::Boolean) =>
             {
                 values.as_ref().clone()
             }

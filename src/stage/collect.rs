@@ -208,7 +208,14 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
             if name.starts_with('.') {
                 continue;
             }
-            if path.is_dir() {
+            let metadata =
+                std::fs::metadata(&path).map_err(|error| Error::reading(&path, error))?;
+            if metadata.is_dir() {
+                if name.starts_with("chunk_") && name.ends_with(".txt") {
+                    return Err(Error::usage("is a folder, but called like a chunk file")
+                        .at(Place::file(path.display().to_string()))
+                        .hint("rename it, or move it away"));
+                }
                 folders.push(path);
                 continue;
             }
@@ -223,7 +230,12 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
                         .hint("Qserv wants chunk_<number>.txt; rename it, or move it away"),
                 );
             }
-            if is_text && path.is_file() {
+            if is_text && !metadata.is_file() {
+                return Err(Error::usage("is no file, but called like one")
+                    .at(Place::file(path.display().to_string()))
+                    .hint("stage files; what comes from a pipe has to be written first"));
+            }
+            if is_text {
                 files.push(path);
             }
         }

@@ -4,16 +4,28 @@ use std::fs::File;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use super::options::FetchUrls;
 use super::placed_manifest::public_url;
 use super::when::Retention;
 use crate::error::{Error, Result};
-use crate::manifest::{Lines, Manifest, PlacedUrl};
+use crate::manifest::{Lines, Manifest, PlacedUrl, UtcTime};
 use crate::place::PlaceUrl;
+use crate::publish::{STATE_FOLDER, read_optional, remove_optional, write_atomically};
+
+/// Returns until when a manifest says that files are kept, if it stands and says so.
+fn retention_at(path: &Path) -> Option<UtcTime> {
+    let file = File::open(path).ok()?;
+    let lines = Lines::new(BufReader::new(file), "").ok()?;
+    lines.header().retain_until
+}
 
 /// By which URLs files of a folder are fetched, and until when they are kept.
 #[derive(Debug)]
 pub(crate) struct FolderPublicity {
+    /// The folder as it was named.
+    root: PathBuf,
     place: PlaceUrl,
     base: Option<String>,
     retain: Option<Retention>,
@@ -25,16 +37,50 @@ impl FolderPublicity {
     /// # Errors
     /// The folder's absolute path can't be found.
     pub(crate) fn new(root: &Path, urls: &FetchUrls, retain: Option<Retention>) -> Result<Self> {
-        let root: PathBuf =
-            std::path::absolute(root).map_err(|error| Error::writing(root, error))?;
+        let absolute = std::path::absolute(root).map_err(|error| Error::writing(root, error))?;
         Ok(Self {
-            place: PlaceUrl::Folder(root),
+            root: root.to_owned(),
+            place: PlaceUrl::Folder(absolute),
             base: match urls {
                 FetchUrls::Base(base) => Some(base.clone()),
                 FetchUrls::Own | FetchUrls::Signed(_) => None,
             },
             retain,
         })
+    }
+
+    /// Notes until when the manifest `path` says that files are kept: it goes while others take the
+    /// place of what it names, and whoever writes the next has to know, after a kill as well.
+    ///
+    /// # Errors
+    /// The folder may not be written.
+    pub(crate) fn note_retention(&self, path: &Path) -> Result<()> {
+        match retention_at(path) {
+            Some(until) => write_atomically(&self.note_of(path), until.to_string().as_bytes()),
+            None if path.exists() => self.forget_retention(path),
+            None => Ok(()),
+        }
+    }
+
+    /// Forgets what was noted: the manifest `path` stands.
+    ///
+    /// # Errors
+    /// The folder may not be written.
+    pub(crate) fn forget_retention(&self, path: &Path) -> Result<()> {
+        remove_optional(&self.note_of(path))
+    }
+
+    fn noted(&self, path: &Path) -> Result<Option<UtcTime>> {
+        let noted = read_optional(&self.note_of(path))?;
+        Ok(noted.and_then(|noted| String::from_utf8_lossy(&noted).parse().ok()))
+    }
+
+    /// Returns where the retention of a manifest is noted: in the tool's own folder.
+    fn note_of(&self, manifest: &Path) -> PathBuf {
+        let below = manifest.strip_prefix(&self.root).unwrap_or(manifest);
+        let name = xxh3_64(below.as_os_str().as_encoded_bytes());
+        let state = self.root.join(STATE_FOLDER);
+        state.join(format!("retain-until-{name:016x}"))
     }
 
     /// Returns the URLs of the file of a path below the folder.
@@ -58,9 +104,10 @@ impl FolderPublicity {
     /// The file can't be read.
     pub(crate) fn stands(&self, manifest: &mut Manifest<'_>, path: &Path) -> Result<bool> {
         manifest.public_url(self.base.clone());
-        let standing = File::open(path).ok();
-        let standing = standing.and_then(|file| Lines::new(BufReader::new(file), "").ok());
-        let kept = standing.and_then(|lines| lines.header().retain_until);
+        let kept = match path.exists() {
+            true => retention_at(path),
+            false => self.noted(path)?,
+        };
         // Nobody tells which of the tables were staged before, so none is kept for less.
         let until = self.retain.map(|retain| retain.after(kept, true));
         manifest.retain_until(until.or(kept));

@@ -1,6 +1,6 @@
 //! Staging to a local or shared file system: checked copies, published as a whole.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -38,6 +38,10 @@ pub(super) fn stage(
     let mut record = OutputFolder::peek(dest)?;
     let mut missing = missing_tables(options, dest, &tables, &stamps, record.as_ref())?;
     check_partitionings(&tables, record.as_ref(), dest)?;
+    if let Some(record) = &record {
+        released_tables(dest, &tables, record)?;
+    }
+    let publicity = FolderPublicity::new(dest, &options.urls, options.retain)?;
     let is_unchanged = missing.is_empty();
     let mut new_files = 0;
     if is_unchanged {
@@ -57,6 +61,9 @@ pub(super) fn stage(
             .iter()
             .map(|name| format!("{name}/{MANIFEST_FILE}"))
             .collect();
+        for manifest in &outdated {
+            publicity.note_retention(&dest.join(manifest))?;
+        }
         folder.publish(Publication {
             sets,
             outdated,
@@ -67,7 +74,7 @@ pub(super) fn stage(
         record = Some(folder.into_record());
     }
     let record = record.unwrap_or_default();
-    let manifests = write_manifests(options, dest, &tables, &record)?;
+    let manifests = write_manifests(options, dest, &publicity, &tables, &record)?;
     let staged: Vec<&FileSummary> = tables
         .values()
         .filter_map(|table| record.sets.get(&set_name(table)))
@@ -248,21 +255,56 @@ fn copy_file(
     Ok(summary)
 }
 
+/// Returns the sets of which all files have gone since they were staged: by `release`, which touches what
+/// manifests name and nothing else.
+///
+/// # Errors
+/// Of a set that is not staged now only some files are there.
+fn released_tables<'r>(
+    dest: &Path,
+    tables: &Tables,
+    record: &'r Record,
+) -> Result<BTreeSet<&'r str>> {
+    let own: BTreeSet<String> = tables.values().map(set_name).collect();
+    let others = record.sets.iter();
+    let others = others.filter(|(name, set)| !own.contains(*name) && set.placed_at.is_none());
+    let mut released = BTreeSet::new();
+    for (name, set) in others {
+        let files: Vec<&FileSummary> = set.loaded().collect();
+        let gone = files.par_iter();
+        let gone = gone.filter(|file| !dest.join(&*file.path()).exists());
+        let gone = gone.count();
+        if gone == files.len() && gone > 0 {
+            released.insert(name.as_str());
+        } else if gone > 0 {
+            return Err(Error::new(
+                ErrorKind::Integrity,
+                format!("{gone} of the {} files of {name} are gone", files.len()),
+            )
+            .at(Place::file(dest.display().to_string()))
+            .hint("stage that table again, or release the rest of it, and stage this one then"));
+        }
+    }
+    Ok(released)
+}
+
 /// Writes the manifest of each database, unless it stands already.
 fn write_manifests(
     options: &StageOptions,
     dest: &Path,
+    publicity: &FolderPublicity,
     tables: &Tables,
     record: &Record,
 ) -> Result<Vec<String>> {
-    let publicity = FolderPublicity::new(dest, &options.urls, options.retain)?;
     let url_of = |path: &str| publicity.url_of(path);
     let mut paths = Vec::new();
+    let released = released_tables(dest, tables, record)?;
     for database in databases(tables) {
         let mut manifest = Manifest::new(database);
-        for set in record.sets.values() {
+        for (name, set) in &record.sets {
             let identity = set.identity.as_ref();
             let own = identity.filter(|known| known.database.as_deref() == Some(database));
+            let own = own.filter(|_| !released.contains(name.as_str()));
             if let Some(identity) = own {
                 manifest.add_placed(identity, &set.files, &url_of);
             }
@@ -272,6 +314,7 @@ fn write_manifests(
             // Tables without any row have no files, and so no folder.
             create_folders(path.parent().unwrap_or(Path::new("")))?;
             manifest.write(&path, options.folder.sync)?;
+            publicity.forget_retention(&path)?;
         }
         paths.push(path.display().to_string());
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::place::{Network, ObjectUrl, Place, PlaceUrl};
 
 /// Places that were opened so far.
@@ -30,9 +30,14 @@ impl<'n> Places<'n> {
     /// Finds the object that a URL names; nothing is asked of its place.
     ///
     /// # Errors
-    /// It is no URL of an object.
+    /// It is no URL of an object, as no manifest of ours has it.
     pub(super) fn object(&mut self, url: &str) -> Result<Object> {
-        let ObjectUrl { place, key } = ObjectUrl::parse(url)?;
+        let parsed = ObjectUrl::parse(url);
+        let ObjectUrl { place, key } = parsed.map_err(|error| match error.kind() {
+            ErrorKind::Usage => Error::new(ErrorKind::Corrupt, error.reason())
+                .hint("the manifest was changed by something else; write it anew"),
+            _ => error,
+        })?;
         let place = match self.open.get(&place) {
             Some(open) => Arc::clone(open),
             None => {

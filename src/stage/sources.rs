@@ -8,7 +8,7 @@ use super::collect::{SourceFile, SourceTable, collect};
 use super::options::StageOptions;
 use crate::error::Result;
 use crate::publish::InputStamp;
-use crate::source::{Input, InputFormat, InputName};
+use crate::source::{Input, InputFormat, InputName, check_once};
 
 pub(super) type Tables = BTreeMap<String, SourceTable>;
 pub(super) type Stamps = BTreeMap<String, Vec<InputStamp>>;
@@ -36,7 +36,9 @@ impl Sources {
                 .par_iter()
                 .map(|file| InputStamp::of(&file.path))
                 .collect();
-            stamps.insert(name.clone(), of_table?);
+            let of_table = of_table?;
+            check_once(of_table.iter())?;
+            stamps.insert(name.clone(), of_table);
         }
         Ok(Self { tables, stamps })
     }

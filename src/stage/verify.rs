@@ -131,8 +131,9 @@ pub fn verify(
 impl Verification {
     fn add(&mut self, looked: Looked, line: &Contribution) {
         self.files += 1;
-        self.bytes += line.bytes;
-        *self.rows.entry(line.table.clone()).or_default() += line.rows;
+        self.bytes = self.bytes.saturating_add(line.bytes);
+        let rows = self.rows.entry(line.table.clone()).or_default();
+        *rows = rows.saturating_add(line.rows);
         self.by_size_only += u64::from(looked.is_by_size_only);
         if let Some(fault) = looked.fault {
             self.findings.push(Finding::of(line, fault));

@@ -5,6 +5,9 @@ use std::time::{Duration, SystemTime};
 
 use crate::manifest::UtcTime;
 
+/// The longest time for which files may be kept: manifests write years in four digits.
+const LONGEST: Duration = Duration::from_secs(100 * 366 * 86_400);
+
 /// Reads a stretch of time: a whole number and s, m, h, d or w.
 ///
 /// # Errors
@@ -73,11 +76,17 @@ impl FromStr for Retention {
         if let Ok(time) = text.parse::<UtcTime>() {
             return Ok(Self::Until(time));
         }
-        parse_span(text).map(Self::For).map_err(|_| {
+        let span = parse_span(text).map_err(|_| {
             format!(
                 "'{text}' is no moment; write for example 2027-01-31T12:00:00Z, or 30d for from now"
             )
-        })
+        })?;
+        match span <= LONGEST {
+            true => Ok(Self::For(span)),
+            false => Err(format!(
+                "'{text}' is too long; a hundred years are the most"
+            )),
+        }
     }
 }
 
@@ -104,5 +113,7 @@ mod tests {
         assert_eq!(less.after(Some(before), true), before);
         assert!(less.after(Some(before), false) < before);
         assert!("soon".parse::<Retention>().is_err());
+        assert!("36600d".parse::<Retention>().is_ok());
+        assert!("99999999999d".parse::<Retention>().is_err());
     }
 }

@@ -95,21 +95,23 @@ impl ColumnRule {
             out.push_short(itoa::Buffer::new().format(value).as_bytes());
             return Ok(());
         }
-        self.integer_overflow(value, out, counts)
+        self.integer_overflow(&value.to_string(), value < 0, out, counts)
     }
 
-    /// Deals with a whole number outside the target's range.
+    /// Deals with a whole number outside the target's range, which messages show as `found`.
+    #[cold]
     pub(super) fn integer_overflow(
         &self,
-        value: i128,
+        found: &str,
+        is_negative: bool,
         out: &mut TextBuffer,
         counts: &mut RuleCounts,
     ) -> Result<(), CellFault> {
         let (least, most) = self.whole_range.unwrap_or((i128::MIN, i128::MAX));
-        let fault = CellFault::found(value.to_string(), format!(", expected {least} to {most}"));
+        let fault = CellFault::found(found, format!(", expected {least} to {most}"));
         self.overflow(
             fault,
-            |out| self.limit(value < 0, FloatWidth::Double, out),
+            |out| self.limit(is_negative, FloatWidth::Double, out),
             out,
             counts,
         )
@@ -265,7 +267,11 @@ impl ColumnRule {
         // Beyond 2^127 the cast saturates, which is out of every range all the same.
         let number = value as i128;
         if !self.holds_integers(number, number) {
-            return self.integer_overflow(number, out, counts);
+            let found = match number {
+                i128::MIN | i128::MAX => format!("{value:e}"),
+                number => number.to_string(),
+            };
+            return self.integer_overflow(&found, value < 0.0, out, counts);
         }
         // Above 2^53 the shortest text of a double is not the number that it is.
         out.push_short(itoa::Buffer::new().format(number).as_bytes());

@@ -136,8 +136,11 @@ impl ColumnRule {
     /// Writes NULL in place of what was found.
     pub(super) fn null_for(&self, found: &str, out: &mut TextBuffer) -> Result<(), CellFault> {
         if self.is_not_null {
-            return Err(CellFault::found(found, ", but the column is NOT NULL")
-                .with_hint("allow NULL in the table, or choose what replaces it (--nan zero)"));
+            let hint = match found {
+                "NULL" => "allow NULL in the table, or fill in what is lacking before",
+                _ => "allow NULL in the table, or choose what replaces it (--nan zero)",
+            };
+            return Err(CellFault::found(found, ", but the column is NOT NULL").with_hint(hint));
         }
         out.push_short(&self.null);
         Ok(())
@@ -157,6 +160,10 @@ impl ColumnRule {
     ) -> Result<(), CellFault> {
         if matches!(self.target, Some(MysqlType::Bit(_))) {
             return self.bit(value.into(), encoder, out, counts);
+        }
+        // DECIMAL(3,3) ends below 1.
+        if value && self.whole_range == Some((0, 0)) && self.policy.bool == BoolPolicy::Number {
+            return self.integer_overflow("true", false, out, counts);
         }
         match (self.policy.bool, value) {
             // Without a branch, for nobody can foresee booleans.

@@ -101,7 +101,7 @@ impl ColumnRule {
     ) -> Result<(), CellFault> {
         if let Some(whole) = as_whole(value) {
             if !self.holds_integers(whole, whole) {
-                return self.integer_overflow(whole, out, counts);
+                return self.integer_overflow(&whole.to_string(), whole < 0, out, counts);
             }
             out.extend(value.trim_ascii());
             return Ok(());
@@ -127,7 +127,8 @@ impl ColumnRule {
             Fit::TooLarge => most,
         };
         if !self.holds_integers(whole, whole) {
-            return self.integer_overflow(whole, out, counts);
+            let found = String::from_utf8_lossy(value.trim_ascii());
+            return self.integer_overflow(&found, whole < 0, out, counts);
         }
         // MariaDB stumbles over the exponents of zeros.
         let text = if whole == 0 { b"0" } else { value.trim_ascii() };

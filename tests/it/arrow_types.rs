@@ -16,7 +16,7 @@ use parquet::file::writer::SerializedFileWriter;
 use parquet::schema::parser::parse_message_type;
 use parquet::schema::types::ColumnPath;
 
-use super::harness::{Bench, words};
+use super::harness::{Bench, of_hex, words};
 use super::loading::{Bits, parquet, parquet_with};
 
 /// What `skyprep convert` makes of a file without a schema.
@@ -337,4 +337,14 @@ fn timestamps_of_96_bits_keep_the_years_that_mariadb_has() {
     );
     let outcome = bench.run(words("convert x.parquet -o -"));
     outcome.failed(1, &["row 2, column t", "years 0 to 9999"]);
+}
+
+#[test]
+fn dictionaries_that_the_decoder_does_not_know_are_read_as_plain_values() {
+    // As pyarrow writes it, which writes INT96, too.
+    let file = of_hex(include_str!("odd_dictionaries.hex"));
+    assert_eq!(
+        text_of(&file, ""),
+        "1\t1970-01-01 00:00:00.000001\n0\t1970-01-01 00:00:00.000002\n\\N\t\\N\n"
+    );
 }

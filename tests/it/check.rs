@@ -117,7 +117,85 @@ fn without_inputs_only_the_schema_is_looked_at() {
         .failed(3, &["none.json"]);
     bench.write("x.txt", "1\n");
     let text = bench.run(words("check x.txt --schema T.json"));
-    text.failed(2, &["x.txt", "Parquet"]);
+    text.failed(
+        2,
+        &[
+            "x.txt: the text has 1 fields",
+            "another number of columns",
+            "--fields",
+        ],
+    );
+}
+
+#[test]
+fn text_is_looked_at_too() {
+    let bench = Bench::new();
+    bench.write(
+        "T.json",
+        director(&[("a", "TEXT"), ("b", "VARBINARY(9)"), ("c", "VARCHAR(9)")]),
+    );
+    let rows = [
+        "1\t1\t1\tx\t\u{e9}\u{e9}\t\\N",
+        "2\t2\t2\t\u{e9}\u{e9}\\t\u{e9}\tz\t\\N",
+    ];
+    bench.write("x.txt", format!("{}\n", rows.join("\n")));
+    let outcome = bench.run(words("check x.txt --schema T.json --charset utf8mb4"));
+    outcome.failed(1, &["T.json: 3 columns"]);
+    let said = String::from_utf8(outcome.stdout).unwrap();
+    for expected in [
+        "CHAR(4) would do (the longest value has 4 characters: x.txt, line 2, column a)",
+        "BINARY(4) would do (the longest value has 4 bytes: x.txt, line 1, column b)",
+        "CHAR(1) would do (it holds no value)",
+    ] {
+        assert!(said.contains(expected), "{said}");
+    }
+    // From a pipe, each byte a character.
+    let piped = bench.shell("cat x.txt | skyprep check - --schema T.json --in-charset latin1");
+    piped.failed(1, &["3 columns"]);
+    let said = String::from_utf8(piped.stdout).unwrap();
+    assert!(
+        said.contains("CHAR(7) would do (the longest value has 7 characters: stdin, line 2"),
+        "{said}"
+    );
+
+    // A header in another order, without one of the columns; and Parquet beside.
+    bench.write(
+        "y.csv",
+        "a,b,id,ra,dec\n\"p,q\nr\",,1,1,1\n,abcde,2,2,2\n\n",
+    );
+    let columns = vec![
+        ("id", ids(1), false),
+        ("a", texts([Some("123456")]), true),
+        ("c", ids(1), false),
+    ];
+    bench.write("z.parquet", parquet(columns));
+    let line = "check y.csv --schema T.json --in-dialect rfc4180 --in-header --json";
+    let found = |files: &str| -> Vec<serde_json::Value> {
+        let outcome = bench.run(words(&line.replace("y.csv", files)));
+        assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+        let found: serde_json::Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        let findings = found["findings"].as_array().unwrap().iter();
+        findings
+            .map(|f| serde_json::json!([f["use"], f["longest"], f["file"], f["row"], f["line"]]))
+            .collect()
+    };
+    assert_eq!(
+        found("y.csv"),
+        [
+            serde_json::json!(["CHAR(5)", 5, "y.csv", null, 2]),
+            serde_json::json!(["BINARY(5)", 5, "y.csv", null, 4]),
+            serde_json::json!([null, null, null, null, null]),
+        ]
+    );
+    let both = found("y.csv z.parquet");
+    assert_eq!(
+        both[0],
+        serde_json::json!(["CHAR(6)", 6, "z.parquet", 1, null])
+    );
+
+    bench.write("x.txt", format!("{}\n1\t2\n", rows.join("\n")));
+    let short = bench.run(words("check x.txt --schema T.json"));
+    short.failed(1, &["x.txt, line 3", "found 2 fields, expected 6"]);
 }
 
 #[test]

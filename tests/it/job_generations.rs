@@ -187,3 +187,155 @@ fn what_nobody_needs_goes_and_what_others_name_stays() {
     submit(&bench, &job);
     generation_is_that_of_run(&bench, 4);
 }
+
+#[test]
+fn a_file_is_known_by_whatever_path_the_pipeline_was_named() {
+    let bench = bench();
+    first_generation(&bench);
+    fs::create_dir(bench.path("scripts")).unwrap();
+    std::os::unix::fs::symlink(bench.root(), bench.path("link")).unwrap();
+    for line in [
+        "cd scripts && skyprep job plan ../prep.toml --extend",
+        "skyprep job plan link/prep.toml --extend",
+        "cd link/scripts && skyprep job plan ../link/prep.toml --extend",
+    ] {
+        let planned = bench.shell(line).ok();
+        assert!(
+            planned.stderr.contains("no new inputs"),
+            "{line}: {}",
+            planned.stderr
+        );
+        assert!(planned.stdout.is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn edits_that_would_double_or_lose_rows_are_refused() {
+    let bench = bench();
+    first_generation(&bench);
+    objects(&bench, "new.dat", 2000, 5);
+    objects(&bench, "newer.dat", 3000, 5);
+    for (edits, expected) in [
+        (
+            "--replace o/0.txt=new.dat --replace o/1.txt=./new.dat",
+            "two files",
+        ),
+        (
+            "--replace o/0.txt=new.dat --replace o/../o/0.txt=newer.dat",
+            "replaced twice",
+        ),
+        ("--replace o/0.txt=new.dat --drop o/0.txt", "to go"),
+    ] {
+        bench
+            .run(words(&format!("job plan prep.toml {edits}")))
+            .failed(2, &[expected]);
+    }
+}
+
+#[test]
+fn a_run_leaves_later_generations_alone() {
+    let bench = bench();
+    first_generation(&bench);
+    let first = fs::read(bench.path("out/d/manifest.jsonl")).unwrap();
+    objects(&bench, "o/5.txt", 2000, 7);
+    let job = plan(&bench, "--extend --job-id two");
+    submit(&bench, &job);
+    let again = bench.run(words("run prep.toml")).ok();
+    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+    assert!(
+        again.stderr.contains("gen-2/manifest.jsonl"),
+        "{}",
+        again.stderr
+    );
+    assert!(fs::read(bench.path("out/d/manifest.jsonl")).unwrap() == first);
+    objects(&bench, "o/6.txt", 3000, 7);
+    for line in [
+        "run prep.toml",
+        "run prep.toml --force",
+        "run prep.toml --dry-run",
+    ] {
+        bench
+            .run(words(line))
+            .failed(5, &["generation 2 of d", "--extend"]);
+    }
+    for manifest in ["out/d/manifest.jsonl", "out/d/gen-2/manifest.jsonl"] {
+        bench.run(words(&format!("verify {manifest}"))).ok();
+    }
+}
+
+#[test]
+fn nothing_goes_on_from_a_generation_that_was_released() {
+    let bench = bench();
+    first_generation(&bench);
+    bench.run(words("release out/d/manifest.jsonl --yes")).ok();
+    objects(&bench, "o/5.txt", 2000, 7);
+    for _ in 0..2 {
+        bench
+            .run(words("job plan prep.toml --extend"))
+            .failed(5, &["generation 1 is gone", "another folder"]);
+    }
+}
+
+#[test]
+fn a_request_that_comes_again_after_its_commit_is_the_same_job() {
+    let bench = bench();
+    first_generation(&bench);
+    objects(&bench, "late/5.txt", 2000, 7);
+    let request = r#"{"id": "late", "table": "Obj", "files": ["late/5.txt"]}"#;
+    bench.write("request.json", request);
+    let job = plan(&bench, "--extend --request request.json");
+    assert_eq!(plan(&bench, "--extend --request request.json"), job);
+    submit(&bench, &job);
+    assert_eq!(plan(&bench, "--extend --request request.json"), job);
+    bench.write("request.json", request.replace("late/5.txt", "o/1.txt"));
+    bench
+        .run(words("job plan prep.toml --extend --request request.json"))
+        .failed(5, &["something else"]);
+    bench.write(
+        "request.json",
+        request.replace("\"late/5.txt\"", "\"o/1.txt\", \"./o/1.txt\""),
+    );
+    bench
+        .run(words("job plan prep.toml --extend --request request.json"))
+        .failed(2, &["o/1.txt", "named twice"]);
+}
+
+#[test]
+fn two_databases_do_not_take_each_others_tables() {
+    let bench = bench();
+    first_generation(&bench);
+    let before = files(&bench.path("out/d"));
+    bench.write(
+        "other.toml",
+        PIPELINE.replace("name = \"d\"", "name = \"e\""),
+    );
+    for line in [
+        "job plan other.toml",
+        "run other.toml",
+        "run other.toml --force",
+    ] {
+        bench
+            .run(words(line))
+            .failed(5, &["of database d", "a dest of its own"]);
+    }
+    assert!(files(&bench.path("out/d")) == before);
+    assert!(!bench.path("out/e").exists());
+}
+
+#[test]
+fn a_commit_waits_for_who_writes_the_folder() {
+    use skyprep::publish::{FolderOptions, OutputFolder};
+    let bench = bench();
+    let job = plan(&bench, "--map-tasks 1 --reduce-tasks 1");
+    let job = job.display();
+    bench
+        .run(words(&format!("job submit -q --no-commit --job {job}")))
+        .ok();
+    let writes = OutputFolder::open(&bench.path("out"), FolderOptions::default()).unwrap();
+    let commit = format!("job commit --job {job}");
+    bench
+        .run(words(&commit))
+        .failed(75, &["in use", "commit again"]);
+    drop(writes);
+    bench.run(words(&commit)).ok();
+}

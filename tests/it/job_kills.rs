@@ -84,6 +84,8 @@ dest = "out"
 /// A job with tasks of all kinds, and what is to come of it.
 struct Scene {
     job: JobBench,
+    /// Scratch space, on a disk: in memory it would not be used.
+    node: Bench,
     /// The stages, each a list of tasks such as `map 7`.
     stages: Vec<Vec<String>>,
     expected: Made,
@@ -122,6 +124,7 @@ impl Scene {
         job.bench.shell("cp -a out written").ok();
         Self {
             job,
+            node: Bench::new(),
             stages,
             expected,
             moment,
@@ -134,11 +137,19 @@ impl Scene {
         self.job.bench.shell(&script).ok();
     }
 
+    /// The folder for scratch files, of a node.
+    fn scratch(&self) -> PathBuf {
+        let path = self.node.path("tmp");
+        fs::create_dir_all(&path).unwrap();
+        path
+    }
+
     fn start(&self, line: &str, crash_at: Option<&str>) -> Child {
         let mut command = Command::new(env!("CARGO_BIN_EXE_skyprep"));
         command
             .args(self.job.words(line))
             .current_dir(self.job.bench.root())
+            .env("TMPDIR", self.scratch())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -373,11 +384,37 @@ fn kills_of_tasks_and_commits_at_any_moment_do_no_harm() {
         }
         for _ in 0..3 {
             let lines = vec!["commit".to_owned(); random.usize(1..3)];
-            // 5: somebody else is at it, or it is done.
-            killed_commits += scene.kill(&lines, &[0, 5], &mut random);
+            // 5: it is done; 75: somebody else is at it.
+            killed_commits += scene.kill(&lines, &[0, 5, 75], &mut random);
             scene.check_after_kill(&format!("round {round}"));
         }
         scene.finish(&format!("round {round}"));
     }
     assert!(killed_commits > 0);
+}
+
+#[test]
+fn scratch_files_of_killed_tasks_go_with_the_next_task() {
+    let scene = Scene::new();
+    scene.reset("planned");
+    let scratch = || fs::read_dir(scene.scratch()).unwrap().count();
+    let mut random = fastrand::Rng::with_seed(11);
+    for _ in 0..1000 {
+        scene.kill(&["task map 1".to_owned()], &[0], &mut random);
+        let record = scene.job.record("map-1");
+        if scratch() > 0 {
+            break;
+        }
+        let _ = fs::remove_file(record);
+    }
+    assert!(scratch() > 0, "never killed at work");
+    // That of a stranger stays, and so does that of an attempt of which nothing is known.
+    let stranger = scene
+        .scratch()
+        .join("skyprep-0123456789abcdef-map-1.host-1-0");
+    fs::create_dir(&stranger).unwrap();
+    let status = scene.start("task map 2", None).wait().unwrap();
+    assert!(status.success());
+    assert_eq!(scratch(), 1);
+    assert!(stranger.exists());
 }

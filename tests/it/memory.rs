@@ -6,6 +6,7 @@ use std::path::Path;
 
 use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
 use parquet::column::page::Page;
 use parquet::file::properties::WriterProperties;
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -23,8 +24,16 @@ fn noise(seed: u64) -> f64 {
 
 /// A table with a key, a position and so many columns in all, in row groups of `rows` rows.
 pub(crate) fn table(columns: usize, rows: usize, groups: usize) -> Vec<u8> {
+    packed_table((columns, rows, groups), Compression::UNCOMPRESSED)
+}
+
+fn packed_table(
+    (columns, rows, groups): (usize, usize, usize),
+    compression: Compression,
+) -> Vec<u8> {
     let properties = WriterProperties::builder()
         .set_max_row_group_row_count(Some(rows))
+        .set_compression(compression)
         .build();
     let mut bytes = Vec::new();
     let mut writer: Option<ArrowWriter<&mut Vec<u8>>> = None;
@@ -109,6 +118,14 @@ fn thirteen_hundred_columns_are_read_in_groups() {
     let bench = Bench::in_memory();
     bench.write("x.parquet", table(1300, 4096, 2));
     is_kept(&bench, &[(64, "--threads 2")]);
+}
+
+#[test]
+fn unpackers_of_many_columns_count() {
+    let bench = Bench::in_memory();
+    let zstd = Compression::ZSTD(ZstdLevel::default());
+    bench.write("x.parquet", packed_table((1300, 500, 4), zstd));
+    is_kept(&bench, &[(64, "--threads 1"), (64, "--threads 2")]);
 }
 
 #[test]

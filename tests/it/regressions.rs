@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::FileTypeExt;
 
-use super::harness::{Bench, files, words};
+use super::harness::{Bench, files, of_hex, words};
 
 const PARTITION: &str = "partition --kind director --stripes 18 --sub-stripes 10 --overlap 0.01 \
                          --ra ra --dec dec --fields id,ra,dec";
@@ -74,8 +74,9 @@ fn an_empty_first_text_says_nothing_about_columns() {
     let bench = Bench::new();
     bench.write("a.txt", "");
     bench.write("b.txt", "1\t2\n");
+    bench.write("c.txt", "");
     assert_eq!(
-        bench.run(words("sanitize a.txt b.txt a.txt")).ok().stdout,
+        bench.run(words("sanitize a.txt b.txt c.txt")).ok().stdout,
         b"1\t2\n"
     );
     assert_eq!(bench.run(words("sanitize a.txt")).ok().stdout, b"");
@@ -268,11 +269,7 @@ fn a_table_of_which_no_column_is_wanted_has_its_rows() {
 fn row_groups_without_rows_are_read() {
     let bench = Bench::new();
     // As pyarrow writes it: an empty row group, with dictionary pages only, between two others.
-    let hex = include_str!("empty_group.hex");
-    let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).collect();
-    let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap();
-    let bytes: Vec<u8> = digits.chunks(2).map(byte).collect();
-    bench.write("x.parquet", bytes);
+    bench.write("x.parquet", of_hex(include_str!("empty_group.hex")));
     let outcome = bench.run(words("convert x.parquet -o -")).ok();
     assert_eq!(outcome.stdout, b"1\ta\n2\tb\n1\ta\n2\tb\n");
     for command in [
@@ -331,4 +328,53 @@ fn options_that_would_do_nothing_are_refused() {
     bench
         .run(words(&line))
         .failed(2, &["--wrap-ra does nothing"]);
+}
+
+#[test]
+fn booleans_that_a_decimal_column_has_no_room_for_overflow() {
+    let bench = Bench::new();
+    bench.write(
+        "T.json",
+        r#"{"schema": [{"name": "c", "type": "DECIMAL(3,3)"}]}"#,
+    );
+    bench.write("x.txt", "true\nfalse\n");
+    let line = "sanitize x.txt --schema T.json";
+    bench
+        .run(words(line))
+        .failed(1, &["line 1", "found true", "--overflow"]);
+    let clamped = bench.run(words(&format!("{line} --overflow clamp"))).ok();
+    assert_eq!(clamped.stdout, b"0.999\n0\n");
+}
+
+#[test]
+fn numbers_beyond_all_integers_are_shown_as_they_are() {
+    let bench = Bench::new();
+    bench.write(
+        "T.json",
+        r#"{"schema": [{"name": "c", "type": "BIGINT NOT NULL"}]}"#,
+    );
+    for (value, expected) in [
+        ("1e400", "found 1e400, expected"),
+        ("-1e39", "found -1e39, expected"),
+        ("\\N", "fill in what is lacking"),
+        ("nan", "--nan zero"),
+    ] {
+        bench.write("x.txt", format!("{value}\n"));
+        bench
+            .run(words("sanitize x.txt --schema T.json"))
+            .failed(1, &["x.txt, line 1", expected]);
+    }
+}
+
+#[test]
+fn what_is_not_checked_is_said() {
+    let bench = Bench::new();
+    let schema = r#"{"schema": [{"name": "a", "type": "YEAR"}, {"name": "b", "type": "INT"}]}"#;
+    bench.write("T.json", schema);
+    bench.write("x.txt", "3000\t1\n");
+    let warned = bench.run(words("sanitize x.txt --schema T.json")).ok();
+    assert!(warned.stderr.contains("a (YEAR)"), "{}", warned.stderr);
+    bench
+        .run(words("convert x.txt -o - --fields a,b --exclude a,b"))
+        .failed(2, &["no column is left"]);
 }

@@ -88,3 +88,90 @@ fn a_stage_that_fails_leaves_no_copies() {
     let state = fs::read_dir(bench.path("site/.skyprep")).unwrap();
     assert_eq!(state.count(), 0);
 }
+
+fn staged_until(bench: &Bench) -> Option<String> {
+    let manifest = fs::read_to_string(bench.path("site/d/manifest.jsonl")).unwrap();
+    let header: serde_json::Value = serde_json::from_str(manifest.lines().next().unwrap()).unwrap();
+    header["retain_until"].as_str().map(str::to_owned)
+}
+
+#[test]
+fn a_further_table_never_makes_the_retention_earlier() {
+    let bench = Bench::new();
+    for (folder, row) in [("a", "1\n"), ("b", "2\n"), ("c", "3\n")] {
+        bench.write(&format!("{folder}/chunk_7.txt"), row);
+    }
+    let stage = |folder: &str, options: &str| {
+        let table = folder.to_uppercase();
+        bench
+            .run(words(&format!(
+                "stage {folder} site --database d --table {table} --kind child {options}"
+            )))
+            .ok()
+    };
+    stage("a", "--retain-until 2199-01-31T12:00:00Z");
+    let until = Some("2199-01-31T12:00:00Z".to_owned());
+    assert_eq!(staged_until(&bench), until);
+    stage("b", "--retain-until 1d");
+    assert_eq!(staged_until(&bench), until);
+    stage("c", "");
+    assert_eq!(staged_until(&bench), until);
+    bench
+        .run(words(
+            "stage c other --database d --table C --kind child --retain-until 99999999999d",
+        ))
+        .failed(2, &["too long"]);
+}
+
+#[test]
+fn what_was_released_is_named_no_more() {
+    let bench = Bench::new();
+    for (folder, row) in [("a", "1\n"), ("b", "2\n"), ("c", "3\n")] {
+        bench.write(&format!("{folder}/chunk_7.txt"), row);
+        bench.write(&format!("{folder}/chunk_8.txt"), row);
+    }
+    let stage = |folder: &str| {
+        let table = folder.to_uppercase();
+        bench.run(words(&format!(
+            "stage {folder} site --database d --table {table} --kind child"
+        )))
+    };
+    stage("a").ok();
+    stage("b").ok();
+    bench.run(words("release site/d/manifest.jsonl --yes")).ok();
+    stage("c").ok();
+    bench.run(words("verify site/d/manifest.jsonl")).ok();
+    let manifest = fs::read_to_string(bench.path("site/d/manifest.jsonl")).unwrap();
+    assert_eq!(manifest.lines().count(), 1 + 2, "{manifest}");
+    stage("a").ok();
+    bench.run(words("verify site/d/manifest.jsonl")).ok();
+    // What went by itself is no release.
+    fs::remove_file(bench.path("site/d/A/chunk_7.txt")).unwrap();
+    stage("b").failed(9, &["1 of the 2 files of d.A are gone"]);
+}
+
+#[test]
+fn sources_that_are_no_files_are_named() {
+    let bench = Bench::new();
+    bench.write("one/chunk_7.txt", "1\n");
+    bench.write("folder/chunk_8.txt/x", "1\n");
+    bench.write("folder/chunk_7.txt", "1\n");
+    fs::create_dir(bench.path("link")).unwrap();
+    std::os::unix::fs::symlink("/none", bench.path("link/chunk_7.txt")).unwrap();
+    fs::create_dir(bench.path("loop")).unwrap();
+    std::os::unix::fs::symlink(".", bench.path("loop/again")).unwrap();
+    bench.write("loop/chunk_7.txt", "1\n");
+    bench.shell("mkdir pipe && mkfifo pipe/chunk_7.txt").ok();
+    for (source, code, expected) in [
+        ("link", 3, "chunk_7.txt"),
+        ("folder", 2, "chunk_8.txt"),
+        ("pipe", 2, "chunk_7.txt"),
+        ("loop", 3, "loop/again"),
+        ("one one", 2, "named twice"),
+        ("one ./one/chunk_7.txt", 2, "named twice"),
+    ] {
+        let line = format!("stage {source} site --database d --table T --kind child");
+        bench.run(words(&line)).failed(code, &[expected]);
+    }
+    assert!(!bench.path("site").exists());
+}

@@ -392,7 +392,8 @@ pub struct ValueArgs {
     /// Text that is not valid in its character set: error, replace or keep [default: error]
     #[arg(long, value_name = "RULE", value_parser = ["error", "replace", "keep"])]
     pub invalid_text: Option<String>,
-    /// A further spelling of NULL in text values; may be repeated
+    /// A further spelling of NULL: of all values of text inputs, of texts and binaries of Parquet; may
+    /// be repeated
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub null_text: Vec<String>,
     /// Encoding of the output: latin1 (windows-1252), utf8mb4 or binary [default: latin1]

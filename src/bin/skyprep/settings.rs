@@ -218,9 +218,13 @@ pub fn output_dialect_over(
     }
 }
 
-/// Reads the schema, if there is one.
-pub fn schema(args: &ValueArgs) -> Result<Option<TableSchema>> {
-    Ok(args.schema.as_deref().map(TableSchema::read).transpose()?)
+/// Reads the schema, if there is one; says which columns' values can't be checked.
+pub fn schema(args: &ValueArgs, session: &Session) -> Result<Option<TableSchema>> {
+    let schema = args.schema.as_deref().map(TableSchema::read).transpose()?;
+    if let Some(warning) = schema.as_ref().and_then(TableSchema::unchecked) {
+        session.printer.warn(&warning);
+    }
+    Ok(schema)
 }
 
 /// Returns the file that the schema is read from, if there is one.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::args::{BookArgs, DigestArgs, InputArgs};
+use crate::args::{BookArgs, DigestArgs, InputArgs, TextInArgs};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum KindArg {
@@ -93,6 +93,8 @@ pub struct SchemaArgs {
 pub struct CheckArgs {
     #[command(flatten)]
     pub input: InputArgs,
+    #[command(flatten)]
+    pub text_in: TextInArgs,
     /// The table: Qserv's table JSON, or Felis YAML (file.yaml#Table where it has several tables)
     #[arg(long, value_name = "FILE")]
     pub schema: PathBuf,

@@ -8,7 +8,7 @@ use skyprep::schema::{
     DirectorFinding, InputColumns, Look, Measure, Refuser, Severity, TableKind, TableSchema,
     ValueType, check_director_columns, check_measured_columns,
 };
-use skyprep::source::Input;
+use skyprep::source::{Input, InputFormat};
 
 use super::streams::total_bytes;
 use crate::progress::Progress;
@@ -35,8 +35,18 @@ pub fn run(args: &CheckArgs, session: &Session) -> Result<()> {
         let text = format!("{:#}\n", as_json(&shown, &schema, kind, &findings));
         session.printer.data(text.as_bytes())?;
     } else {
-        let text = in_words(&shown, &schema, kind, &findings);
-        session.printer.result(&text)?;
+        match session.printer.is_quiet() {
+            // Errors are to be seen.
+            true => {
+                let errors = findings.iter().filter(is_error).map(in_line);
+                let errors: String = errors.collect();
+                session.printer.data(errors.as_bytes())?;
+            }
+            false => {
+                let text = in_words(&shown, &schema, kind, &findings);
+                session.printer.result(&text)?;
+            }
+        }
         if !has_inputs && findings.iter().any(|finding| finding.instead.is_none()) {
             let message = "name the inputs too, and n will be told: it needs the data";
             session.printer.note(message);
@@ -64,37 +74,55 @@ fn findings_in_data(
     session: &Session,
 ) -> Result<Vec<DirectorFinding>> {
     let limits = session.pass_limits();
-    let mut columns = InputColumns::default();
-    add_columns(inputs, &mut columns, &limits)?;
-    let (columns, _) = columns.finish()?;
-    let objected = check_director_columns(schema, args.allow_varchar);
-    let has_length = |value_type| {
-        matches!(
-            value_type,
-            ValueType::Text | ValueType::Binary | ValueType::FixedBinary(_)
-        )
-    };
-    let look = Look {
-        length: true,
-        ..Look::default()
-    };
-    let looks: Vec<(&str, Look)> = columns
+    let (texts, tables): (Vec<&Input>, Vec<&Input>) = inputs
         .iter()
-        .filter(|column| has_length(column.value_type))
+        .partition(|input| input.format == InputFormat::Text);
+    let tables: Vec<Input> = tables.into_iter().cloned().collect();
+    let columns = match tables.is_empty() {
+        true => Vec::new(),
+        false => {
+            let mut columns = InputColumns::default();
+            add_columns(&tables, &mut columns, &limits)?;
+            columns.finish()?.0
+        }
+    };
+    let has_length = |name: &str| {
+        let column = columns.iter().find(|column| column.name == name);
+        column.is_some_and(|column| {
+            matches!(
+                column.value_type,
+                ValueType::Text | ValueType::Binary | ValueType::FixedBinary(_)
+            )
+        })
+    };
+    let objected = check_director_columns(schema, args.allow_varchar);
+    let looks: Vec<(&str, Look)> = schema
+        .columns
+        .iter()
         .filter(|column| objected.iter().any(|finding| finding.column == column.name))
-        .map(|column| (column.name.as_str(), look))
+        // All columns of a text have lengths.
+        .filter(|column| !texts.is_empty() || has_length(&column.name))
+        .map(|column| {
+            let look = Look {
+                length: true,
+                bytes: column.mysql_type.is_binary(),
+                ..Look::default()
+            };
+            (column.name.as_str(), look)
+        })
         .collect();
+    let text = settings::text_input(&args.text_in, Some(schema), settings::chunk_columns())?;
     let charset = settings::charset(Some(&args.charset));
     let progress = Progress::new(session);
     if !looks.is_empty() {
         progress.start(&session.command, total_bytes(inputs));
     }
-    let measures = measure(inputs, &looks, charset, &limits, &progress);
+    let measures = measure(inputs, &looks, charset, Some(&text), &limits, &progress);
     progress.end();
     let measures = measures?;
     let measure_of = |name: &str| -> Option<&Measure> {
         let at = looks.iter().position(|(known, _)| *known == name)?;
-        measures.get(at)
+        measures.get(at).filter(|measure| measure.is_there)
     };
     Ok(check_measured_columns(
         schema,
@@ -104,8 +132,19 @@ fn findings_in_data(
 }
 
 fn errors(findings: &[DirectorFinding]) -> usize {
-    let is_error = |finding: &&DirectorFinding| finding.severity == Severity::Error;
     findings.iter().filter(is_error).count()
+}
+
+fn is_error(finding: &&DirectorFinding) -> bool {
+    finding.severity == Severity::Error
+}
+
+fn in_line(finding: &DirectorFinding) -> String {
+    let label = match finding.severity {
+        Severity::Error => "error",
+        Severity::Warning => "warning",
+    };
+    format!("{label}: {}\n", finding.message)
 }
 
 fn in_words(
@@ -124,14 +163,7 @@ fn in_words(
         let count = schema.columns.len();
         return format!("{shown}: a director may have all its {count} columns\n");
     }
-    let line = |finding: &DirectorFinding| {
-        let label = match finding.severity {
-            Severity::Error => "error",
-            Severity::Warning => "warning",
-        };
-        format!("{label}: {}\n", finding.message)
-    };
-    findings.iter().map(line).collect()
+    findings.iter().map(in_line).collect()
 }
 
 fn as_json(
@@ -152,6 +184,7 @@ fn as_json(
             "longest": longest.map(|longest| longest.length),
             "file": place.and_then(|place| place.file.as_ref()),
             "row": place.and_then(|place| place.row),
+            "line": place.and_then(|place| place.line),
             "message": finding.message,
         })
     };

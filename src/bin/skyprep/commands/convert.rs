@@ -16,7 +16,7 @@ use crate::settings;
 
 /// Converts table files to text.
 pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
-    let schema = settings::schema(&args.values)?;
+    let schema = settings::schema(&args.values, session)?;
     let text = settings::text_input(&args.text_in, schema.as_ref(), settings::chunk_columns())?;
     let dialect = settings::output_dialect(&args.text_out, Some(&args.stream_out))?;
     let columns = Some(&args.columns);

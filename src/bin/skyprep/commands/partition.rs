@@ -119,7 +119,7 @@ fn plan(
     progress: &Progress<'_>,
 ) -> Result<(PassJob, String)> {
     let args = &completed.args;
-    let schema = settings::schema(&args.values)?;
+    let schema = settings::schema(&args.values, session)?;
     let kind = kind_of(args, schema.as_ref())?;
     if let (TableKind::Director, Some(schema)) = (kind, &schema) {
         check_director(schema, args.allow_varchar, progress)?;

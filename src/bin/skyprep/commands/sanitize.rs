@@ -12,7 +12,7 @@ use crate::settings;
 
 /// Cleans text.
 pub fn run(args: &SanitizeArgs, session: &Session) -> Result<()> {
-    let schema = settings::schema(&args.values)?;
+    let schema = settings::schema(&args.values, session)?;
     let text = settings::text_input(&args.text_in, schema.as_ref(), settings::chunk_columns())?;
     let dialect = settings::output_dialect(&args.text_out, Some(&args.stream_out))?;
     let target = settings::target("sanitize", dialect, &args.values, &args.infer, None, schema)?;

@@ -311,7 +311,8 @@ fn propose(
             DataTo::Files => progress.start(&session.command, total_bytes(inputs)),
         }
     }
-    let measures = measure(inputs, &named, charset, &session.pass_limits(), &progress);
+    let limits = session.pass_limits();
+    let measures = measure(inputs, &named, charset, None, &limits, &progress);
     progress.end();
     let Proposal {
         schema,

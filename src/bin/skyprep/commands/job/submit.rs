@@ -110,7 +110,10 @@ fn local(
         command.arg("--quiet");
     }
     let status = command.status().context("running this program")?;
-    ended(status, "committing the job")
+    match skyprep::job::committed(folder)? {
+        Some(_) => ended(status, "the job is committed, but what came of it"),
+        None => ended(status, "committing the job"),
+    }
 }
 
 /// Runs tasks on this machine.
