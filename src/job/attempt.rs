@@ -49,10 +49,6 @@ pub struct AttemptEnd {
 }
 
 impl AttemptNote {
-    fn is_alive(&self, me: &Owner, touched: SystemTime, now: SystemTime) -> bool {
-        self.end.is_none() && self.owner.lives(me, touched, now)
-    }
-
     /// Returns machine and process.
     pub fn who(&self) -> String {
         format!("process {} on {}", self.owner.pid, self.owner.host)
@@ -103,7 +99,7 @@ pub fn attempts(folder: &JobFolder, only: Option<TaskName>) -> Result<Vec<SeenAt
         all.push(SeenAttempt {
             task,
             name: attempt.to_owned(),
-            is_alive: note.is_alive(&me, touched, now),
+            is_alive: note.end.is_none() && note.owner.lives(&me, touched, now),
             touched,
             note,
         });
@@ -112,14 +108,13 @@ pub fn attempts(folder: &JobFolder, only: Option<TaskName>) -> Result<Vec<SeenAt
     Ok(all)
 }
 
-/// Says whether an attempt has ended, or is not alive any more; one of which nothing is known may live.
+/// Says whether an attempt has ended, or was one of this machine and is gone. One of which less is known
+/// may live: it may only have been silent.
 pub(super) fn is_dead(folder: &JobFolder, task: TaskName, attempt: &str) -> bool {
-    let path = folder.attempt_path(task, attempt);
-    let Ok(Some(note)) = read_json::<AttemptNote>(&path) else {
-        return false;
-    };
-    let touched = std::fs::metadata(&path).and_then(|found| found.modified());
-    touched.is_ok_and(|touched| !note.is_alive(&Owner::this_process(), touched, SystemTime::now()))
+    let note = read_json::<AttemptNote>(&folder.attempt_path(task, attempt));
+    let is_gone =
+        |note: AttemptNote| note.end.is_some() || note.owner.is_gone_here(&Owner::this_process());
+    note.is_ok_and(|note| note.is_some_and(is_gone))
 }
 
 /// An attempt at work.

@@ -189,21 +189,39 @@ impl Planner<'_> {
             return Ok(None);
         }
         let plan = folder.plan()?;
-        let asked = self.requested(request)?;
-        let asked: BTreeSet<&str> = asked.iter().map(|stamp| stamp.path.as_str()).collect();
+        let mut asked: BTreeSet<String> = self
+            .requested(request)?
+            .into_iter()
+            .map(|stamp| stamp.path)
+            .collect();
+        // Files of the product that were known before the job, and those that it added.
+        let (mut before, mut own) = (BTreeSet::new(), BTreeSet::new());
+        let product = request.product(self.file)?;
+        let passes = job_passes(self.file, &BTreeMap::new(), self.options.events)?;
         let mut lines = InputLines::new(&folder, &plan);
-        let maps = plan.passes.iter().flat_map(|pass| &pass.maps);
-        for source in maps.filter(|source| source.job.is_none()) {
-            let own = lines.of(source)?;
-            if own
-                .iter()
-                .any(|line| asked.contains(line.stamp.path.as_str()))
-            {
-                drop(lines);
-                return Ok(Some(Planned::Before(folder, Box::new(plan))));
+        for pass in &passes {
+            let mut names = pass.products.iter().map(|(name, ..)| name);
+            let Some(at) = names.position(|name| *name == product) else {
+                continue;
+            };
+            let tables = table_names(&pass.job);
+            let planned = plan.passes.iter().find(|known| known.tables == tables);
+            for source in planned.into_iter().flat_map(|planned| &planned.maps) {
+                let paths = lines.of(source)?.into_iter();
+                let paths = paths.filter(|line| line.product as usize == at);
+                let paths = paths.map(|line| line.stamp.path);
+                match source.job {
+                    None => own.extend(paths),
+                    Some(_) => before.extend(paths),
+                }
             }
         }
-        Err(asked_for_something_else(id, &folder))
+        drop(lines);
+        asked.retain(|path| !before.contains(path));
+        match asked == own {
+            true => Ok(Some(Planned::Before(folder, Box::new(plan)))),
+            false => Err(asked_for_something_else(id, &folder)),
+        }
     }
 
     /// Finds the inputs that the generation does not have.
@@ -226,6 +244,10 @@ impl Planner<'_> {
                 .pass_of(&tables)
                 .and_then(|(at, _)| base.inputs.get(at));
             let known = known.into_iter().flatten().flat_map(|(_, lines)| lines);
+            let links = known.clone().filter(|line| line.stamp.found_as.is_some());
+            let by_name: BTreeMap<(u32, &str), &str> = links
+                .map(|line| ((line.product, line.stamp.name()), line.stamp.path.as_str()))
+                .collect();
             let known: BTreeMap<(u32, &str), &InputStamp> = known
                 .map(|line| ((line.product, line.stamp.path.as_str()), &line.stamp))
                 .collect();
@@ -240,6 +262,22 @@ impl Planner<'_> {
                     let found = known.get(&(product as u32, stamp.path.as_str()));
                     found.is_some_and(|found| *found != *stamp)
                 };
+                let elsewhere = stamps.iter().find(|stamp| {
+                    let found = by_name.get(&(product as u32, stamp.name()));
+                    found.is_some_and(|path| *path != stamp.path)
+                });
+                if let Some(stamp) = elsewhere {
+                    return Err(Error::new(
+                        ErrorKind::Integrity,
+                        "the path leads to another file than the one that the generation that stands \
+                         was made of",
+                    )
+                    .at(Place::file(stamp.name()))
+                    .hint(
+                        "was a link to a folder turned? name new files by a path of their own, or \
+                         say --replace OLD=NEW",
+                    ));
+                }
                 if let Some(changed) = stamps.iter().find(is_changed) {
                     return Err(Error::new(
                         ErrorKind::Integrity,

@@ -187,10 +187,13 @@ impl<'a> Commit<'a> {
         if rejected > plan.settings.max_rejects {
             let most = plan.settings.max_rejects;
             let rejected = Rejected::read(&lists)?;
-            if let Some(path) = &plan.settings.reject_file {
-                rejected.write(path, most)?;
-            }
-            return Err(rejected.too_many(most));
+            let list = plan.settings.reject_file.as_ref();
+            let listed = list.map_or(Ok(()), |path| rejected.write(path, most));
+            let error = rejected.too_many(most);
+            return Err(match listed {
+                Ok(()) => error,
+                Err(unlisted) => error.hint(format!("they can't be listed either: {unlisted}")),
+            });
         }
         Ok(Self {
             lists,

@@ -29,6 +29,7 @@ use crate::publish::{
     InputStamp, OutputFolder, append, create_folders, remove_tree, rename_folder, write_atomically,
 };
 use crate::resources::Cancel;
+use crate::source::check_once;
 
 /// More inputs than this should be looked at by many tasks.
 const MANY_INPUTS: usize = 10_000;
@@ -236,7 +237,13 @@ impl<'a> Planner<'a> {
                     Some(_) => Ok(Vec::new()),
                 })
                 .collect();
-            all.push(listed?);
+            let listed = listed?;
+            for table in 0..pass.job.tables.len() {
+                let products = pass.products.iter().zip(&listed);
+                let fed = products.filter(|((_, feeds, _), _)| feeds.contains(&table));
+                check_once(fed.flat_map(|(_, stamps)| stamps))?;
+            }
+            all.push(listed);
         }
         Ok(all)
     }

@@ -21,7 +21,9 @@ use crate::pipeline::{
     BadInputs, InputPart, MapWork, Mapped, PassInput, PassLimits, PlannedPass,
     ReduceWork as Reducing, ReducedIndex, Rejects, RunEvents, TableJob,
 };
-use crate::publish::{InputStamp, StagingPlace, SyncMode, create_folders, remove_optional};
+use crate::publish::{
+    InputStamp, StagingPlace, SyncMode, create_folders, physical_path, remove_optional,
+};
 use crate::report::add_digests;
 use crate::resources::raise_open_files;
 use crate::source::{Input, InputFormat, InputName};
@@ -576,7 +578,8 @@ impl Scratch {
     fn of(attempt: &mut Attempt<'_>, folder: &JobFolder, limits: &PassLimits) -> Result<Self> {
         let path = match &limits.spill_folder {
             Some(spill) => {
-                let id = xxh3_64(folder.path().as_os_str().as_encoded_bytes());
+                let job = physical_path(folder.path()).unwrap_or_else(|_| folder.path().to_owned());
+                let id = xxh3_64(job.as_os_str().as_encoded_bytes());
                 let begin = format!("skyprep-{id:016x}-");
                 remove_scratch_of_the_dead(spill, &begin, folder);
                 spill.join(format!("{begin}{}.{}", attempt.task, attempt.name))

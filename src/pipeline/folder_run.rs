@@ -98,10 +98,17 @@ pub fn standing(
 /// # Errors
 /// It is so.
 pub(crate) fn check_database(own: &TableIdentity, record: &Record, root: &Path) -> Result<()> {
-    let set = record.sets.get(&own.table);
-    let other = set.and_then(|set| set.identity.as_ref()?.database.as_ref());
+    let Some(set) = record.sets.get(&own.table) else {
+        return Ok(());
+    };
+    let other = set
+        .identity
+        .as_ref()
+        .and_then(|known| known.database.as_ref());
+    // What was released may be followed by others.
+    let stands = || set.loaded().any(|file| root.join(&*file.path()).exists());
     match (&own.database, other) {
-        (Some(database), Some(other)) if database != other => Err(Error::new(
+        (Some(database), Some(other)) if database != other && stands() => Err(Error::new(
             ErrorKind::OutputRefused,
             format!(
                 "a table {} of database {other} stands here already, of {database} none can",
@@ -109,7 +116,7 @@ pub(crate) fn check_database(own: &TableIdentity, record: &Record, root: &Path) 
             ),
         )
         .at(Place::file(root.display().to_string()))
-        .hint("give each database a dest of its own; nothing was changed")),
+        .hint("give each database a dest of its own, or release the other one first")),
         _ => Ok(()),
     }
 }

@@ -201,6 +201,8 @@ impl MeasureJob<'_> {
             .enumerate()
             .filter_map(|(root, field)| Some((root, self.look_for(field.name())?)))
             .collect();
+        // Without any row as well.
+        self.add(wanted.iter().map(|(_, look)| (*look, Found::default())));
         let mut before = 0u64;
         let starts: Vec<u64> = (0..file.row_groups())
             .map(|group| {
@@ -264,7 +266,10 @@ impl MeasureJob<'_> {
             for (at, (_, look)) in wanted.iter().enumerate() {
                 let values = Values {
                     array: unpacked(batch.column(at))?,
-                    charset: self.charset,
+                    charset: match self.looks[*look].1.bytes {
+                        true => Charset::Binary,
+                        false => self.charset,
+                    },
                     first: (number, group, first),
                 };
                 values.look(self.looks[*look].1, &mut found[at]);
@@ -288,25 +293,26 @@ impl MeasureJob<'_> {
         if planned.memory() > room {
             planned = file.plan(group, roots, DecodeBudget::LEAST)?;
         }
-        let bytes = planned.memory();
-        if bytes > room {
-            let needed = (gate.base() + bytes).div_ceil(1 << 20);
-            return Err(Error::usage(format!(
-                "the memory limit of {} bytes can't be kept: this row group needs {bytes}",
-                gate.limit()
-            ))
-            .at(Place {
-                row_group: Some(group),
-                ..Place::file(file.name())
-            })
-            .hint(format!("--memory-limit {needed}MiB will do")));
-        }
-        Ok((planned, self.lease(bytes)?))
+        let place = Place {
+            row_group: Some(group),
+            ..Place::file(file.name())
+        };
+        let lease = self.lease(planned.memory(), place)?;
+        Ok((planned, lease))
     }
 
-    /// Waits for so many bytes.
-    fn lease(&self, bytes: u64) -> Result<Lease> {
+    /// Waits for so many bytes, which reading at `place` takes.
+    fn lease(&self, bytes: u64, place: Place) -> Result<Lease> {
         let gate = &self.limits.gate;
+        if bytes > gate.room() {
+            let needed = (gate.base() + bytes).div_ceil(1 << 20);
+            return Err(Error::usage(format!(
+                "the memory limit of {} bytes can't be kept: reading this takes {bytes}",
+                gate.limit()
+            ))
+            .at(place)
+            .hint(format!("--memory-limit {needed}MiB will do")));
+        }
         loop {
             let seen = gate.version();
             if let Some(lease) = gate.try_lease(bytes, 0) {

@@ -26,6 +26,7 @@ use crate::schema::{
     CHUNK_COLUMN, DirectorFinding, FLAGS_COLUMN, Refuser, SUB_CHUNK_COLUMN, Severity, TableKind,
     TableSchema, check_director_columns,
 };
+use crate::source::check_once;
 
 /// The division of the sky, laid out.
 pub(super) struct Sky {
@@ -59,6 +60,12 @@ pub(super) fn plan<'f>(
             }
         }
         jobs.push(pass.job);
+    }
+    for job in &jobs {
+        for table in 0..job.tables.len() {
+            let fed = job.inputs.iter().filter(|fed| fed.feeds.contains(&table));
+            check_once(fed.filter_map(|fed| fed.input.stamp.as_ref()))?;
+        }
     }
     if options.has_digests {
         let fed = jobs.iter_mut().flat_map(|job| &mut job.inputs);

@@ -94,10 +94,10 @@ pub fn run(
             .flat_map(|job| job.inputs.iter().map(|fed| &fed.input)),
     );
     let root = file.root()?;
+    check_generation(file, &jobs)?;
     if let Some(placing) = &placing {
         placing.forget_lost(options)?;
     }
-    check_generation(file, &jobs)?;
     let Standing { done, folder } = standing(
         &root,
         &jobs,
@@ -105,6 +105,10 @@ pub fn run(
         options.folder,
         &options.limits,
     )?;
+    if folder.is_some() {
+        // A job may have been committed meanwhile.
+        check_generation(file, &jobs)?;
+    }
     let is_unchanged = folder.is_none();
     let standing: Vec<_> = done.iter().flatten().flatten().collect();
     options.limits.check_standing(&standing)?;
@@ -128,9 +132,10 @@ pub fn run(
     }
     let mut folder = folder;
     let database = file.database.name.as_str();
+    let manifest = root.join(database).join(MANIFEST_FILE);
+    let publicity = local_publicity(file)?;
     if folder.is_some() {
-        let manifest = root.join(database).join(MANIFEST_FILE);
-        local_publicity(file)?.note_retention(&manifest)?;
+        publicity.note_retention(&manifest)?;
     }
     let mut brought = match &placing {
         Some(placing) => Some((placing, placing.begin(database)?)),
@@ -159,6 +164,10 @@ pub fn run(
         {
             failures.add(names, error);
         }
+    }
+    if manifest.exists() {
+        // Nothing was published.
+        publicity.forget_retention(&manifest)?;
     }
     failures.into_result()?;
     let tables: Vec<TableReport> = tables
@@ -252,12 +261,26 @@ fn check_generation(file: &PipelineFile, jobs: &[PassJob]) -> Result<()> {
         return Ok(());
     };
     let record = OutputFolder::peek(&root)?.unwrap_or_default();
-    let stands = |job: &PassJob| {
-        let done = job.already_done(&root, &record, Replace::No);
-        matches!(done, Ok(Some(_)))
-    };
-    if jobs.iter().all(stands) {
+    let mut is_damaged = false;
+    let mut is_different = false;
+    for job in jobs {
+        match job.already_done(&root, &record, Replace::No) {
+            Ok(done) => is_damaged |= done.is_none(),
+            Err(_) => is_different = true,
+        }
+    }
+    if !is_different && !is_damaged {
         return Ok(());
+    }
+    if !is_different {
+        return Err(Error::new(
+            ErrorKind::OutputRefused,
+            format!("files of generation {generation} of {database} are missing or damaged"),
+        )
+        .at(Place::file(root.display().to_string()))
+        .hint(
+            "`skyprep verify` names them: put them back, or plan their inputs with --replace FILE=FILE",
+        ));
     }
     Err(Error::new(
         ErrorKind::OutputRefused,

@@ -107,6 +107,11 @@ fn start_of(stat: &str) -> Option<u64> {
 }
 
 impl Owner {
+    /// Says whether the owner was a process of this machine that is gone for certain, as seen by `me`.
+    pub(crate) fn is_gone_here(&self, me: &Self) -> bool {
+        self.is_alive_here(me) == Some(false)
+    }
+
     /// Says whether the owner of a file that was touched last at `touched` lives, as seen by `me`.
     pub(crate) fn lives(&self, me: &Self, touched: SystemTime, now: SystemTime) -> bool {
         let silence = now.duration_since(touched).unwrap_or_default();

@@ -86,6 +86,9 @@ impl SetRecord {
 pub struct InputStamp {
     /// Absolute path, without links to folders.
     pub path: String,
+    /// The absolute path by which it was found, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_as: Option<String>,
     /// Bytes.
     pub bytes: u64,
     /// Nanoseconds since 1970.
@@ -107,11 +110,21 @@ pub fn physical_path(path: &Path) -> io::Result<PathBuf> {
     let folder = path
         .parent()
         .filter(|folder| !folder.as_os_str().is_empty());
-    match folder.unwrap_or(Path::new(".")).canonicalize() {
+    let folder = folder.unwrap_or(Path::new("."));
+    match folder.canonicalize() {
         Ok(folder) => Ok(folder.join(name)),
-        // Nothing can lie there.
+        // The folder may have gone; those above it lead where they did.
+        Err(_) if folder.file_name().is_some() => Ok(physical_path(folder)?.join(name)),
         Err(_) => std::path::absolute(path),
     }
+}
+
+/// Returns the physical path of a file, and the absolute one where it is another.
+fn named(path: &Path) -> io::Result<(String, Option<String>)> {
+    let physical = physical_path(path)?;
+    let absolute = std::path::absolute(path)?;
+    let found_as = (absolute != physical).then(|| absolute.display().to_string());
+    Ok((physical.display().to_string(), found_as))
 }
 
 /// Where both sides have a digest it decides and times don't count; else times do.
@@ -128,13 +141,19 @@ impl PartialEq for InputStamp {
 impl InputStamp {
     /// Returns the stamp of a file that can't be looked at.
     pub fn absent(path: &Path) -> Self {
-        let path = physical_path(path).unwrap_or_else(|_| path.to_owned());
+        let (path, found_as) = named(path).unwrap_or_else(|_| (path.display().to_string(), None));
         Self {
-            path: path.display().to_string(),
+            path,
+            found_as,
             bytes: 0,
             modified_ns: 0,
             sha256: None,
         }
+    }
+
+    /// Returns the absolute path by which the file was found.
+    pub fn name(&self) -> &str {
+        self.found_as.as_deref().unwrap_or(&self.path)
     }
 
     /// Says whether the file could not be looked at.
@@ -152,9 +171,10 @@ impl InputStamp {
             .modified()
             .ok()
             .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let path = physical_path(path).map_err(|error| Error::reading(path, error))?;
+        let (path, found_as) = named(path).map_err(|error| Error::reading(path, error))?;
         Ok(Self {
-            path: path.display().to_string(),
+            path,
+            found_as,
             bytes: metadata.len(),
             modified_ns: modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
             sha256: None,

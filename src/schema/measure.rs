@@ -12,7 +12,7 @@ pub struct Look {
     /// NaN.
     pub nan: bool,
     /// Whether lengths of text are bytes even where the character set has others: for columns of
-    /// bytes. Parquet tells by itself which columns those are.
+    /// bytes.
     pub bytes: bool,
 }
 

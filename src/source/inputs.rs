@@ -63,12 +63,18 @@ pub struct InputList {
     names: Vec<InputName>,
     format: Option<InputFormat>,
     keeps_unreadable: bool,
+    may_repeat: bool,
 }
 
 impl InputList {
     /// Takes files that are missing or can't be read as inputs all the same, and marks them.
     pub fn keep_unreadable(&mut self) {
         self.keeps_unreadable = true;
+    }
+
+    /// Lets a file come twice, with its rows.
+    pub fn let_repeat(&mut self) {
+        self.may_repeat = true;
     }
 
     /// Takes all inputs for this format, whatever they look like.
@@ -192,7 +198,9 @@ impl InputList {
             .into_par_iter()
             .map(look)
             .collect::<Result<_>>()?;
-        check_once(inputs.iter().filter_map(|input| input.stamp.as_ref()))?;
+        if !self.may_repeat {
+            check_once(inputs.iter().filter_map(|input| input.stamp.as_ref()))?;
+        }
         Ok(inputs)
     }
 

@@ -208,8 +208,12 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
             if name.starts_with('.') {
                 continue;
             }
-            let metadata =
-                std::fs::metadata(&path).map_err(|error| Error::reading(&path, error))?;
+            let is_text = path.extension().is_some_and(|ending| ending == "txt");
+            let metadata = match std::fs::metadata(&path) {
+                // A link that leads nowhere matters if it is called like data.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound && !is_text => continue,
+                found => found.map_err(|error| Error::reading(&path, error))?,
+            };
             if metadata.is_dir() {
                 if name.starts_with("chunk_") && name.ends_with(".txt") {
                     return Err(Error::usage("is a folder, but called like a chunk file")
@@ -221,7 +225,7 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
             }
             // The director index is for other tools; Qserv makes its own.
             let is_index = name.ends_with("_object_index.txt");
-            let is_text = path.extension().is_some_and(|ending| ending == "txt") && !is_index;
+            let is_text = is_text && !is_index;
             let is_odd = path.extension() != Some("bin".as_ref()) && !is_index;
             if !is_text && name.starts_with("chunk_") && is_odd {
                 return Err(

@@ -67,7 +67,12 @@ impl FolderPublicity {
     /// # Errors
     /// The folder may not be written.
     pub(crate) fn forget_retention(&self, path: &Path) -> Result<()> {
-        remove_optional(&self.note_of(path))
+        let note = self.note_of(path);
+        // Mostly there is none, and the folder may be one that is only read.
+        match note.exists() {
+            true => remove_optional(&note),
+            false => Ok(()),
+        }
     }
 
     fn noted(&self, path: &Path) -> Result<Option<UtcTime>> {
@@ -105,7 +110,10 @@ impl FolderPublicity {
     pub(crate) fn stands(&self, manifest: &mut Manifest<'_>, path: &Path) -> Result<bool> {
         manifest.public_url(self.base.clone());
         let kept = match path.exists() {
-            true => retention_at(path),
+            true => {
+                self.forget_retention(path)?;
+                retention_at(path)
+            }
             false => self.noted(path)?,
         };
         // Nobody tells which of the tables were staged before, so none is kept for less.

@@ -74,7 +74,8 @@ pub(super) fn stage(
         record = Some(folder.into_record());
     }
     let record = record.unwrap_or_default();
-    let manifests = write_manifests(options, dest, &publicity, &tables, &record)?;
+    let left_out = released_tables(dest, &tables, &record)?;
+    let manifests = write_manifests(options, dest, &publicity, (&tables, &left_out), &record)?;
     let staged: Vec<&FileSummary> = tables
         .values()
         .filter_map(|table| record.sets.get(&set_name(table)))
@@ -88,6 +89,7 @@ pub(super) fn stage(
         is_unchanged,
         manifests,
         urls_expire: None,
+        left_out: left_out.into_iter().map(str::to_owned).collect(),
         inputs,
     })
 }
@@ -106,6 +108,7 @@ pub(super) fn foresee(
     let Sources { tables, stamps } = sources;
     let record = OutputFolder::peek(dest)?.unwrap_or_default();
     let missing = missing_tables(options, dest, tables, stamps, Some(&record));
+    let missing = released_tables(dest, tables, &record).and(missing);
     let states = tables.iter().map(|(name, table)| {
         let own = stamps.get(name).map(Vec::as_slice).unwrap_or_default();
         record.state_of(dest, &set_name(table), &options_of(table), own)
@@ -266,14 +269,22 @@ fn released_tables<'r>(
     record: &'r Record,
 ) -> Result<BTreeSet<&'r str>> {
     let own: BTreeSet<String> = tables.values().map(set_name).collect();
+    let databases = databases(tables);
+    let is_beside = |set: &SetRecord| {
+        let identity = set.identity.as_ref();
+        let database = identity.and_then(|known| known.database.as_deref());
+        set.placed_at.is_none() && database.is_some_and(|name| databases.contains(name))
+    };
     let others = record.sets.iter();
-    let others = others.filter(|(name, set)| !own.contains(*name) && set.placed_at.is_none());
+    let others = others.filter(|(name, set)| !own.contains(*name) && is_beside(set));
     let mut released = BTreeSet::new();
     for (name, set) in others {
         let files: Vec<&FileSummary> = set.loaded().collect();
-        let gone = files.par_iter();
-        let gone = gone.filter(|file| !dest.join(&*file.path()).exists());
-        let gone = gone.count();
+        let is_gone = |file: &&&FileSummary| {
+            let found = std::fs::symlink_metadata(dest.join(&*file.path()));
+            found.is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+        };
+        let gone = files.par_iter().filter(is_gone).count();
         if gone == files.len() && gone > 0 {
             released.insert(name.as_str());
         } else if gone > 0 {
@@ -293,18 +304,17 @@ fn write_manifests(
     options: &StageOptions,
     dest: &Path,
     publicity: &FolderPublicity,
-    tables: &Tables,
+    (tables, left_out): (&Tables, &BTreeSet<&str>),
     record: &Record,
 ) -> Result<Vec<String>> {
     let url_of = |path: &str| publicity.url_of(path);
     let mut paths = Vec::new();
-    let released = released_tables(dest, tables, record)?;
     for database in databases(tables) {
         let mut manifest = Manifest::new(database);
         for (name, set) in &record.sets {
             let identity = set.identity.as_ref();
             let own = identity.filter(|known| known.database.as_deref() == Some(database));
-            let own = own.filter(|_| !released.contains(name.as_str()));
+            let own = own.filter(|_| !left_out.contains(name.as_str()));
             if let Some(identity) = own {
                 manifest.add_placed(identity, &set.files, &url_of);
             }

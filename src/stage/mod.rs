@@ -70,6 +70,7 @@ pub fn stage(
         is_unchanged: !placed.is_changed,
         manifests: placed.manifests,
         urls_expire: placed.urls_expire,
+        left_out: Vec::new(),
         inputs,
     })
 }

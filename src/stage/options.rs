@@ -86,6 +86,8 @@ pub struct StageOutcome {
     pub manifests: Vec<String>,
     /// When signed URLs end.
     pub urls_expire: Option<SystemTime>,
+    /// Tables that were staged before and that manifests no longer name, for all their files are gone.
+    pub left_out: Vec<String>,
     /// The files that were or had been copied.
     pub inputs: Vec<Input>,
 }

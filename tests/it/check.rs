@@ -166,6 +166,7 @@ fn text_is_looked_at_too() {
     let columns = vec![
         ("id", ids(1), false),
         ("a", texts([Some("123456")]), true),
+        ("b", texts([Some("\u{e9}\u{e9}\u{e9}")]), true),
         ("c", ids(1), false),
     ];
     bench.write("z.parquet", parquet(columns));
@@ -189,11 +190,18 @@ fn text_is_looked_at_too() {
     );
     let both = found("y.csv z.parquet");
     assert_eq!(
+        both[1],
+        serde_json::json!(["BINARY(6)", 6, "z.parquet", 1, null])
+    );
+    assert_eq!(
         both[0],
         serde_json::json!(["CHAR(6)", 6, "z.parquet", 1, null])
     );
 
     bench.write("x.txt", format!("{}\n1\t2\n", rows.join("\n")));
+    bench
+        .run(words("check x.txt --schema T.json --memory-limit 4MiB"))
+        .failed(2, &["x.txt", "--memory-limit"]);
     let short = bench.run(words("check x.txt --schema T.json"));
     short.failed(1, &["x.txt, line 3", "found 2 fields, expected 6"]);
 }

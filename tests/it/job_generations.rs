@@ -320,6 +320,10 @@ fn two_databases_do_not_take_each_others_tables() {
     }
     assert!(files(&bench.path("out/d")) == before);
     assert!(!bench.path("out/e").exists());
+    // What was released makes room.
+    bench.run(words("release out/d/manifest.jsonl --yes")).ok();
+    bench.run(words("run other.toml --force")).ok();
+    bench.run(words("verify out/e/manifest.jsonl")).ok();
 }
 
 #[test]
@@ -338,4 +342,18 @@ fn a_commit_waits_for_who_writes_the_folder() {
         .failed(75, &["in use", "commit again"]);
     drop(writes);
     bench.run(words(&commit)).ok();
+}
+
+#[test]
+fn a_link_to_a_folder_that_has_turned_is_told() {
+    let bench = bench();
+    bench.shell("mv o first && ln -s first o").ok();
+    first_generation(&bench);
+    bench.shell("cp -r first second && ln -sfn second o").ok();
+    bench
+        .run(words("job plan prep.toml --extend"))
+        .failed(9, &["o/0.txt", "another file"]);
+    bench.shell("ln -sfn first o").ok();
+    let nothing = bench.run(words("job plan prep.toml --extend")).ok();
+    assert!(nothing.stderr.contains("no new inputs"));
 }

@@ -378,3 +378,48 @@ fn what_is_not_checked_is_said() {
         .run(words("convert x.txt -o - --fields a,b --exclude a,b"))
         .failed(2, &["no column is left"]);
 }
+
+#[test]
+fn a_run_that_fails_leaves_no_note_of_its_retention() {
+    let bench = Bench::new();
+    let pipeline = r#"
+[database]
+name = "d"
+stripes = 18
+sub_stripes = 10
+overlap = 0.1
+
+[product.x]
+inputs = ["x.txt"]
+fields = ["a"]
+
+[table.A]
+kind = "regular"
+products = ["x"]
+
+[stage]
+dest = "out"
+retain_until = "2199-01-31T12:00:00Z"
+"#;
+    bench.write("x.txt", "1\n");
+    bench.write("prep.toml", pipeline);
+    bench.run(words("run prep.toml")).ok();
+    let more = "[table.B]\nkind = \"director\"\nproducts = [\"y\"]\nra = \"ra\"\ndec = \"dec\"\n\n[product.y]\n\
+                inputs = [\"y.txt\"]\nfields = [\"ra\", \"dec\"]\n";
+    bench.write("y.txt", "1\t95\n");
+    bench.write("prep.toml", format!("{pipeline}\n{more}"));
+    bench.run(words("run prep.toml")).failed(1, &["95"]);
+    let state = std::fs::read_dir(bench.path("out/.skyprep")).unwrap();
+    let notes = state.filter(|entry| {
+        let name = entry.as_ref().unwrap().file_name();
+        name.to_str().unwrap().starts_with("retain-until")
+    });
+    assert_eq!(notes.count(), 0);
+    // The next one keeps what was said, and without a word of its own too.
+    bench.write("y.txt", "1\t5\n");
+    let silent = format!("{pipeline}\n{more}").replace("retain_until", "#");
+    bench.write("prep.toml", silent);
+    bench.run(words("run prep.toml")).ok();
+    let manifest = std::fs::read_to_string(bench.path("out/d/manifest.jsonl")).unwrap();
+    assert!(manifest.contains("2199-01-31T12:00:00Z"), "{manifest}");
+}

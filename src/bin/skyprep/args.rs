@@ -79,7 +79,7 @@ pub enum Command {
     Schema(SchemaArgs),
     /// Say what Qserv and MariaDB would object to in a table
     ///
-    /// So far that is which columns a director may not have. With Parquet files as INPUT it also tells
+    /// So far that is which columns a director may not have. With INPUT, Parquet or text, it also tells
     /// the CHAR(n) or BINARY(n) that would do.
     Check(CheckArgs),
     /// Print the completions of a shell

@@ -46,7 +46,7 @@ impl MeasureJob<'_> {
         if columns.wanted.is_empty() {
             return Ok(());
         }
-        let _memory = self.lease(BLOCK_MEMORY)?;
+        let _memory = self.lease(BLOCK_MEMORY, Place::file(file.name()))?;
         let mut found = vec![Found::default(); columns.wanted.len()];
         let mut buffer = Vec::new();
         while let Some(block) = file.next_block(std::mem::take(&mut buffer))? {

@@ -86,9 +86,10 @@ fn findings_in_data(
             columns.finish()?.0
         }
     };
+    // All columns of a text have lengths.
     let has_length = |name: &str| {
         let column = columns.iter().find(|column| column.name == name);
-        column.is_some_and(|column| {
+        column.map_or(!texts.is_empty(), |column| {
             matches!(
                 column.value_type,
                 ValueType::Text | ValueType::Binary | ValueType::FixedBinary(_)
@@ -100,8 +101,7 @@ fn findings_in_data(
         .columns
         .iter()
         .filter(|column| objected.iter().any(|finding| finding.column == column.name))
-        // All columns of a text have lengths.
-        .filter(|column| !texts.is_empty() || has_length(&column.name))
+        .filter(|column| has_length(&column.name))
         .map(|column| {
             let look = Look {
                 length: true,

@@ -55,6 +55,11 @@ pub fn run(args: &StageArgs, session: &Session) -> Result<()> {
     report.files = outcome.files;
     report.bytes = outcome.bytes;
     report.unchanged = outcome.is_unchanged;
+    for table in &outcome.left_out {
+        session.printer.warn(&format!(
+            "all files of {table} are gone, so the manifest does not name them any more"
+        ));
+    }
     if let PlaceUrl::Folder(root) = &options.dest {
         report.keep_in(root)?;
     }
