@@ -123,6 +123,9 @@ fn the_same_input_is_appended_once_unless_it_is_asked_for() {
     let (once, _) = canonical(&bench.path("once"));
     let twice: Vec<_> = once.iter().flat_map(|row| [row, row]).collect();
     assert_eq!(rows.iter().collect::<Vec<_>>(), twice);
+    // Named twice in one command it is read twice, as the C++ tool does.
+    partition(&bench, "-i x.txt -i x.txt --out.dir=both").ok();
+    assert_eq!(canonical(&bench.path("both")).0, rows);
 
     // A file that has changed is another one.
     bench.write("x.txt", "1000\t10\t10\n");

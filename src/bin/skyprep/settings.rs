@@ -58,7 +58,7 @@ pub fn inputs_or(args: &InputArgs, paths: &[String], session: &Session) -> Resul
         return Ok(list.resolve()?);
     }
     let mut list = empty_list(args, session);
-    // The C++ tools read files as often as they are told to.
+    // Configuration files of the C++ tools may name files twice, which then are read twice.
     list.let_repeat();
     for path in paths {
         list.add_file(Path::new(path))?;

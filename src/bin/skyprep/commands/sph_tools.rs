@@ -75,6 +75,8 @@ fn made(
 /// Returns the inputs with their formats, which the tools take from names.
 fn inputs(tool: &ToolSettings) -> Result<Vec<Input>> {
     let mut list = InputList::default();
+    // The C++ tools read files as often as they are told to.
+    list.let_repeat();
     for name in &tool.inputs {
         list.add_file(Path::new(name))?;
     }
