@@ -81,7 +81,7 @@ impl Planner<'_> {
                     })
                     .collect();
                 if parts.is_empty() {
-                    let before = self.job_of_request()?;
+                    let before = self.job_of_request(&passes)?;
                     return Ok(before.unwrap_or(Planned::NothingNew));
                 }
                 let now = SystemTime::now()
@@ -178,7 +178,7 @@ impl Planner<'_> {
 
     /// Finds the job that a request was made into whose files are all known by now: a queue may send it
     /// again.
-    fn job_of_request(&self) -> Result<Option<Planned>> {
+    fn job_of_request(&self, passes: &[PlannedPass]) -> Result<Option<Planned>> {
         let named = self.options.request.as_ref();
         let named = named.and_then(|request| Some((request, self.named()?)));
         let Some((request, id)) = named else {
@@ -197,9 +197,8 @@ impl Planner<'_> {
         // Files of the product that were known before the job, and those that it added.
         let (mut before, mut own) = (BTreeSet::new(), BTreeSet::new());
         let product = request.product(self.file)?;
-        let passes = job_passes(self.file, &BTreeMap::new(), self.options.events)?;
         let mut lines = InputLines::new(&folder, &plan);
-        for pass in &passes {
+        for pass in passes {
             let mut names = pass.products.iter().map(|(name, ..)| name);
             let Some(at) = names.position(|name| *name == product) else {
                 continue;

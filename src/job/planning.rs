@@ -241,7 +241,10 @@ impl<'a> Planner<'a> {
             for table in 0..pass.job.tables.len() {
                 let products = pass.products.iter().zip(&listed);
                 let fed = products.filter(|((_, feeds, _), _)| feeds.contains(&table));
-                check_once(fed.flat_map(|(_, stamps)| stamps))?;
+                // Each product by itself was looked at when it was listed.
+                if fed.clone().count() > 1 {
+                    check_once(fed.flat_map(|(_, stamps)| stamps))?;
+                }
             }
             all.push(listed);
         }

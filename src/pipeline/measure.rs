@@ -1,7 +1,7 @@
 //! Looks at all values of some columns: how long they are, whether NULL or NaN is among them.
 //!
-//! Row groups of Parquet files are read on all threads, within the memory limit; what is found does not depend on
-//! their order, for of equals the first in input order counts.
+//! Inputs, and row groups of Parquet files, are read on all threads, within the memory limit; what is
+//! found does not depend on their order, for of equals the first in input order counts.
 
 mod text;
 
@@ -236,6 +236,14 @@ impl MeasureJob<'_> {
         self.looks.iter().position(is_it)
     }
 
+    /// Returns the character set in which lengths of a column count.
+    fn charset_of(&self, look: Look) -> Charset {
+        match look.bytes {
+            true => Charset::Binary,
+            false => self.charset,
+        }
+    }
+
     /// Adds what was found in a part of an input, for the looks of these numbers.
     fn add(&self, found: impl Iterator<Item = (usize, Found)>) {
         let mut all = self.found.lock().unwrap_or_else(PoisonError::into_inner);
@@ -264,15 +272,13 @@ impl MeasureJob<'_> {
             let batch = reader.read(&rows)?;
             self.limits.cancel.check()?;
             for (at, (_, look)) in wanted.iter().enumerate() {
+                let look = self.looks[*look].1;
                 let values = Values {
                     array: unpacked(batch.column(at))?,
-                    charset: match self.looks[*look].1.bytes {
-                        true => Charset::Binary,
-                        false => self.charset,
-                    },
+                    charset: self.charset_of(look),
                     first: (number, group, first),
                 };
-                values.look(self.looks[*look].1, &mut found[at]);
+                values.look(look, &mut found[at]);
             }
             first += batch.num_rows() as u64;
             rows = reader.span(rows.end);

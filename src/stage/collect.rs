@@ -215,7 +215,7 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
                 found => found.map_err(|error| Error::reading(&path, error))?,
             };
             if metadata.is_dir() {
-                if name.starts_with("chunk_") && name.ends_with(".txt") {
+                if is_text && name.starts_with("chunk_") {
                     return Err(Error::usage("is a folder, but called like a chunk file")
                         .at(Place::file(path.display().to_string()))
                         .hint("rename it, or move it away"));

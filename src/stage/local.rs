@@ -38,16 +38,16 @@ pub(super) fn stage(
     let mut record = OutputFolder::peek(dest)?;
     let mut missing = missing_tables(options, dest, &tables, &stamps, record.as_ref())?;
     check_partitionings(&tables, record.as_ref(), dest)?;
-    if let Some(record) = &record {
-        released_tables(dest, &tables, record)?;
-    }
     let publicity = FolderPublicity::new(dest, &options.urls, options.retain)?;
     let is_unchanged = missing.is_empty();
     let mut new_files = 0;
+    let left_out;
     if is_unchanged {
         OutputFolder::tidy(dest, options.folder);
+        left_out = released_tables(dest, &tables, record.as_ref())?;
     } else {
         let mut folder = OutputFolder::open(dest, options.folder)?;
+        left_out = released_tables(dest, &tables, Some(folder.record()))?;
         missing = missing_tables(options, dest, &tables, &stamps, Some(folder.record()))?;
         let mut sets = BTreeMap::new();
         for name in &missing {
@@ -74,7 +74,6 @@ pub(super) fn stage(
         record = Some(folder.into_record());
     }
     let record = record.unwrap_or_default();
-    let left_out = released_tables(dest, &tables, &record)?;
     let manifests = write_manifests(options, dest, &publicity, (&tables, &left_out), &record)?;
     let staged: Vec<&FileSummary> = tables
         .values()
@@ -89,7 +88,7 @@ pub(super) fn stage(
         is_unchanged,
         manifests,
         urls_expire: None,
-        left_out: left_out.into_iter().map(str::to_owned).collect(),
+        left_out: left_out.into_iter().collect(),
         inputs,
     })
 }
@@ -108,7 +107,7 @@ pub(super) fn foresee(
     let Sources { tables, stamps } = sources;
     let record = OutputFolder::peek(dest)?.unwrap_or_default();
     let missing = missing_tables(options, dest, tables, stamps, Some(&record));
-    let missing = released_tables(dest, tables, &record).and(missing);
+    let missing = released_tables(dest, tables, Some(&record)).and(missing);
     let states = tables.iter().map(|(name, table)| {
         let own = stamps.get(name).map(Vec::as_slice).unwrap_or_default();
         record.state_of(dest, &set_name(table), &options_of(table), own)
@@ -263,11 +262,11 @@ fn copy_file(
 ///
 /// # Errors
 /// Of a set that is not staged now only some files are there.
-fn released_tables<'r>(
+fn released_tables(
     dest: &Path,
     tables: &Tables,
-    record: &'r Record,
-) -> Result<BTreeSet<&'r str>> {
+    record: Option<&Record>,
+) -> Result<BTreeSet<String>> {
     let own: BTreeSet<String> = tables.values().map(set_name).collect();
     let databases = databases(tables);
     let is_beside = |set: &SetRecord| {
@@ -275,7 +274,7 @@ fn released_tables<'r>(
         let database = identity.and_then(|known| known.database.as_deref());
         set.placed_at.is_none() && database.is_some_and(|name| databases.contains(name))
     };
-    let others = record.sets.iter();
+    let others = record.into_iter().flat_map(|record| &record.sets);
     let others = others.filter(|(name, set)| !own.contains(*name) && is_beside(set));
     let mut released = BTreeSet::new();
     for (name, set) in others {
@@ -286,7 +285,7 @@ fn released_tables<'r>(
         };
         let gone = files.par_iter().filter(is_gone).count();
         if gone == files.len() && gone > 0 {
-            released.insert(name.as_str());
+            released.insert(name.clone());
         } else if gone > 0 {
             return Err(Error::new(
                 ErrorKind::Integrity,
@@ -304,7 +303,7 @@ fn write_manifests(
     options: &StageOptions,
     dest: &Path,
     publicity: &FolderPublicity,
-    (tables, left_out): (&Tables, &BTreeSet<&str>),
+    (tables, left_out): (&Tables, &BTreeSet<String>),
     record: &Record,
 ) -> Result<Vec<String>> {
     let url_of = |path: &str| publicity.url_of(path);
@@ -314,7 +313,7 @@ fn write_manifests(
         for (name, set) in &record.sets {
             let identity = set.identity.as_ref();
             let own = identity.filter(|known| known.database.as_deref() == Some(database));
-            let own = own.filter(|_| !left_out.contains(name.as_str()));
+            let own = own.filter(|_| !left_out.contains(name));
             if let Some(identity) = own {
                 manifest.add_placed(identity, &set.files, &url_of);
             }

@@ -161,8 +161,8 @@ impl ColumnRule {
         if matches!(self.target, Some(MysqlType::Bit(_))) {
             return self.bit(value.into(), encoder, out, counts);
         }
-        // DECIMAL(3,3) ends below 1.
-        if value && self.whole_range == Some((0, 0)) && self.policy.bool == BoolPolicy::Number {
+        // DECIMAL(3,3) ends below 1. The value comes last: nobody can foresee it.
+        if self.whole_range == Some((0, 0)) && self.policy.bool == BoolPolicy::Number && value {
             return self.integer_overflow("true", false, out, counts);
         }
         match (self.policy.bool, value) {

@@ -1,5 +1,7 @@
 //! Looks at the values of a text input: block by block, one thread for each input.
 
+use std::sync::Arc;
+
 use super::{Found, MeasureJob};
 use crate::dialect::{Fields, Records};
 use crate::error::{Place, Result};
@@ -13,33 +15,43 @@ use crate::values::Charset;
 /// What is read of a text, and how.
 struct Columns<'a> {
     text: &'a TextInput,
-    /// The character set in which lengths count.
+    /// The character set of the text.
     charset: Charset,
     /// How many fields each record has.
     count: usize,
-    /// Field, the look that it is for, and what is looked for.
-    wanted: Vec<(usize, usize, Look)>,
+    wanted: Vec<Wanted>,
+}
+
+/// A field that is looked at.
+struct Wanted {
+    field: usize,
+    /// Number of the look that it is for.
+    at: usize,
+    look: Look,
+    /// The character set in which its lengths count.
+    charset: Charset,
 }
 
 impl MeasureJob<'_> {
     /// Looks at all values of input number `number`.
-    pub(super) fn text(
-        &self,
-        number: usize,
-        input: &Input,
-        text: &std::sync::Arc<TextInput>,
-    ) -> Result<()> {
+    pub(super) fn text(&self, number: usize, input: &Input, text: &Arc<TextInput>) -> Result<()> {
         let opened = Opened::open(&PassInput::whole(input.clone(), text, Vec::new()))?;
         let Opened::Text { mut file, names } = opened else {
             return Ok(());
         };
         let wanted = names.iter().enumerate().filter_map(|(field, name)| {
             let at = self.look_for(name)?;
-            Some((field, at, self.looks[at].1))
+            let look = self.looks[at].1;
+            Some(Wanted {
+                field,
+                at,
+                look,
+                charset: self.charset_of(look),
+            })
         });
         let columns = Columns {
             text,
-            charset: self.charset,
+            charset: text.charset.unwrap_or(self.charset),
             count: names.len(),
             wanted: wanted.collect(),
         };
@@ -60,7 +72,7 @@ impl MeasureJob<'_> {
             self.events.advance(block.records().len() as u64, rows);
             buffer = block.into_buffer().unwrap_or_default();
         }
-        self.add(columns.wanted.iter().map(|(_, at, _)| *at).zip(found));
+        self.add(columns.wanted.iter().map(|wanted| wanted.at).zip(found));
         Ok(())
     }
 }
@@ -98,35 +110,31 @@ impl Columns<'_> {
                     (fields.count(), self.count),
                 )));
             }
-            for ((field, _, look), found) in self.wanted.iter().zip(&mut *found) {
-                let Some(field) = fields.get(*field, bytes) else {
+            for (wanted, found) in self.wanted.iter().zip(&mut *found) {
+                let Some(field) = fields.get(wanted.field, bytes) else {
                     continue;
                 };
                 // Texts have no row groups; their lines are in order as well.
                 let spot = (input, 0, record.line());
                 if dialect.is_null(field) {
-                    if look.nulls && found.null.is_none() {
+                    if wanted.look.nulls && found.null.is_none() {
                         found.null = Some(spot);
                     }
-                } else if look.length {
+                } else if wanted.look.length {
                     let value = dialect.value(field, &mut scratch);
                     let bytes = value.len() as u64;
                     found.most_bytes = found.most_bytes.max(bytes);
                     // No text has more characters than bytes.
                     if found.longest.is_none_or(|(known, _)| bytes > known) {
-                        found.add_length(self.length(value, *look), spot);
+                        let length = match wanted.charset {
+                            Charset::Binary => bytes,
+                            _ => self.charset.count_chars(value) as u64,
+                        };
+                        found.add_length(length, spot);
                     }
                 }
             }
             rows += 1;
         }
-    }
-
-    fn length(&self, value: &[u8], look: Look) -> u64 {
-        let length = match (look.bytes, self.charset) {
-            (true, _) | (_, Charset::Binary) => value.len(),
-            _ => self.text.charset.unwrap_or(self.charset).count_chars(value),
-        };
-        length as u64
     }
 }

@@ -35,18 +35,12 @@ pub fn run(args: &CheckArgs, session: &Session) -> Result<()> {
         let text = format!("{:#}\n", as_json(&shown, &schema, kind, &findings));
         session.printer.data(text.as_bytes())?;
     } else {
-        match session.printer.is_quiet() {
+        let text = match session.printer.is_quiet() {
             // Errors are to be seen.
-            true => {
-                let errors = findings.iter().filter(is_error).map(in_line);
-                let errors: String = errors.collect();
-                session.printer.data(errors.as_bytes())?;
-            }
-            false => {
-                let text = in_words(&shown, &schema, kind, &findings);
-                session.printer.result(&text)?;
-            }
-        }
+            true => findings.iter().filter(is_error).map(in_line).collect(),
+            false => in_words(&shown, &schema, kind, &findings),
+        };
+        session.printer.data(text.as_bytes())?;
         if !has_inputs && findings.iter().any(|finding| finding.instead.is_none()) {
             let message = "name the inputs too, and n will be told: it needs the data";
             session.printer.note(message);
