@@ -14,7 +14,7 @@
 //!
 //! use skyprep::convert::RowTarget;
 //! use skyprep::dialect::Dialect;
-//! use skyprep::pipeline::{NoEvents, PassInput, PassLimits, TextInput, TextNames, stream};
+//! use skyprep::pipeline::{NoEvents, PassInput, PassLimits, ReadAs, stream};
 //! use skyprep::source::InputList;
 //! use skyprep::values::Inference;
 //!
@@ -23,7 +23,7 @@
 //! std::fs::write(&path, "1,true,\"a, b\"\n2,false,nan\n")?;
 //! let mut inputs = InputList::default();
 //! inputs.add(&path.display().to_string())?;
-//! let text = Arc::new(TextInput { dialect: Dialect::rfc4180(), charset: None, names: TextNames::default() });
+//! let text = Arc::new(ReadAs { dialect: Dialect::rfc4180(), ..ReadAs::default() });
 //! let inputs = inputs.resolve()?;
 //! let inputs = inputs
 //!     .into_iter()

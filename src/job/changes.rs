@@ -678,7 +678,7 @@ fn place_replaced(draft: &mut DraftPass, replaced: Vec<Replacement>) {
             product: input.product,
             input: input.input,
             order: old,
-            is_parquet: input.look.is_parquet,
+            format: input.look.format,
             stamp: input.stamp,
             span: None,
         };

@@ -9,6 +9,7 @@ use super::weights::{SkyWeights, cut};
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{InputLook, PlannedPass, TableJob, configuration_of};
 use crate::publish::InputStamp;
+use crate::source::InputFormat;
 
 /// A read shorter than this makes a parallel file system slow.
 const GOOD_READ: u64 = 1 << 20;
@@ -16,6 +17,8 @@ const GOOD_READ: u64 = 1 << 20;
 const FEW_BYTES: u64 = 4 << 30;
 /// Text that a byte of Parquet makes, about.
 const TEXT_PER_PARQUET: u64 = 3;
+/// Text that a byte of FITS makes, about.
+const TEXT_PER_FITS: u64 = 2;
 
 /// How many tasks a job has, and of which size.
 #[derive(Debug, Clone, PartialEq)]
@@ -88,9 +91,10 @@ impl DraftPass {
         let mut parts = Vec::with_capacity(inputs.len());
         for input in inputs {
             let (stamp, look) = (input.stamp, input.look);
-            let text = match look.is_parquet {
-                true => stamp.bytes * TEXT_PER_PARQUET,
-                false => stamp.bytes,
+            let text = match look.format {
+                InputFormat::Parquet => stamp.bytes * TEXT_PER_PARQUET,
+                InputFormat::Fits => stamp.bytes * TEXT_PER_FITS,
+                InputFormat::Text => stamp.bytes,
             };
             self.text += text;
             weights.add(text, look.sky);
@@ -104,7 +108,7 @@ impl DraftPass {
                     input: input.input,
                     order,
                     stamp: stamp.clone(),
-                    is_parquet: look.is_parquet,
+                    format: look.format,
                     span,
                 }));
                 order = order.checked_add(1).ok_or_else(|| {

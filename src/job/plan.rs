@@ -13,6 +13,7 @@ use super::name::{JobId, TaskKind, TaskName};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::pipeline::InputSpan;
 use crate::publish::InputStamp;
+use crate::source::InputFormat;
 
 /// What a plan calls itself.
 pub(super) const FORMAT: &str = "skyprep-job";
@@ -214,9 +215,9 @@ pub struct InputLine {
     /// Path, bytes, time.
     #[serde(flatten)]
     pub stamp: InputStamp,
-    /// Whether it is Parquet.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_parquet: bool,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "InputFormat::is_text")]
+    pub format: InputFormat,
     /// The part; nothing for all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub span: Option<InputSpan>,

@@ -26,7 +26,7 @@ use crate::publish::{
 };
 use crate::report::add_digests;
 use crate::resources::raise_open_files;
-use crate::source::{Input, InputFormat, InputName};
+use crate::source::{Input, InputName};
 
 /// Files that a task has open beside exchange files.
 const OTHER_FILES: u64 = 64;
@@ -315,10 +315,7 @@ impl Work<'_> {
             };
             let input = Input {
                 name: InputName::File(PathBuf::from(&line.stamp.path)),
-                format: match line.is_parquet {
-                    true => InputFormat::Parquet,
-                    false => InputFormat::Text,
-                },
+                format: line.format,
                 stamp: Some(line.stamp.clone()),
                 unreadable: None,
             };

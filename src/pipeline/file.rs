@@ -73,6 +73,15 @@ pub struct ProductSection {
     null: Option<String>,
     header: Option<bool>,
     charset: Option<Charset>,
+    hdu: Option<Hdu>,
+}
+
+/// Name or number of a table in FITS files.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Hdu {
+    Name(String),
+    Number(u32),
 }
 
 /// `[table.NAME]`.
@@ -339,6 +348,15 @@ impl PipelineFile {
     /// Returns the character set of text of the product `name`, if one is given.
     pub fn charset_of(&self, name: &str) -> Option<Charset> {
         self.product.get(name).and_then(|product| product.charset)
+    }
+
+    /// Returns which table of a product's FITS files is meant.
+    pub fn hdu_of(&self, name: &str) -> Option<String> {
+        let product = self.product.get(name)?;
+        product.hdu.as_ref().map(|hdu| match hdu {
+            Hdu::Name(name) => name.clone(),
+            Hdu::Number(number) => number.to_string(),
+        })
     }
 
     /// Reads the schema of a table, if it has one.

@@ -123,7 +123,7 @@ impl Join<'_> {
         for input in 0..inputs.len() {
             self.limits.cancel.check()?;
             match inputs.open(input, targets)? {
-                Ready::Parquet { file, .. } => {
+                Ready::Columns { file, .. } => {
                     let plan = file.plans.iter().find(|(table, _)| *table == self.table);
                     let Some((root, charset)) = plan.and_then(|(_, plan)| plan.key_root(self.key))
                     else {

@@ -12,7 +12,7 @@ use super::text_sample::sky_of_text;
 use crate::convert::RowTarget;
 use crate::error::Result;
 use crate::schema::OutputColumn;
-use crate::source::{InputName, ParquetFile, TextFile};
+use crate::source::{ColumnFile, InputFormat, InputName, TextFile};
 
 /// Texts of less than twice of this are not cut, and parts are not made smaller than this.
 const CUT_BYTES: u64 = 16 << 20;
@@ -22,9 +22,9 @@ const FEW_GROUPS: usize = 32;
 /// What a look at an input has found.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct InputLook {
-    /// Whether it is Parquet.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub is_parquet: bool,
+    /// What it is.
+    #[serde(default, skip_serializing_if = "InputFormat::is_text")]
+    pub format: InputFormat,
     /// Rows, where the footer tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rows: Option<u64>,
@@ -43,7 +43,7 @@ pub struct InputLook {
 /// A place where an input may be cut.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cut {
-    /// Row group of a Parquet file, or byte of a text.
+    /// Row group of a Parquet file, block of rows of a FITS file, or byte of a text.
     pub at: u64,
     /// Line of a text.
     #[serde(default)]
@@ -75,7 +75,7 @@ impl InputLook {
     }
 
     fn part(&self, first: Cut, end: Cut) -> (Option<InputSpan>, u64) {
-        let span = match self.is_parquet {
+        let span = match self.format.has_columns() {
             true => InputSpan::RowGroups {
                 first: usize::try_from(first.at).unwrap_or(usize::MAX),
                 end: usize::try_from(end.at).unwrap_or(usize::MAX),
@@ -104,7 +104,7 @@ impl PassJob {
         let bytes = fed.input.stamp.as_ref().map_or(0, |stamp| stamp.bytes);
         let inputs = PreparedInputs::with_columns(vec![fed.clone()], columns.to_vec());
         match inputs.open(0, &targets)? {
-            Ready::Parquet { file, .. } => Ok(self.look_at_footer(&file.file, fed)),
+            Ready::Columns { file, .. } => Ok(self.look_at_groups(&file.file, fed)),
             Ready::Text { file, .. } => Ok(InputLook {
                 sky: self.look_at_rows(&file, fed),
                 cuts: match bytes >= 2 * CUT_BYTES {
@@ -121,11 +121,11 @@ impl PassJob {
         let InputName::File(path) = &fed.input.name else {
             return None;
         };
-        let names = fed.text.names.of_file(file)?;
+        let names = fed.read_as.names.of_file(file)?;
         let place = |name: &str| names.iter().position(|known| known == name);
         let positions = self.positions_of(fed).into_iter();
         let mut places = positions.filter_map(|(ra, dec)| Some((place(&ra)?, place(&dec)?)));
-        sky_of_text(path, &fed.text.dialect, places.next()?)
+        sky_of_text(path, &fed.read_as.dialect, places.next()?)
     }
 
     /// Returns what the columns of the positions are called in an input.
@@ -150,14 +150,15 @@ impl PassJob {
         all
     }
 
-    fn look_at_footer(&self, file: &ParquetFile, fed: &PassInput) -> InputLook {
+    /// Looks at what a file tells of its row groups.
+    fn look_at_groups(&self, file: &ColumnFile, fed: &PassInput) -> InputLook {
         let groups = 0..file.row_groups();
         let mut look = InputLook {
-            is_parquet: true,
+            format: fed.input.format,
             rows: Some(groups.clone().map(|group| file.rows(group)).sum()),
             ..InputLook::default()
         };
-        let sizes: Vec<u64> = groups.map(|group| file.compressed_bytes(group)).collect();
+        let sizes: Vec<u64> = groups.map(|group| file.group_bytes(group)).collect();
         if sizes.len() > 1 {
             let mut before = 0;
             for (at, size) in sizes.iter().chain([&0]).enumerate() {
@@ -258,7 +259,7 @@ mod tests {
     #[test]
     fn parts_follow_each_other_and_hold_all() {
         let look = InputLook {
-            is_parquet: true,
+            format: InputFormat::Parquet,
             cuts: vec![cut(0, 0), cut(1, 40), cut(2, 80), cut(3, 300), cut(4, 310)],
             ..InputLook::default()
         };

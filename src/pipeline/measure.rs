@@ -1,6 +1,6 @@
 //! Looks at all values of some columns: how long they are, whether NULL or NaN is among them.
 //!
-//! Inputs, and row groups of Parquet files, are read on all threads, within the memory limit; what is
+//! Inputs, and row groups of files, are read on all threads, within the memory limit; what is
 //! found does not depend on their order, for of equals the first in input order counts.
 
 mod text;
@@ -12,13 +12,11 @@ use arrow::compute::cast;
 use arrow::datatypes::{DataType, Float16Type, Float32Type, Float64Type};
 use rayon::prelude::*;
 
-use super::pass::{Events, PassLimits, TextInput};
+use super::pass::{Events, PassLimits, ReadAs};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::resources::Lease;
 use crate::schema::{InputColumns, Longest, Look, Measure};
-use crate::source::{
-    DecodeBudget, Input, InputFormat, InputName, ParquetFile, RowGroup, SharedRowGroup,
-};
+use crate::source::{ColumnFile, DecodeBudget, Input, InputFormat, RowGroup, SharedRowGroup};
 use crate::values::Charset;
 
 /// Footers that are looked at before their columns are added up.
@@ -27,15 +25,17 @@ const FILES_AT_ONCE: usize = 64;
 /// Adds the columns of all inputs, in their order.
 ///
 /// # Errors
-/// An input is no Parquet file, can't be read, or has columns that do not go with the others'.
+/// An input is text, can't be read, or has columns that do not go with the others'.
 pub fn add_columns(
     inputs: &[Input],
+    read_as: &ReadAs,
     columns: &mut InputColumns,
     limits: &PassLimits,
 ) -> Result<()> {
     for some in inputs.chunks(FILES_AT_ONCE) {
         limits.cancel.check()?;
-        let opened: Vec<Result<ParquetFile>> = some.par_iter().map(open).collect();
+        let open = |input| open(input, read_as);
+        let opened: Vec<Result<ColumnFile>> = some.par_iter().map(open).collect();
         for file in opened {
             let file = file?;
             columns.add(&file.name(), file.schema())?;
@@ -44,19 +44,15 @@ pub fn add_columns(
     Ok(())
 }
 
-fn open(input: &Input) -> Result<ParquetFile> {
-    match (&input.format, &input.name) {
-        (InputFormat::Parquet, InputName::File(path)) => ParquetFile::open(path),
-        _ => Err(
-            Error::usage("text has no types to look at; this reads Parquet")
-                .at(Place::file(input.name.shown())),
-        ),
-    }
+fn open(input: &Input, read_as: &ReadAs) -> Result<ColumnFile> {
+    ColumnFile::open(input, read_as.fits())?.ok_or_else(|| {
+        Error::usage("text has no types to look at; this reads Parquet and FITS")
+            .at(Place::file(input.name.shown()))
+    })
 }
 
 /// Looks at the values of columns, each named with what to look for; lengths are those in
-/// `charset`. Inputs that lack a column are passed over. In texts, which are read as `text` says,
-/// nothing is NaN.
+/// `charset`. Inputs that lack a column are passed over. In texts nothing is NaN.
 ///
 /// # Errors
 /// An input can't be read or is damaged, a row group needs more memory than there is, or somebody
@@ -65,14 +61,14 @@ pub fn measure(
     inputs: &[Input],
     looks: &[(&str, Look)],
     charset: Charset,
-    text: Option<&Arc<TextInput>>,
+    read_as: &Arc<ReadAs>,
     limits: &PassLimits,
     events: &dyn Events,
 ) -> Result<Vec<Measure>> {
     let job = MeasureJob {
         looks,
         charset,
-        text,
+        read_as,
         limits,
         events,
         found: Mutex::new(vec![Found::default(); looks.len()]),
@@ -136,10 +132,11 @@ impl Found {
     fn into_measure(self, inputs: &[Input], name: &str) -> Measure {
         let place = |(number, row_group, row): Spot| {
             let input = inputs.get(number);
-            let is_text = input.is_some_and(|input| input.format == InputFormat::Text);
+            let is = |format| input.is_some_and(|input| input.format == format);
+            let is_text = is(InputFormat::Text);
             Place {
                 file: input.map(|input| input.name.shown()),
-                row_group: (!is_text).then_some(row_group),
+                row_group: is(InputFormat::Parquet).then_some(row_group),
                 row: (!is_text).then_some(row),
                 line: is_text.then_some(row),
                 column: Some(name.to_owned()),
@@ -171,7 +168,7 @@ fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
 struct MeasureJob<'a> {
     looks: &'a [(&'a str, Look)],
     charset: Charset,
-    text: Option<&'a Arc<TextInput>>,
+    read_as: &'a Arc<ReadAs>,
     limits: &'a PassLimits,
     events: &'a dyn Events,
     found: Mutex<Vec<Found>>,
@@ -184,13 +181,13 @@ impl MeasureJob<'_> {
         if self.has_failed_before((number, 0)) {
             return;
         }
-        if let (InputFormat::Text, Some(text)) = (&input.format, self.text) {
-            if let Err(error) = self.text(number, input, text) {
+        if input.format == InputFormat::Text {
+            if let Err(error) = self.text(number, input) {
                 self.fail((number, 0), error);
             }
             return;
         }
-        let file = match open(input) {
+        let file = match open(input, self.read_as) {
             Ok(file) => file,
             Err(error) => return self.fail((number, 0), error),
         };
@@ -222,7 +219,7 @@ impl MeasureJob<'_> {
                 match self.row_group(&file, at, start, &wanted) {
                     Ok(found) => {
                         self.add(wanted.iter().map(|(_, look)| *look).zip(found));
-                        let (bytes, rows) = (file.compressed_bytes(group), file.rows(group));
+                        let (bytes, rows) = (file.group_bytes(group), file.rows(group));
                         self.events.advance(bytes, rows);
                     }
                     Err(error) => self.fail(at, error),
@@ -254,7 +251,7 @@ impl MeasureJob<'_> {
 
     fn row_group(
         &self,
-        file: &ParquetFile,
+        file: &ColumnFile,
         (number, group): (usize, usize),
         start: u64,
         wanted: &[(usize, usize)],
@@ -287,7 +284,7 @@ impl MeasureJob<'_> {
     }
 
     /// Plans how to read a row group and takes the memory for it.
-    fn plan(&self, file: &ParquetFile, group: usize, roots: &[usize]) -> Result<(RowGroup, Lease)> {
+    fn plan(&self, file: &ColumnFile, group: usize, roots: &[usize]) -> Result<(RowGroup, Lease)> {
         let gate = &self.limits.gate;
         let room = gate.room();
         let budget = DecodeBudget {
@@ -299,11 +296,7 @@ impl MeasureJob<'_> {
         if planned.memory() > room {
             planned = file.plan(group, roots, DecodeBudget::LEAST)?;
         }
-        let place = Place {
-            row_group: Some(group),
-            ..Place::file(file.name())
-        };
-        let lease = self.lease(planned.memory(), place)?;
+        let lease = self.lease(planned.memory(), file.place(group))?;
         Ok((planned, lease))
     }
 

@@ -40,7 +40,7 @@ pub use outlook::{
     Outlook, OutputState, PassOutlook, TableOutlook, check_writable, columns_of, outlook,
 };
 pub use pass::{
-    Events, InputPart, InputSpan, NoEvents, Pass, PassInput, PassLimits, TargetCounts, TextInput,
+    Events, InputPart, InputSpan, NoEvents, Pass, PassInput, PassLimits, ReadAs, TargetCounts,
 };
 pub(crate) use plan::PlannedPass;
 pub use plan::check_director;

@@ -22,7 +22,7 @@ use crate::partition::Routing;
 use crate::partition::key_index::IndexLimits;
 use crate::resources::{Cancel, MemoryGate, process_bytes};
 use crate::schema::row_steps;
-use crate::source::{DecodeBudget, Input};
+use crate::source::{DecodeBudget, FitsOptions, Input};
 use crate::values::{Charset, RuleCounts};
 
 /// Told how a pass gets on.
@@ -41,15 +41,39 @@ impl Events for NoEvents {
     fn advance(&self, _bytes: u64, _rows: u64) {}
 }
 
-/// How text inputs are read.
+/// How inputs are read, where they do not tell themselves.
 #[derive(Debug, Clone, Serialize)]
-pub struct TextInput {
-    /// Their dialect.
+pub struct ReadAs {
+    /// The dialect of texts.
     pub dialect: Dialect,
-    /// Their character set; without one, that of the output.
+    /// The character set of texts; without one, that of the output, and in FITS files UTF-8.
     pub charset: Option<Charset>,
-    /// Where the names of their fields come from.
+    /// Where the names of a text's fields come from.
     pub names: TextNames,
+    /// Which table of a FITS file is read, by name or number; else the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hdu: Option<String>,
+}
+
+impl Default for ReadAs {
+    fn default() -> Self {
+        Self {
+            dialect: Dialect::qserv(),
+            charset: None,
+            names: TextNames::default(),
+            hdu: None,
+        }
+    }
+}
+
+impl ReadAs {
+    /// Returns what matters where an input is a FITS file.
+    pub fn fits(&self) -> FitsOptions<'_> {
+        FitsOptions {
+            hdu: self.hdu.as_deref(),
+            charset: self.charset,
+        }
+    }
 }
 
 /// An input and the outputs that it feeds.
@@ -57,8 +81,8 @@ pub struct TextInput {
 pub struct PassInput {
     /// The input.
     pub input: Input,
-    /// How it is read, if it is text.
-    pub text: Arc<TextInput>,
+    /// How it is read.
+    pub read_as: Arc<ReadAs>,
     /// Numbers of the targets.
     pub feeds: Vec<usize>,
     /// What of it is read.
@@ -67,10 +91,10 @@ pub struct PassInput {
 
 impl PassInput {
     /// Feeds all of an input to these targets.
-    pub fn whole(input: Input, text: &Arc<TextInput>, feeds: Vec<usize>) -> Self {
+    pub fn whole(input: Input, read_as: &Arc<ReadAs>, feeds: Vec<usize>) -> Self {
         Self {
             input,
-            text: Arc::clone(text),
+            read_as: Arc::clone(read_as),
             feeds,
             part: InputPart::default(),
         }
@@ -90,7 +114,7 @@ pub struct InputPart {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InputSpan {
-    /// Row groups of a Parquet file.
+    /// Row groups of a Parquet file, or the blocks of rows of a FITS file.
     RowGroups {
         /// The first.
         first: usize,

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::prepared::{ParquetPlans, PreparedInputs, Ready, TextPlans};
+use super::prepared::{ColumnPlans, PreparedInputs, Ready, TextPlans};
 use super::row_groups::{RowGroups, Span};
 use crate::convert::RowTarget;
 use crate::error::Result;
@@ -24,7 +24,7 @@ pub(super) struct Piece {
 /// What a piece consists of.
 pub(super) enum Work {
     Rows {
-        file: Arc<ParquetPlans>,
+        file: Arc<ColumnPlans>,
         span: Span,
     },
     Block {
@@ -124,7 +124,7 @@ impl<'a> Pieces<'a> {
                     self.next_input += 1;
                     continue;
                 }
-                Some(Ready::Parquet {
+                Some(Ready::Columns {
                     file,
                     next,
                     first,

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::components::{Component, components};
 use super::file::{PipelineFile, TableSection};
 use super::folder_run::PassJob;
-use super::pass::{PassInput, TextInput};
+use super::pass::{PassInput, ReadAs};
 use super::prepared::TextNames;
 use super::run::{RunEvents, RunOptions};
 use super::table::{TableJob, TableParts};
@@ -203,8 +203,8 @@ fn partitioning_of(
 pub(crate) struct PlannedPass {
     /// The pass, without inputs.
     pub(crate) job: PassJob,
-    /// Products in reading order: name, tables that each feeds, how it is read if it is text.
-    pub(crate) products: Vec<(String, Vec<usize>, Arc<TextInput>)>,
+    /// Products in reading order: name, tables that each feeds, how it is read.
+    pub(crate) products: Vec<(String, Vec<usize>, Arc<ReadAs>)>,
     /// Whether keys are looked up in indexes that other passes make.
     pub(crate) is_keyed: bool,
 }
@@ -255,7 +255,7 @@ fn plan_pass(
         .filter(|table| component.tables.iter().any(|n| n == table.name))
         .collect();
     let mut products = Vec::with_capacity(component.products.len());
-    let mut texts = BTreeMap::new();
+    let mut reading = BTreeMap::new();
     for name in &component.products {
         let at_product = |error: Error| error.at(Place::file(format!("product {name}")));
         let feeds: Vec<usize> = (0..members.len())
@@ -278,13 +278,14 @@ fn plan_pass(
         };
         let dialect = file.text_dialect_of(name).map_err(at_product)?;
         let charset = file.charset_of(name);
-        let text = Arc::new(TextInput {
+        let product_read_as = Arc::new(ReadAs {
             dialect,
             charset,
             names,
+            hdu: file.hdu_of(name),
         });
-        texts.insert(name.as_str(), Arc::clone(&text));
-        products.push((name.clone(), feeds, text));
+        reading.insert(name.as_str(), Arc::clone(&product_read_as));
+        products.push((name.clone(), feeds, product_read_as));
     }
     let mut jobs = Vec::with_capacity(members.len());
     let mut options = Vec::with_capacity(members.len());
@@ -293,7 +294,7 @@ fn plan_pass(
         let job = plan_table(file, table, sky).map_err(at_table)?;
         let products = table.section.products.iter();
         let read_as: Vec<_> = products
-            .map(|name| texts.get(name.as_str()).map(Arc::as_ref))
+            .map(|name| reading.get(name.as_str()).map(Arc::as_ref))
             .collect();
         options.push(options_of(&job, table, &read_as));
         jobs.push(job);
@@ -348,7 +349,7 @@ fn plan_table(
 }
 
 /// Returns what decides a table's bytes, for the record.
-fn options_of(job: &TableJob, table: &PlannedTable<'_>, read_as: &[Option<&TextInput>]) -> Value {
+fn options_of(job: &TableJob, table: &PlannedTable<'_>, read_as: &[Option<&ReadAs>]) -> Value {
     json!({
         "command": "run",
         "kind": table.kind,

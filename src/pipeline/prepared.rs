@@ -6,16 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use super::pass::{InputSpan, PassInput, TextInput};
+use super::pass::{InputSpan, PassInput};
 use super::row_groups::Span;
 use crate::convert::{RowPlan, RowTarget};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::PiecePosition;
 use crate::sanitize::TextPlan;
 use crate::schema::OutputColumn;
-use crate::source::{
-    BLOCK_MEMORY, DecodeBudget, InputFormat, InputName, ParquetFile, SharedRowGroup, TextFile,
-};
+use crate::source::{BLOCK_MEMORY, ColumnFile, DecodeBudget, SharedRowGroup, TextFile};
 
 /// Bytes by which younger pieces may be ahead: enough for some fifteen threads that read Parquet.
 const AHEAD: u64 = 24 << 20;
@@ -58,7 +56,7 @@ impl TextNames {
 
 /// An input that has been opened.
 pub(super) enum Opened {
-    Parquet(ParquetFile),
+    Columns(ColumnFile),
     Text {
         file: Box<TextFile>,
         names: Vec<String>,
@@ -67,17 +65,12 @@ pub(super) enum Opened {
 
 impl Opened {
     pub(super) fn open(input: &PassInput) -> Result<Self> {
-        let TextInput {
-            dialect,
-            charset,
-            names,
-        } = input.text.as_ref();
-        if let (InputFormat::Parquet, InputName::File(path)) =
-            (&input.input.format, &input.input.name)
-        {
-            return Ok(Self::Parquet(ParquetFile::open(path)?));
+        let read_as = input.read_as.as_ref();
+        if let Some(file) = ColumnFile::open(&input.input, read_as.fits())? {
+            return Ok(Self::Columns(file));
         }
-        let file = Box::new(TextFile::open(&input.input, dialect, *charset)?);
+        let (dialect, names) = (&read_as.dialect, &read_as.names);
+        let file = Box::new(TextFile::open(&input.input, dialect, read_as.charset)?);
         let place = || Place::file(file.name());
         let count = file.field_count();
         let names = match names.of_file(&file) {
@@ -104,7 +97,7 @@ impl Opened {
 
     fn column_names(&self) -> Vec<String> {
         match self {
-            Self::Parquet(file) => file
+            Self::Columns(file) => file
                 .schema()
                 .fields()
                 .iter()
@@ -165,8 +158,8 @@ impl PreparedInputs {
     /// Returns the bytes that `threads` threads may be ahead of the oldest piece where waiting for
     /// it costs nothing else.
     pub(super) fn bytes_ahead(&self, threads: usize) -> u64 {
-        let is_parquet = |fed: &PassInput| fed.input.format == InputFormat::Parquet;
-        match self.inputs.iter().all(is_parquet) {
+        let has_columns = |fed: &PassInput| fed.input.format.has_columns();
+        match self.inputs.iter().all(has_columns) {
             true => AHEAD,
             false => AHEAD.max(threads as u64 * 2 * BLOCK_MEMORY),
         }
@@ -188,7 +181,7 @@ impl PreparedInputs {
             (None, _) => Ok(()),
             (
                 Some(InputSpan::RowGroups { first, end }),
-                Ready::Parquet {
+                Ready::Columns {
                     next, end: last, ..
                 },
             ) => {
@@ -197,7 +190,7 @@ impl PreparedInputs {
                 Ok(())
             }
             (Some(InputSpan::Text { first, line, end }), Ready::Text { file, .. }) => {
-                file.keep_to(&fed.input, &fed.text.dialect, first..end, line)
+                file.keep_to(&fed.input, &fed.read_as.dialect, first..end, line)
             }
             (Some(_), _) => wrong(),
         }
@@ -214,14 +207,14 @@ impl PreparedInputs {
     /// The input can't be read up to there.
     pub(super) fn go_to(&self, opened: &mut Ready, position: PiecePosition) -> Result<()> {
         match opened {
-            Ready::Parquet { next, first, .. } => {
+            Ready::Columns { next, first, .. } => {
                 *next = usize::try_from(position.offset).unwrap_or(usize::MAX);
                 *first = position.line;
                 Ok(())
             }
             Ready::Text { file, .. } => {
                 let input = &self.inputs[position.input];
-                let dialect = &input.text.dialect;
+                let dialect = &input.read_as.dialect;
                 file.go_to(&input.input, dialect, position.offset, position.line)
             }
         }
@@ -243,7 +236,7 @@ impl PreparedInputs {
                 continue;
             }
             match self.open(number, targets)? {
-                Ready::Parquet { file, .. } => {
+                Ready::Columns { file, .. } => {
                     for group in 0..file.file.row_groups() {
                         let group = file.file.plan(group, &file.roots, budget)?;
                         SharedRowGroup::new(group, 0, None).check()?;
@@ -260,7 +253,7 @@ impl PreparedInputs {
         Ok(())
     }
 
-    /// Returns the bytes of memory that reading the dearest piece of any Parquet input takes at
+    /// Returns the bytes of memory that reading the dearest piece of any input with columns takes at
     /// least; of each file the largest row group stands for all.
     ///
     /// # Errors
@@ -271,15 +264,15 @@ impl PreparedInputs {
             .into_par_iter()
             .map(|number| {
                 let input = &self.inputs[number];
-                if input.input.format != InputFormat::Parquet {
+                if !input.input.format.has_columns() {
                     return Ok(0);
                 }
                 let fresh = Opened::open(input)?;
-                let Ready::Parquet { file, .. } = self.ready(number, fresh, targets)? else {
+                let Ready::Columns { file, .. } = self.ready(number, fresh, targets)? else {
                     return Ok(0);
                 };
                 let groups = 0..file.file.row_groups();
-                let largest = groups.max_by_key(|group| file.file.compressed_bytes(*group));
+                let largest = groups.max_by_key(|group| file.file.group_bytes(*group));
                 let least = DecodeBudget::LEAST;
                 match largest {
                     Some(group) => Ok(file.file.plan(group, &file.roots, least)?.memory()),
@@ -320,7 +313,7 @@ impl PreparedInputs {
                 .map_err(at_input)?;
         }
         match opened {
-            Opened::Parquet(file) => {
+            Opened::Columns(file) => {
                 let plans: Result<Vec<_>> = input
                     .feeds
                     .iter()
@@ -330,7 +323,7 @@ impl PreparedInputs {
                         Ok((*target, plan.map_err(at_input)?))
                     })
                     .collect();
-                Ok(Ready::parquet(file, plans?))
+                Ok(Ready::columns(file, plans?))
             }
             Opened::Text { file, .. } if file.field_count() == 0 => {
                 let plans = TextPlans {
@@ -348,7 +341,7 @@ impl PreparedInputs {
                     .iter()
                     .map(|target| {
                         let columns = &self.columns[*target];
-                        let (dialect, charset) = (&input.text.dialect, input.text.charset);
+                        let (dialect, charset) = (&input.read_as.dialect, input.read_as.charset);
                         let target_of = targets[*target];
                         let plan = TextPlan::compile(target_of, columns, dialect, charset, &names);
                         Ok((*target, plan.map_err(at_input)?))
@@ -440,8 +433,8 @@ fn columns_of(
 
 /// An opened input with its plans.
 pub(super) enum Ready {
-    Parquet {
-        file: Arc<ParquetPlans>,
+    Columns {
+        file: Arc<ColumnPlans>,
         /// The row group that is opened next.
         next: usize,
         /// The row of it to begin with.
@@ -455,9 +448,9 @@ pub(super) enum Ready {
     },
 }
 
-/// A Parquet file and what is made of it.
-pub(super) struct ParquetPlans {
-    pub(super) file: ParquetFile,
+/// A file with columns and what is made of it.
+pub(super) struct ColumnPlans {
+    pub(super) file: ColumnFile,
     /// Target number and its plan.
     pub(super) plans: Vec<(usize, RowPlan)>,
     /// Root columns that any plan needs, ascending.
@@ -466,11 +459,11 @@ pub(super) struct ParquetPlans {
     pub(super) rows_before: Vec<u64>,
 }
 
-impl ParquetPlans {
+impl ColumnPlans {
     /// Returns the share of a span in the bytes of its file, for progress.
     pub(super) fn bytes_of(&self, span: &Span) -> u64 {
         let number = span.group.number();
-        let (bytes, rows) = (self.file.compressed_bytes(number), self.file.rows(number));
+        let (bytes, rows) = (self.file.group_bytes(number), self.file.rows(number));
         let up_to = |row: u64| u128::from(bytes) * u128::from(row) / u128::from(rows.max(1));
         let share = up_to(span.rows.end).saturating_sub(up_to(span.rows.start));
         u64::try_from(share).unwrap_or(bytes)
@@ -485,7 +478,7 @@ pub(super) struct TextPlans {
 }
 
 impl Ready {
-    fn parquet(file: ParquetFile, plans: Vec<(usize, RowPlan)>) -> Self {
+    fn columns(file: ColumnFile, plans: Vec<(usize, RowPlan)>) -> Self {
         let mut roots: Vec<usize> = plans.iter().flat_map(|(_, plan)| plan.roots()).collect();
         roots.sort_unstable();
         roots.dedup();
@@ -497,9 +490,9 @@ impl Ready {
                 before
             })
             .collect();
-        Self::Parquet {
+        Self::Columns {
             end: file.row_groups(),
-            file: Arc::new(ParquetPlans {
+            file: Arc::new(ColumnPlans {
                 file,
                 plans,
                 roots,

@@ -1,9 +1,9 @@
-//! Hands out the rows of Parquet files, span by span, and opens one row group after another.
+//! Hands out the rows of files with columns, span by span, and opens one row group after another.
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::prepared::ParquetPlans;
+use super::prepared::ColumnPlans;
 use crate::exchange::{Collector, Stop};
 use crate::resources::Lease;
 use crate::source::{DecodeBudget, SharedRowGroup};
@@ -55,7 +55,7 @@ impl RowGroups {
     pub(super) fn open(
         &mut self,
         piece: u64,
-        file: &ParquetPlans,
+        file: &ColumnPlans,
         number: usize,
         first: u64,
         collector: &Collector<'_>,

@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::pass::Events;
 use super::pieces::{Piece, Pieces, Work};
-use super::prepared::{ParquetPlans, TextPlans};
+use super::prepared::{ColumnPlans, TextPlans};
 use super::rejects::PassRejects;
 use super::row_groups::Span;
 use crate::convert::{BadRow, RowTarget};
@@ -117,15 +117,12 @@ impl Worker<'_> {
 
     fn convert_rows(
         &mut self,
-        (number_of_input, input): (usize, &ParquetPlans),
+        (number_of_input, input): (usize, &ColumnPlans),
         span: &Span,
         emitter: &mut Emitter<'_>,
     ) -> Result<(), Stop> {
         let number = span.group.number();
-        let place = Place {
-            row_group: Some(number),
-            ..Place::file(input.file.name())
-        };
+        let place = input.file.place(number);
         let batch = span.group.read(&span.rows)?;
         let rows_before = input.rows_before.get(number).copied().unwrap_or(0) + span.rows.start;
         let file = input.file.name();

@@ -1,22 +1,50 @@
 //! Names on the command line become a list of files whose format is known.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::pattern::matching;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::publish::{InputStamp, STATE_FOLDER};
 
 /// What an input holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum InputFormat {
     /// Parquet.
     Parquet,
+    /// A binary table of a FITS file.
+    Fits,
     /// Text in the dialect that the options say, maybe compressed with gzip or zstd.
+    #[default]
     Text,
+}
+
+impl InputFormat {
+    /// Says whether columns have types, and rows come by row groups.
+    pub fn has_columns(self) -> bool {
+        self != Self::Text
+    }
+
+    /// Says whether it is text, which has neither.
+    pub(crate) fn is_text(&self) -> bool {
+        *self == Self::Text
+    }
+}
+
+impl fmt::Display for InputFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Parquet => "Parquet",
+            Self::Fits => "FITS",
+            Self::Text => "text",
+        })
+    }
 }
 
 /// Where an input comes from.
@@ -52,9 +80,9 @@ pub struct Input {
 }
 
 /// Endings of files that a folder is searched for.
-const KNOWN_ENDINGS: [&str; 11] = [
-    ".parquet", ".parq", ".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".csv.zst",
-    ".tsv.zst", ".txt.zst",
+const KNOWN_ENDINGS: [&str; 13] = [
+    ".parquet", ".parq", ".fits", ".fit", ".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz",
+    ".csv.zst", ".tsv.zst", ".txt.zst",
 ];
 
 /// Collects inputs in the order in which they are named.
@@ -218,7 +246,7 @@ impl InputList {
         if found.is_empty() {
             return Err(missing(
                 &path.display().to_string(),
-                "no .parquet, .csv, .tsv or .txt file in this folder",
+                "no .parquet, .fits, .csv, .tsv or .txt file in this folder",
             ));
         }
         found.sort();
@@ -348,21 +376,20 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
     let refuse = |what: &str| {
         Err(Error::usage(format!("{what} are not read"))
             .at(Place::file(path.display().to_string()))
-            .hint("convert the file to Parquet or text first"))
+            .hint("unpack it, or convert it to Parquet, FITS or text first"))
     };
     let format = match head.as_slice() {
         [b'P', b'A', b'R', b'1', ..] => InputFormat::Parquet,
         [b'P', b'A', b'R', b'E', ..] => return refuse("encrypted Parquet files"),
         [b'A', b'R', b'R', b'O', b'W', b'1', ..] => return refuse("Arrow IPC files"),
-        [b'S', b'I', b'M', b'P', b'L', b'E', b' ', b' ', b'=', ..] => return refuse("FITS files"),
-        _ if path
-            .extension()
-            .is_some_and(|ending| ending == "parquet" || ending == "parq") =>
-        {
-            // An empty or damaged file of that name must not pass for text.
-            InputFormat::Parquet
-        }
-        _ => InputFormat::Text,
+        [b'S', b'I', b'M', b'P', b'L', b'E', b' ', b' ', b'=', ..] => InputFormat::Fits,
+        [0x1f, 0x8b, ..] if holds_fits(path) => return refuse("compressed FITS files"),
+        // An empty or damaged file of such a name must not pass for text.
+        _ => match path.extension().and_then(|ending| ending.to_str()) {
+            Some("parquet" | "parq") => InputFormat::Parquet,
+            Some("fits" | "fit") => InputFormat::Fits,
+            _ => InputFormat::Text,
+        },
     };
     Ok(Input {
         name,
@@ -370,6 +397,16 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
         stamp: Some(stamp),
         unreadable: None,
     })
+}
+
+/// Says whether a file that is compressed with gzip begins as FITS files do.
+fn holds_fits(path: &Path) -> bool {
+    let mut head = [0; 9];
+    let read = File::open(path).and_then(|file| {
+        let mut unpacked = flate2::read::MultiGzDecoder::new(file);
+        unpacked.read_exact(&mut head)
+    });
+    read.is_ok() && head == *b"SIMPLE  ="
 }
 
 #[cfg(test)]
@@ -430,9 +467,9 @@ mod tests {
             .unwrap();
         assert_eq!(names(&list), [path("a b%.csv"), path("a b%.csv")]);
         assert_eq!(code("file://host/x.csv"), ErrorKind::Usage);
-        fs::write(path("x.fits"), "SIMPLE  =                    T").unwrap();
+        fs::write(path("x.arrow"), "ARROW1\0\0").unwrap();
         let mut list = InputList::default();
-        list.add(&path("x.fits")).unwrap();
+        list.add(&path("x.arrow")).unwrap();
         assert_eq!(list.resolve().unwrap_err().kind(), ErrorKind::Usage);
         assert_eq!(
             InputList::default().resolve().unwrap_err().kind(),
@@ -450,6 +487,8 @@ mod tests {
         };
         assert_eq!(look("x.txt", b"PAR1...."), InputFormat::Parquet);
         assert_eq!(look("x.parquet", b""), InputFormat::Parquet);
+        assert_eq!(look("x.dat", b"SIMPLE  =     T"), InputFormat::Fits);
+        assert_eq!(look("x.fits", b""), InputFormat::Fits);
         assert_eq!(look("x.csv", b"\x1f\x8b"), InputFormat::Text);
         assert_eq!(look("y.csv", b"1,2"), InputFormat::Text);
     }

@@ -78,7 +78,7 @@ impl ColumnRange {
         })
     }
 
-    fn with(self, other: Self) -> Self {
+    pub(super) fn with(self, other: Self) -> Self {
         Self {
             min: self.min.min(other.min),
             max: self.max.max(other.max),
@@ -166,7 +166,12 @@ impl ParquetFile {
     ///
     /// # Errors
     /// The row group's metadata are damaged.
-    pub fn plan(&self, number: usize, roots: &[usize], budget: DecodeBudget) -> Result<RowGroup> {
+    pub fn plan(
+        &self,
+        number: usize,
+        roots: &[usize],
+        budget: DecodeBudget,
+    ) -> Result<ParquetGroup> {
         let place = self.place(number);
         let rows = self.rows(number);
         let mask = self.mask(roots);
@@ -210,7 +215,7 @@ impl ParquetFile {
             let metadata = guarded(|| ArrowReaderMetadata::try_new(Arc::new(group), options));
             Some(metadata.map_err(|message| corrupt(message).at(place.clone()))?)
         };
-        Ok(RowGroup {
+        Ok(ParquetGroup {
             file: self.clone(),
             number,
             roots: roots.to_vec(),
@@ -229,7 +234,7 @@ impl ParquetFile {
 
 /// A row group, with a plan how to decode it.
 #[derive(Debug)]
-pub struct RowGroup {
+pub struct ParquetGroup {
     pub(super) file: ParquetFile,
     pub(super) number: usize,
     pub(super) roots: Vec<usize>,
@@ -238,7 +243,7 @@ pub struct RowGroup {
     pub(super) metadata: Option<ArrowReaderMetadata>,
 }
 
-impl RowGroup {
+impl ParquetGroup {
     /// Returns the number of rows.
     pub fn rows(&self) -> u64 {
         self.file.rows(self.number)

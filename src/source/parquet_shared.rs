@@ -14,13 +14,13 @@ use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{FieldRef, Schema, SchemaRef};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 
-use super::parquet::{RowGroup, guarded};
+use super::parquet::{ParquetGroup, guarded};
 use crate::error::Result;
 use crate::resources::Lease;
 
 /// A row group whose spans are read by any threads, each span once.
-pub struct SharedRowGroup {
-    group: RowGroup,
+pub struct SharedParquet {
+    group: ParquetGroup,
     /// The rows to read.
     rows: Range<u64>,
     parts: Vec<Mutex<Part>>,
@@ -51,10 +51,10 @@ struct Window {
     spans: u64,
 }
 
-impl SharedRowGroup {
+impl SharedParquet {
     /// Makes `group` ready to be read from row `first` on, which begins a span; `memory` pays for
     /// its open columns.
-    pub fn new(group: RowGroup, first: u64, memory: Option<Lease>) -> Self {
+    pub fn new(group: ParquetGroup, first: u64, memory: Option<Lease>) -> Self {
         let first = first.min(group.rows());
         let part = |kept: &Vec<usize>| {
             Mutex::new(Part {
@@ -407,19 +407,19 @@ mod tests {
     }
 
     impl Case {
-        fn group(&self, memory: u64, threads: usize, first: u64) -> SharedRowGroup {
+        fn group(&self, memory: u64, threads: usize, first: u64) -> SharedParquet {
             let budget = DecodeBudget {
                 usual: memory,
                 most: memory,
                 threads,
             };
             let planned = self.file.plan(0, &[0, 1, 2, 3, 4, 5], budget).unwrap();
-            SharedRowGroup::new(planned, first, None)
+            SharedParquet::new(planned, first, None)
         }
     }
 
     /// Reads all spans on some threads, each of which takes the next.
-    fn read_all(group: &SharedRowGroup, threads: usize) -> BTreeMap<u64, Result<RecordBatch>> {
+    fn read_all(group: &SharedParquet, threads: usize) -> BTreeMap<u64, Result<RecordBatch>> {
         let next = Mutex::new(group.rows().start);
         let found = Mutex::new(BTreeMap::new());
         std::thread::scope(|scope| {

@@ -16,6 +16,7 @@ mod dialect;
 mod drop_in;
 mod fault_proxy;
 mod finishes;
+mod fits;
 mod geometry;
 mod golden;
 mod golden_cases;

@@ -43,7 +43,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Turn Parquet into text that MariaDB loads unchanged
+    /// Turn Parquet, FITS tables or text into text that MariaDB loads unchanged
     Convert(ConvertArgs),
     /// Clean text: booleans, infinities, NaN, NULL, escapes
     Sanitize(SanitizeArgs),
@@ -72,14 +72,14 @@ pub enum Command {
     Run(RunArgs),
     /// Do a pipeline as many tasks: on this machine, by Slurm or by Dask
     Job(JobArgs),
-    /// Propose a table for Parquet files: Qserv's table JSON, or a CREATE TABLE
+    /// Propose a table for Parquet or FITS files: Qserv's table JSON, or a CREATE TABLE
     ///
     /// A single INPUT that ends in .yaml, .yml or .json is a definition instead: Felis (file.yaml#Table
     /// where it has several tables) or table JSON, which is completed and written in the other form.
     Schema(SchemaArgs),
     /// Say what Qserv and MariaDB would object to in a table
     ///
-    /// So far that is which columns a director may not have. With INPUT, Parquet or text, it also tells
+    /// So far that is which columns a director may not have. With INPUT, Parquet, FITS or text, it also tells
     /// the CHAR(n) or BINARY(n) that would do.
     Check(CheckArgs),
     /// Print the completions of a shell
@@ -271,7 +271,7 @@ pub struct InputArgs {
     /// Names in the list end with NUL instead of LF
     #[arg(short = '0', long = "null-separated", requires = "files_from")]
     pub null_separated: bool,
-    /// Format of the inputs [default: found from content; what is no Parquet is text]
+    /// Format of the inputs [default: found from content; what is neither Parquet nor FITS is text]
     #[arg(long, value_name = "FORMAT")]
     pub input_format: Option<InputFormatArg>,
 }
@@ -279,6 +279,8 @@ pub struct InputArgs {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum InputFormatArg {
     Parquet,
+    /// A binary table of each file
+    Fits,
     /// In the dialect that the options say, maybe compressed with gzip or zstd
     Text,
 }
@@ -289,6 +291,15 @@ impl InputArgs {
         let list = self.files_from.as_deref().filter(|name| *name != "-");
         list.map(Path::new)
     }
+}
+
+/// Which table of a FITS file is meant.
+#[derive(Debug, Clone, Args)]
+pub struct FitsArgs {
+    /// Table of FITS inputs: its name (EXTNAME), or its number, where the first unit of a file is 0
+    /// [default: the first binary table]
+    #[arg(long, value_name = "NAME|N")]
+    pub hdu: Option<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -311,7 +322,7 @@ pub struct TextInArgs {
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub in_null: Option<String>,
     /// Encoding of text inputs: latin1 (windows-1252), utf8mb4 or binary [default: that of the
-    /// output]
+    /// output]; of texts in FITS inputs: latin1, or else UTF-8
     #[arg(long, value_name = "NAME", value_parser = ["latin1", "utf8mb4", "binary"])]
     pub in_charset: Option<String>,
     /// The first line of each text input names the columns
@@ -392,7 +403,7 @@ pub struct ValueArgs {
     /// Text that is not valid in its character set: error, replace or keep [default: error]
     #[arg(long, value_name = "RULE", value_parser = ["error", "replace", "keep"])]
     pub invalid_text: Option<String>,
-    /// A further spelling of NULL: of all values of text inputs, of texts and binaries of Parquet; may
+    /// A further spelling of NULL: of all values of text inputs, of texts and binaries of Parquet and FITS; may
     /// be repeated
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub null_text: Vec<String>,
@@ -485,6 +496,8 @@ pub struct ConvertArgs {
     pub stream_out: StreamOutArgs,
     #[command(flatten)]
     pub text_in: TextInArgs,
+    #[command(flatten)]
+    pub fits: FitsArgs,
     #[command(flatten)]
     pub infer: InferArgs,
     #[command(flatten)]

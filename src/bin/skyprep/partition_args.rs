@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use crate::args::{
-    BookArgs, ColumnArgs, DigestArgs, InferArgs, InputArgs, RejectArgs, TextInArgs, TextOutArgs,
-    ValueArgs,
+    BookArgs, ColumnArgs, DigestArgs, FitsArgs, InferArgs, InputArgs, RejectArgs, TextInArgs,
+    TextOutArgs, ValueArgs,
 };
 use crate::table_args::KindArg;
 
@@ -179,6 +179,8 @@ pub struct PartitionArgs {
     pub text_out: TextOutArgs,
     #[command(flatten)]
     pub text_in: TextInArgs,
+    #[command(flatten)]
+    pub fits: FitsArgs,
     #[command(flatten)]
     pub infer: InferArgs,
     #[command(flatten)]

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use skyprep::convert::RowTarget;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::{Error, Place};
-use skyprep::pipeline::{BadInputs, Replace, TextInput, TextNames};
+use skyprep::pipeline::{BadInputs, ReadAs, Replace, TextNames};
 use skyprep::report::add_digests;
 use skyprep::schema::{CHUNK_COLUMN, SUB_CHUNK_COLUMN, TableSchema};
 use skyprep::source::{Input, InputFormat, InputList, InputName};
@@ -74,6 +74,7 @@ fn empty_list(args: &InputArgs, session: &Session) -> InputList {
     if let Some(format) = args.input_format {
         list.force_format(match format {
             InputFormatArg::Parquet => InputFormat::Parquet,
+            InputFormatArg::Fits => InputFormat::Fits,
             InputFormatArg::Text => InputFormat::Text,
         });
     }
@@ -134,23 +135,24 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
     std::fs::read(path).map_err(|error| Error::reading(path, error))
 }
 
-/// Returns how text inputs are read.
-pub fn text_input(
+/// Returns how inputs are read.
+pub fn read_as(
     args: &TextInArgs,
+    hdu: Option<&str>,
     schema: Option<&TableSchema>,
     added: Vec<String>,
-) -> Result<Arc<TextInput>> {
-    text_input_over(args, &Dialect::qserv(), None, schema, added)
+) -> Result<Arc<ReadAs>> {
+    read_as_over((args, hdu), &Dialect::qserv(), None, schema, added)
 }
 
-/// Returns how text inputs are read, where `base` and `names` stand for what is not said.
-pub fn text_input_over(
-    args: &TextInArgs,
+/// Returns how inputs are read, where `base` and `names` stand for what is not said of texts.
+pub fn read_as_over(
+    (args, hdu): (&TextInArgs, Option<&str>),
     base: &Dialect,
     names: Option<Vec<String>>,
     schema: Option<&TableSchema>,
     added: Vec<String>,
-) -> Result<Arc<TextInput>> {
+) -> Result<Arc<ReadAs>> {
     let options = DialectOptions {
         dialect: args.in_dialect.clone(),
         delimiter: args.in_delimiter.clone(),
@@ -171,7 +173,7 @@ pub fn text_input_over(
         (None, None) => names,
     };
     let schema = schema.map(|s| s.columns.iter().map(|column| column.name.clone()).collect());
-    Ok(Arc::new(TextInput {
+    Ok(Arc::new(ReadAs {
         dialect,
         charset: args.in_charset.as_deref().and_then(Charset::from_name),
         names: TextNames {
@@ -179,6 +181,7 @@ pub fn text_input_over(
             schema,
             added,
         },
+        hdu: hdu.map(str::to_owned),
     }))
 }
 

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use crate::args::{BookArgs, DigestArgs, InputArgs, TextInArgs};
+use crate::args::{BookArgs, DigestArgs, FitsArgs, InputArgs, TextInArgs};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum KindArg {
@@ -84,6 +84,11 @@ pub struct SchemaArgs {
     #[arg(long, value_name = "COL", help_heading = "Table")]
     pub flags_column: Option<String>,
     #[command(flatten)]
+    pub fits: FitsArgs,
+    /// Encoding of texts in FITS inputs: latin1 (windows-1252) or utf8mb4 [default: utf8mb4]
+    #[arg(long, value_name = "NAME", value_parser = ["latin1", "utf8mb4"])]
+    pub in_charset: Option<String>,
+    #[command(flatten)]
     pub books: BookArgs,
     #[command(flatten)]
     pub digests: DigestArgs,
@@ -95,6 +100,8 @@ pub struct CheckArgs {
     pub input: InputArgs,
     #[command(flatten)]
     pub text_in: TextInArgs,
+    #[command(flatten)]
+    pub fits: FitsArgs,
     /// The table: Qserv's table JSON, or Felis YAML (file.yaml#Table where it has several tables)
     #[arg(long, value_name = "FILE")]
     pub schema: PathBuf,

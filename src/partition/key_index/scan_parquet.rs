@@ -12,7 +12,7 @@ use super::key::{Key, KeyPlace};
 use super::scan::{IndexLimits, Take, blocks_at_once, canonical, no_chunk_number, refused};
 use super::source::IndexRows;
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::source::{DecodeBudget, ParquetFile, SharedRowGroup};
+use crate::source::{DecodeBudget, ParquetFile, SharedParquet};
 
 /// Memory of a span beside what was decoded: what is made of its rows, at most 16,384.
 const SPAN_MEMORY: u64 = 16_384 * 64;
@@ -78,7 +78,7 @@ pub(super) fn scan_parquet(file: &ParquetFile, limits: &IndexLimits, take: Take<
     for number in 0..file.row_groups() {
         let group = file.plan(number, &roots, budget)?;
         let _open = limits.gate.charge(group.memory());
-        let group = SharedRowGroup::new(group, 0, None);
+        let group = SharedParquet::new(group, 0, None);
         let row_bytes = group.window(0).1 / group.window(0).0.max(1);
         let span_rows = group.span(0).end.max(1);
         let (count, _memory) = blocks_at_once(limits, SPAN_MEMORY + 2 * row_bytes * span_rows);

@@ -1,11 +1,9 @@
 //! Looks at the values of a text input: block by block, one thread for each input.
 
-use std::sync::Arc;
-
 use super::{Found, MeasureJob};
 use crate::dialect::{Fields, Records};
 use crate::error::{Place, Result};
-use crate::pipeline::pass::{PassInput, TextInput};
+use crate::pipeline::pass::{PassInput, ReadAs};
 use crate::pipeline::prepared::Opened;
 use crate::sanitize::TextFault;
 use crate::schema::Look;
@@ -14,7 +12,7 @@ use crate::values::Charset;
 
 /// What is read of a text, and how.
 struct Columns<'a> {
-    text: &'a TextInput,
+    read_as: &'a ReadAs,
     /// The character set of the text.
     charset: Charset,
     /// How many fields each record has.
@@ -34,8 +32,9 @@ struct Wanted {
 
 impl MeasureJob<'_> {
     /// Looks at all values of input number `number`.
-    pub(super) fn text(&self, number: usize, input: &Input, text: &Arc<TextInput>) -> Result<()> {
-        let opened = Opened::open(&PassInput::whole(input.clone(), text, Vec::new()))?;
+    pub(super) fn text(&self, number: usize, input: &Input) -> Result<()> {
+        let read_as = self.read_as;
+        let opened = Opened::open(&PassInput::whole(input.clone(), read_as, Vec::new()))?;
         let Opened::Text { mut file, names } = opened else {
             return Ok(());
         };
@@ -50,8 +49,8 @@ impl MeasureJob<'_> {
             })
         });
         let columns = Columns {
-            text,
-            charset: text.charset.unwrap_or(self.charset),
+            read_as,
+            charset: read_as.charset.unwrap_or(self.charset),
             count: names.len(),
             wanted: wanted.collect(),
         };
@@ -86,7 +85,7 @@ impl Columns<'_> {
         name: &str,
         found: &mut [Found],
     ) -> Result<u64> {
-        let dialect = &self.text.dialect;
+        let dialect = &self.read_as.dialect;
         let bytes = block.records();
         let mut records = Records::new(dialect, bytes).at_line(block.first_line);
         let (mut fields, mut scratch) = (Fields::new(), Vec::new());

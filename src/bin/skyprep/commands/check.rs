@@ -68,6 +68,12 @@ fn findings_in_data(
     session: &Session,
 ) -> Result<Vec<DirectorFinding>> {
     let limits = session.pass_limits();
+    let read_as = settings::read_as(
+        &args.text_in,
+        args.fits.hdu.as_deref(),
+        Some(schema),
+        settings::chunk_columns(),
+    )?;
     let (texts, tables): (Vec<&Input>, Vec<&Input>) = inputs
         .iter()
         .partition(|input| input.format == InputFormat::Text);
@@ -76,7 +82,7 @@ fn findings_in_data(
         true => Vec::new(),
         false => {
             let mut columns = InputColumns::default();
-            add_columns(&tables, &mut columns, &limits)?;
+            add_columns(&tables, &read_as, &mut columns, &limits)?;
             columns.finish()?.0
         }
     };
@@ -105,13 +111,12 @@ fn findings_in_data(
             (column.name.as_str(), look)
         })
         .collect();
-    let text = settings::text_input(&args.text_in, Some(schema), settings::chunk_columns())?;
     let charset = settings::charset(Some(&args.charset));
     let progress = Progress::new(session);
     if !looks.is_empty() {
         progress.start(&session.command, total_bytes(inputs));
     }
-    let measures = measure(inputs, &looks, charset, Some(&text), &limits, &progress);
+    let measures = measure(inputs, &looks, charset, &read_as, &limits, &progress);
     progress.end();
     let measures = measures?;
     let measure_of = |name: &str| -> Option<&Measure> {

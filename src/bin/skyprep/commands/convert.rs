@@ -17,7 +17,12 @@ use crate::settings;
 /// Converts table files to text.
 pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
     let schema = settings::schema(&args.values, session)?;
-    let text = settings::text_input(&args.text_in, schema.as_ref(), settings::chunk_columns())?;
+    let read_as = settings::read_as(
+        &args.text_in,
+        args.fits.hdu.as_deref(),
+        schema.as_ref(),
+        settings::chunk_columns(),
+    )?;
     let dialect = settings::output_dialect(&args.text_out, Some(&args.stream_out))?;
     let columns = Some(&args.columns);
     let mut target = settings::target(
@@ -47,7 +52,7 @@ pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
     let inputs = settings::digested(inputs, &args.digests, session)?;
     let command = StreamCommand {
         inputs,
-        text,
+        read_as,
         target,
         output: &args.output,
         is_forced: args.force,

@@ -127,8 +127,8 @@ fn plan(
     let flags = args.flags_column.as_deref().unwrap_or(FLAGS_COLUMN);
     let (chunk, sub_chunk) = chunk_columns(args);
     let added = [chunk, sub_chunk, flags].map(ToOwned::to_owned).to_vec();
-    let text = settings::text_input_over(
-        &args.text_in,
+    let read_as = settings::read_as_over(
+        (&args.text_in, args.fits.hdu.as_deref()),
         &completed.input_dialect,
         completed.fields.clone(),
         schema.as_ref(),
@@ -185,7 +185,7 @@ fn plan(
         "prefix": prefix,
         "nodes": nodes,
         "target": target.fingerprint(),
-        "text": text.as_ref(),
+        "text": read_as.as_ref(),
     });
     let inputs = settings::inputs_or(&args.input, &completed.inputs, session)?;
     let inputs = settings::digested(inputs, &args.digests, session)?;
@@ -193,7 +193,7 @@ fn plan(
     settings::refuse_overwriting(&inputs, |input| input.parent() == output.as_deref())?;
     let inputs = inputs
         .into_iter()
-        .map(|input| PassInput::whole(input, &text, vec![0]))
+        .map(|input| PassInput::whole(input, &read_as, vec![0]))
         .collect();
     let job = TableJob {
         target,

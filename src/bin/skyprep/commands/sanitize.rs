@@ -2,7 +2,6 @@
 
 use anyhow::Result;
 use skyprep::error::{Error, Place};
-use skyprep::source::InputFormat;
 
 use super::streams::{StreamCommand, run_streams};
 use crate::args::SanitizeArgs;
@@ -13,16 +12,15 @@ use crate::settings;
 /// Cleans text.
 pub fn run(args: &SanitizeArgs, session: &Session) -> Result<()> {
     let schema = settings::schema(&args.values, session)?;
-    let text = settings::text_input(&args.text_in, schema.as_ref(), settings::chunk_columns())?;
+    let added = settings::chunk_columns();
+    let read_as = settings::read_as(&args.text_in, None, schema.as_ref(), added)?;
     let dialect = settings::output_dialect(&args.text_out, Some(&args.stream_out))?;
     let target = settings::target("sanitize", dialect, &args.values, &args.infer, None, schema)?;
     let inputs = settings::inputs(&args.input, true, session)?;
     let inputs = settings::digested(inputs, &args.digests, session)?;
-    if let Some(table) = inputs
-        .iter()
-        .find(|input| input.format == InputFormat::Parquet)
-    {
-        return Err(Error::usage("sanitize reads text, this is Parquet")
+    if let Some(table) = inputs.iter().find(|input| input.format.has_columns()) {
+        let message = format!("sanitize reads text, this is {}", table.format);
+        return Err(Error::usage(message)
             .at(Place::file(table.name.shown()))
             .hint("use skyprep convert, which applies the same rules")
             .into());
@@ -36,7 +34,7 @@ pub fn run(args: &SanitizeArgs, session: &Session) -> Result<()> {
     }
     let command = StreamCommand {
         inputs,
-        text,
+        read_as,
         target,
         output: &args.output,
         is_forced: args.force,

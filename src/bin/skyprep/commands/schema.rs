@@ -2,10 +2,11 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Result;
 use skyprep::error::{Error, Place};
-use skyprep::pipeline::{OutputState, add_columns, check_writable, measure};
+use skyprep::pipeline::{OutputState, ReadAs, add_columns, check_writable, measure};
 use skyprep::publish::{AtomicFile, append};
 use skyprep::schema::{
     InputColumn, InputColumns, Look, Proposal, TableCharset, TableKind, TableRequest, TableSchema,
@@ -78,7 +79,10 @@ pub fn run(args: &SchemaArgs, session: &Session) -> Result<()> {
             warn_of_director(&schema, session);
             schema
         }
-        Source::Data { request, columns } => propose(&request, &columns, &inputs, output, session)?,
+        Source::Data { request, columns } => {
+            let read_as = read_as(args);
+            propose((&request, &columns), (&inputs, &read_as), output, session)?
+        }
     };
     let text = match args.to {
         SchemaFormArg::Json => schema.to_json(),
@@ -276,11 +280,12 @@ fn looked_at(
     {
         return Err(Error::usage("this is text, which has no types")
             .at(Place::file(text.name.shown()))
-            .hint("name Parquet files, or a definition that ends in .yaml, .yml or .json")
+            .hint("name Parquet or FITS files, or a definition that ends in .yaml, .yml or .json")
             .into());
     }
     let mut columns = InputColumns::without(excluded(args)?);
-    add_columns(inputs, &mut columns, session.limits())?;
+    let read_as = read_as(args);
+    add_columns(inputs, &read_as, &mut columns, session.limits())?;
     let (columns, notes) = columns.finish()?;
     request.check_columns(&columns)?;
     for note in notes {
@@ -289,11 +294,19 @@ fn looked_at(
     Ok(Source::Data { request, columns })
 }
 
+/// Returns how inputs are read.
+fn read_as(args: &SchemaArgs) -> Arc<ReadAs> {
+    Arc::new(ReadAs {
+        hdu: args.fits.hdu.clone(),
+        charset: args.in_charset.as_deref().and_then(Charset::from_name),
+        ..ReadAs::default()
+    })
+}
+
 /// Looks at the values and proposes a table.
 fn propose(
-    request: &TableRequest,
-    columns: &[InputColumn],
-    inputs: &[Input],
+    (request, columns): (&TableRequest, &[InputColumn]),
+    (inputs, read_as): (&[Input], &Arc<ReadAs>),
     output: Output<'_>,
     session: &Session,
 ) -> Result<TableSchema> {
@@ -312,7 +325,7 @@ fn propose(
         }
     }
     let limits = session.pass_limits();
-    let measures = measure(inputs, &named, charset, None, &limits, &progress);
+    let measures = measure(inputs, &named, charset, read_as, &limits, &progress);
     progress.end();
     let Proposal {
         schema,

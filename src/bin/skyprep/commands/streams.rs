@@ -13,7 +13,7 @@ use skyprep::error::Error;
 use skyprep::exchange::ChunkNames;
 use skyprep::partition::key_index::{DuplicateRule, IndexFormat};
 use skyprep::pipeline::{
-    OutputState, PassInput, PassJob, Standing, StreamOutcome, TableJob, TableParts, TextInput,
+    OutputState, PassInput, PassJob, ReadAs, Standing, StreamOutcome, TableJob, TableParts,
     check_writable, columns_of, outlook, standing, stream,
 };
 use skyprep::publish::{AtomicFile, StandingFiles, append};
@@ -31,7 +31,7 @@ use crate::settings;
 /// A command that writes rows as they come.
 pub struct StreamCommand<'a> {
     pub inputs: Vec<Input>,
-    pub text: Arc<TextInput>,
+    pub read_as: Arc<ReadAs>,
     pub target: RowTarget,
     pub output: &'a str,
     pub is_forced: bool,
@@ -85,8 +85,8 @@ enum Destination<'a> {
     Special(&'a Path),
 }
 
-fn fed(inputs: Vec<Input>, text: &Arc<TextInput>) -> Vec<PassInput> {
-    let feed = |input| PassInput::whole(input, text, vec![0]);
+fn fed(inputs: Vec<Input>, read_as: &Arc<ReadAs>) -> Vec<PassInput> {
+    let feed = |input| PassInput::whole(input, read_as, vec![0]);
     inputs.into_iter().map(feed).collect()
 }
 
@@ -103,7 +103,7 @@ pub(super) fn total_bytes(inputs: &[Input]) -> u64 {
 /// returns nothing if what was written can't be taken back.
 fn write_rows(
     inputs: Vec<Input>,
-    text: &Arc<TextInput>,
+    read_as: &Arc<ReadAs>,
     target: &RowTarget,
     name: &Path,
     mut open: impl FnMut() -> Result<Option<Box<dyn Write + Send>>>,
@@ -111,7 +111,7 @@ fn write_rows(
     progress: &Progress<'_>,
 ) -> Result<StreamOutcome> {
     let limits = session.limits();
-    let mut inputs = fed(inputs, text);
+    let mut inputs = fed(inputs, read_as);
     limits.bad_inputs.look_at(&mut inputs)?;
     let mut failure = None;
     while let Some(out) = open()? {
@@ -153,12 +153,12 @@ fn to_stream(
     let mut out = Some(out);
     let StreamCommand {
         inputs,
-        text,
+        read_as,
         target,
         ..
     } = command;
     let open = || Ok(out.take());
-    let outcome = write_rows(inputs, &text, &target, name, open, session, progress)?;
+    let outcome = write_rows(inputs, &read_as, &target, name, open, session, progress)?;
     report.add_table(outcome.report(command.output, 0.0), true);
     books::close_rejects(session, &report)?;
     let (books, target) = (command.books, Path::new(command.output));
@@ -175,7 +175,7 @@ fn to_stream(
 
 /// Says what would become of a stream or a file.
 fn foretell(command: &StreamCommand<'_>, session: &Session, state: OutputState) -> Result<()> {
-    let inputs = fed(command.inputs.clone(), &command.text);
+    let inputs = fed(command.inputs.clone(), &command.read_as);
     let columns = columns_of(&inputs, &[&command.target])?;
     let columns = columns.into_iter().flatten().collect();
     books::foretell_file(session, &command.inputs, command.output, state, columns)
@@ -217,7 +217,7 @@ fn to_file(
     let start = Instant::now();
     let StreamCommand {
         inputs,
-        text,
+        read_as,
         target,
         ..
     } = command;
@@ -225,7 +225,7 @@ fn to_file(
         file.restart()?;
         Ok(Some(Box::new(file.writer()?)))
     };
-    let outcome = write_rows(inputs, &text, &target, path, open, session, progress)?;
+    let outcome = write_rows(inputs, &read_as, &target, path, open, session, progress)?;
     file.commit()?;
     session.interruption.set_unfinished(None);
     session.printer.note(&summary(command.output, &outcome));
@@ -292,10 +292,10 @@ fn to_folder(
         let options = json!({
             "command": session.command,
             "target": own.fingerprint(),
-            "text": command.text.as_ref(),
+            "text": command.read_as.as_ref(),
         });
         jobs.push(PassJob {
-            inputs: fed(vec![input], &command.text),
+            inputs: fed(vec![input], &command.read_as),
             tables: vec![TableJob {
                 target: own,
                 kind: TableKind::Regular,

@@ -11,9 +11,7 @@ use skyprep::partition::key_index::{DuplicateRule, IndexFormat, IndexSource};
 use skyprep::partition::{
     DirectorIndex, OverlapRule, RaRule, Routing, RoutingOptions, UnknownKeyRule,
 };
-use skyprep::pipeline::{
-    PassInput, PassJob, Repetition, TableJob, TableParts, TextInput, TextNames,
-};
+use skyprep::pipeline::{PassInput, PassJob, ReadAs, Repetition, TableJob, TableParts, TextNames};
 use skyprep::publish::StandingFiles;
 use skyprep::resources::available_memory;
 use skyprep::schema::{ChunkColumns, TableKind};
@@ -112,13 +110,14 @@ impl ToolCall {
     /// What is asked for contradicts itself.
     pub fn job(&self, inputs: Vec<Input>) -> Result<PassJob> {
         let tool = self.tool();
-        let text = Arc::new(TextInput {
+        let text = Arc::new(ReadAs {
             dialect: tool.input.clone(),
             charset: None,
             names: TextNames {
                 fields: Some(tool.fields.clone()),
                 ..TextNames::default()
             },
+            hdu: None,
         });
         let mut target = RowTarget::new(TABLE, tool.output.clone());
         target.policy = ValuePolicy {

@@ -1,0 +1,312 @@
+//! FITS files: the rows of one of their binary tables.
+//!
+//! A table is rows of fixed width, so any of them can be read by itself. They are taken in blocks of
+//! some hundred KiB, which stand where row groups do in Parquet. No crate is used: those that there are
+//! wrap C, read whole tables into memory, or are young; the format is small.
+
+mod cells;
+mod column;
+mod header;
+mod rows;
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests make files of their own")]
+mod tests;
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Once};
+
+use arrow::array::AsArray;
+use arrow::compute::cast;
+use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
+
+use self::column::Column;
+use self::header::{Header, UnitKind};
+pub use self::rows::FitsRows;
+use super::parquet::ColumnRange;
+use crate::error::{Error, ErrorKind, Place, Result};
+use crate::values::Charset;
+
+/// Bytes of the rows that are read at once, about, and their number at most.
+const BLOCK_BYTES: u64 = 512 << 10;
+const MOST_ROWS: u64 = 16_384;
+/// Blocks that are looked at to know about where rows lie.
+const SAMPLES: usize = 8;
+
+/// Which table of a file is meant, and how its texts are encoded.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct FitsOptions<'a> {
+    /// Name (EXTNAME), or number where the first unit of the file is 0; else the first binary table.
+    pub hdu: Option<&'a str>,
+    /// Character set of texts beyond ASCII; UTF-8 unless somebody says otherwise.
+    pub charset: Option<Charset>,
+}
+
+/// A binary table of a FITS file, whose header has been read.
+#[derive(Debug, Clone)]
+pub struct FitsFile {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    file: File,
+    columns: Vec<Column>,
+    schema: SchemaRef,
+    charset: Charset,
+    /// First byte of the rows.
+    data: u64,
+    row_bytes: u64,
+    rows: u64,
+    /// Rows of a block.
+    block: u64,
+    /// First byte and bytes of the heap, where cells of any length lie.
+    heap: (u64, u64),
+}
+
+/// A unit of the file, as a user would name it.
+struct Unit {
+    number: usize,
+    name: Option<String>,
+    header: Header,
+}
+
+impl Unit {
+    fn shown(&self) -> String {
+        match &self.name {
+            Some(name) => format!("{} ({name})", self.number),
+            None => self.number.to_string(),
+        }
+    }
+
+    fn is_called(&self, hdu: &str) -> bool {
+        let name = self.name.as_deref();
+        name.is_some_and(|name| name.eq_ignore_ascii_case(hdu)) || hdu.parse() == Ok(self.number)
+    }
+}
+
+impl FitsFile {
+    /// Opens a file and reads its headers.
+    ///
+    /// # Errors
+    /// The file is missing, unreadable, no whole FITS file, or has no such table.
+    pub fn open(path: &Path, options: FitsOptions<'_>) -> Result<Self> {
+        let file = File::open(path).map_err(|error| Error::reading(path, error))?;
+        let metadata = file
+            .metadata()
+            .map_err(|error| Error::reading(path, error))?;
+        let units = units(path, &file, metadata.len())?;
+        let unit = chosen(path, &units, options.hdu)?;
+        if options.hdu.is_none() {
+            tell_others(path, &units, unit);
+        }
+        let damaged = |message: String| {
+            let unit = unit.shown();
+            corrupt(format!("table {unit}: {message}"))
+                .at(Place::file(path.display().to_string()))
+                .hint("the file may be truncated or badly written; get it again from where it came")
+        };
+        let header = &unit.header;
+        if header.logical("ZTABLE") == Some(true) {
+            return Err(
+                Error::usage("its tables are compressed by tiles, which is not read")
+                    .at(Place::file(path.display().to_string()))
+                    .hint("unpack it first, as funpack does"),
+            );
+        }
+        let columns = Column::all(header).map_err(damaged)?;
+        let (row_bytes, rows) = (header.needed("NAXIS1"), header.needed("NAXIS2"));
+        let (row_bytes, rows) = (row_bytes.map_err(damaged)?, rows.map_err(damaged)?);
+        let table = row_bytes.checked_mul(rows);
+        let table = table.ok_or_else(|| damaged("it is too long".into()))?;
+        if row_bytes == 0 && rows > 0 {
+            return Err(damaged(format!("has {rows} rows of nothing")));
+        }
+        let there = metadata.len().saturating_sub(header.data);
+        if table > there {
+            let whole = there / row_bytes.max(1);
+            return Err(damaged(format!("has {whole} of its {rows} rows")));
+        }
+        let after = header.count("THEAP").map_err(damaged)?.unwrap_or(table);
+        let extra = header.count("PCOUNT").map_err(damaged)?.unwrap_or(0);
+        let end = table.saturating_add(extra).min(there);
+        let heap = (header.data.saturating_add(after), end.saturating_sub(after));
+        let fields: Vec<Field> = columns.iter().map(Column::field).collect();
+        let block = (BLOCK_BYTES / row_bytes.max(1)).clamp(1, MOST_ROWS);
+        Ok(Self {
+            shared: Arc::new(Shared {
+                path: path.to_owned(),
+                data: header.data,
+                columns,
+                schema: Arc::new(Schema::new(fields)),
+                charset: options.charset.unwrap_or(Charset::Utf8mb4),
+                row_bytes,
+                rows,
+                block,
+                heap,
+                file,
+            }),
+        })
+    }
+
+    /// Returns the name for messages.
+    pub fn name(&self) -> String {
+        self.shared.path.display().to_string()
+    }
+
+    /// Returns the columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.shared.schema
+    }
+
+    /// Returns the number of blocks of rows.
+    pub fn blocks(&self) -> usize {
+        usize::try_from(self.shared.rows.div_ceil(self.shared.block)).unwrap_or(usize::MAX)
+    }
+
+    /// Returns the number of rows in block `number`.
+    pub fn rows(&self, number: usize) -> u64 {
+        let before = self.rows_before(number);
+        self.shared
+            .rows
+            .saturating_sub(before)
+            .min(self.shared.block)
+    }
+
+    /// Returns the number of rows before block `number`.
+    fn rows_before(&self, number: usize) -> u64 {
+        (number as u64).saturating_mul(self.shared.block)
+    }
+
+    /// Returns the bytes of block `number` in the file, for progress.
+    pub fn bytes(&self, number: usize) -> u64 {
+        self.rows(number) * self.shared.row_bytes
+    }
+
+    /// Returns least and greatest number of a column in some of the rows.
+    pub(super) fn range_of(&self, column: &str) -> Option<ColumnRange> {
+        let (root, _) = self.schema().column_with_name(column)?;
+        let blocks = self.blocks();
+        let mut range: Option<ColumnRange> = None;
+        let mut last = None;
+        for sample in 0..SAMPLES {
+            let number = blocks * sample / SAMPLES;
+            if last == Some(number) || number >= blocks {
+                continue;
+            }
+            last = Some(number);
+            let batch = self.plan(number, &[root]).ok()?.read().ok()?;
+            let numbers = cast(batch.column(0), &DataType::Float64).ok()?;
+            let numbers = numbers.as_primitive::<Float64Type>().iter().flatten();
+            for number in numbers.filter(|number| number.is_finite()) {
+                let own = ColumnRange {
+                    min: number,
+                    max: number,
+                    nulls: 0,
+                };
+                range = Some(range.map_or(own, |range| range.with(own)));
+            }
+        }
+        range
+    }
+
+    fn place(&self) -> Place {
+        Place::file(self.name())
+    }
+}
+
+/// Reads the headers of all units.
+fn units(path: &Path, file: &File, len: u64) -> Result<Vec<Unit>> {
+    let place = || Place::file(path.display().to_string());
+    let damaged = |number: usize, message: String| {
+        corrupt(format!("unit {number}: {message}"))
+            .at(place())
+            .hint("the file may be truncated or no FITS file; get it again from where it came")
+    };
+    let mut units: Vec<Unit> = Vec::new();
+    let mut at = 0;
+    loop {
+        let number = units.len();
+        let header = Header::read(file, at, len).map_err(|error| Error::reading(path, error))?;
+        let header = match header {
+            Ok(None) if number > 0 => return Ok(units),
+            Ok(None) => return Err(damaged(0, "the file is empty".into())),
+            Ok(Some(header)) => header,
+            Err(message) => return Err(damaged(number, message)),
+        };
+        at = header.end().map_err(|message| damaged(number, message))?;
+        units.push(Unit {
+            number,
+            name: header.text("EXTNAME").map(str::to_owned),
+            header,
+        });
+    }
+}
+
+/// Returns the unit that is meant.
+fn chosen<'u>(path: &Path, units: &'u [Unit], hdu: Option<&str>) -> Result<&'u Unit> {
+    let is_table = |unit: &&Unit| unit.header.kind() == UnitKind::BinaryTable;
+    let found = match hdu {
+        Some(hdu) => units.iter().find(|unit| unit.is_called(hdu)),
+        None => units.iter().find(is_table),
+    };
+    let tables: Vec<String> = units.iter().filter(is_table).map(Unit::shown).collect();
+    let place = Place::file(path.display().to_string());
+    let there = match tables.is_empty() {
+        true => "it has none".to_owned(),
+        false => format!("its tables are {}", tables.join(", ")),
+    };
+    match (found, hdu) {
+        (Some(unit), _) if is_table(&unit) => Ok(unit),
+        (Some(unit), Some(hdu)) => {
+            let what = match unit.header.kind() {
+                UnitKind::CharacterTable => "a table of characters",
+                _ => "no table",
+            };
+            let message = format!("{hdu} is {what}; only binary tables are read");
+            Err(Error::usage(message).at(place).hint(there))
+        }
+        (_, Some(hdu)) => Err(Error::usage(format!("has no unit {hdu}"))
+            .at(place)
+            .hint(there)),
+        (_, None) => {
+            let of_characters = |unit: &Unit| unit.header.kind() == UnitKind::CharacterTable;
+            let message = match units.iter().any(of_characters) {
+                true => "has tables of characters only; binary tables are read",
+                false => "has no binary table",
+            };
+            let hint = "convert it to a FITS binary table, Parquet or text first";
+            Err(Error::usage(message).at(place).hint(hint))
+        }
+    }
+}
+
+/// Says, once, which tables besides `unit` have rows: thousands of files are likely all alike.
+fn tell_others(path: &Path, units: &[Unit], unit: &Unit) {
+    static TOLD: Once = Once::new();
+    let has_rows = |other: &&Unit| {
+        let header = &other.header;
+        header.kind() == UnitKind::BinaryTable
+            && other.number != unit.number
+            && header
+                .count("NAXIS2")
+                .is_ok_and(|rows| rows.unwrap_or(0) > 0)
+    };
+    let others: Vec<String> = units.iter().filter(has_rows).map(Unit::shown).collect();
+    if !others.is_empty() {
+        TOLD.call_once(|| {
+            tracing::warn!(
+                "{}: of its tables {} is read, and not {}; --hdu or hdu = says which one is meant \
+                 (this is not said of further files)",
+                path.display(),
+                unit.shown(),
+                others.join(", ")
+            );
+        });
+    }
+}
+
+fn corrupt(message: impl std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Corrupt, format!("corrupt FITS: {message}"))
+}

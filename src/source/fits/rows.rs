@@ -1,0 +1,273 @@
+//! A block of rows, read at once.
+
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Field, Schema};
+
+use super::cells::{BadCell, of_heap, of_rows};
+use super::column::{Column, Pointer};
+use super::{FitsFile, corrupt};
+use crate::error::{Error, Place, Result};
+
+/// Lists of one column that lie this near to each other are read at once.
+const NEAR: u64 = 64 << 10;
+
+/// Some columns of a block of rows, ready to be read.
+#[derive(Debug)]
+pub struct FitsRows {
+    file: FitsFile,
+    number: usize,
+    roots: Vec<usize>,
+    /// Rows of the block that are read.
+    rows: Range<u64>,
+    memory: u64,
+}
+
+/// Where the elements of a cell lie in the heap.
+#[derive(Debug, Clone, Copy)]
+struct Elsewhere {
+    count: usize,
+    start: u64,
+    bytes: usize,
+}
+
+impl FitsFile {
+    /// Looks at block `number`, of which the columns `roots` (ascending) are wanted.
+    ///
+    /// # Errors
+    /// The file can't be read, or cells of any length point to where nothing is.
+    pub fn plan(&self, number: usize, roots: &[usize]) -> Result<FitsRows> {
+        let shared = &self.shared;
+        let rows = self.rows(number);
+        let mut planned = FitsRows {
+            file: self.clone(),
+            number,
+            roots: roots.to_vec(),
+            rows: 0..rows,
+            memory: 0,
+        };
+        let columns = roots.iter().filter_map(|root| shared.columns.get(*root));
+        let decoded: u64 = columns.clone().map(decoded_bytes).sum();
+        let mut memory = decoded
+            .saturating_add(shared.row_bytes)
+            .saturating_mul(rows);
+        if columns.clone().any(|column| column.pointer.is_some()) {
+            let raw = planned.raw()?;
+            for column in columns {
+                for cell in planned.elsewhere(column, &raw)? {
+                    // The bytes, and what becomes of them: of a bit a whole byte while it is read.
+                    let bytes = (cell.bytes as u64).saturating_add(cell.count as u64 * 8);
+                    memory = memory.saturating_add(bytes);
+                }
+            }
+        }
+        planned.memory = memory;
+        Ok(planned)
+    }
+}
+
+/// Returns the bytes of a cell once it is decoded, without what lies elsewhere.
+fn decoded_bytes(column: &Column) -> u64 {
+    // Offsets of texts; logicals on their way are two bytes, bits one, scaled integers eight.
+    let extra = 8 * column.count as u64;
+    (column.width as u64).saturating_add(extra)
+}
+
+impl FitsRows {
+    /// Returns the number of the block.
+    pub fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Returns the rows that are read.
+    pub fn rows(&self) -> Range<u64> {
+        self.rows.clone()
+    }
+
+    /// Returns the bytes of memory that reading it takes.
+    pub fn memory(&self) -> u64 {
+        self.memory
+    }
+
+    /// Lets it begin with row `first` of the block.
+    #[must_use]
+    pub fn starting_at(mut self, first: u64) -> Self {
+        self.rows.start = first.min(self.rows.end);
+        self
+    }
+
+    /// Reads all rows; the columns are the wanted ones in their order.
+    ///
+    /// # Errors
+    /// The file can't be read, or a cell is damaged.
+    pub fn read(&self) -> Result<RecordBatch> {
+        let shared = &self.file.shared;
+        let raw = match self.roots.is_empty() {
+            true => Vec::new(),
+            false => self.raw()?,
+        };
+        let rows = self.count();
+        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.roots.len());
+        let mut fields: Vec<Field> = Vec::with_capacity(self.roots.len());
+        for root in &self.roots {
+            let column = self.column(*root)?;
+            let array = match column.pointer {
+                None => {
+                    let width = self.width();
+                    of_rows(column, &raw, width, rows, shared.charset)
+                        .map_err(|bad| self.bad_cell(column, &bad))?
+                }
+                Some(_) => self.read_heap(column, &raw)?,
+            };
+            arrays.push(array);
+            fields.push(shared.schema.field(*root).clone());
+        }
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
+            .map_err(|error| corrupt(error).at(self.file.place()))
+    }
+
+    fn count(&self) -> usize {
+        usize::try_from(self.rows.end - self.rows.start).unwrap_or(0)
+    }
+
+    fn width(&self) -> usize {
+        usize::try_from(self.file.shared.row_bytes).unwrap_or(usize::MAX)
+    }
+
+    fn column(&self, root: usize) -> Result<&Column> {
+        let column = self.file.shared.columns.get(root);
+        column.ok_or_else(|| Error::of_ours(format!("there is no column {root}")))
+    }
+
+    /// Reads the bytes of all rows.
+    fn raw(&self) -> Result<Vec<u8>> {
+        let shared = &self.file.shared;
+        let first = self.file.rows_before(self.number) + self.rows.start;
+        let length = self.count() * self.width();
+        self.bytes_at(shared.data + first * shared.row_bytes, length)
+    }
+
+    fn bytes_at(&self, at: u64, length: usize) -> Result<Vec<u8>> {
+        let shared = &self.file.shared;
+        let mut bytes = vec![0; length];
+        let read = shared.file.read_exact_at(&mut bytes, at);
+        read.map_err(|error| Error::reading(&shared.path, error))?;
+        Ok(bytes)
+    }
+
+    /// Returns where the cells of a column point to.
+    fn elsewhere(&self, column: &Column, raw: &[u8]) -> Result<Vec<Elsewhere>> {
+        let Some(pointer) = column.pointer else {
+            return Ok(Vec::new());
+        };
+        let (heap, heap_bytes) = self.file.shared.heap;
+        let cells = raw.chunks_exact(self.width());
+        let cells = cells.map(|row| &row[column.at..column.at + column.width]);
+        cells
+            .enumerate()
+            .map(|(row, cell)| {
+                let (count, start) = pointed(pointer, cell);
+                let bytes = usize::try_from(count).ok();
+                let bytes = bytes.and_then(|count| Some((count, column.element.bytes_of(count)?)));
+                let there = bytes.filter(|(_, bytes)| {
+                    let end = (*bytes as u64).checked_add(start);
+                    *bytes == 0 || end.is_some_and(|end| end <= heap_bytes)
+                });
+                let Some((count, bytes)) = there else {
+                    let message =
+                        format!("{count} elements at byte {start} of a heap of {heap_bytes} bytes");
+                    return Err(self.bad_cell(column, &BadCell::new(row, message)));
+                };
+                let start = heap.saturating_add(start);
+                Ok(Elsewhere {
+                    count,
+                    start,
+                    bytes,
+                })
+            })
+            .collect()
+    }
+
+    /// Reads a column whose cells lie in the heap.
+    fn read_heap(&self, column: &Column, raw: &[u8]) -> Result<ArrayRef> {
+        let cells = self.elsewhere(column, raw)?;
+        let total = cells.iter().map(|cell| cell.bytes).sum();
+        let mut bytes: Vec<u8> = Vec::with_capacity(total);
+        // Writers put lists one after another, so most come by one read.
+        let mut at = 0;
+        while let Some(first) = cells.get(at) {
+            let mut end = first.start + first.bytes as u64;
+            let mut next = at + 1;
+            while let Some(cell) = cells.get(next)
+                && (cell.bytes == 0 || (cell.start >= end && cell.start - end <= NEAR))
+                && end - first.start < (1 << 20)
+            {
+                if cell.bytes > 0 {
+                    end = cell.start + cell.bytes as u64;
+                }
+                next += 1;
+            }
+            let length = usize::try_from(end - first.start).unwrap_or(usize::MAX);
+            let read = match length {
+                0 => Vec::new(),
+                length => self.bytes_at(first.start, length)?,
+            };
+            for cell in &cells[at..next] {
+                if cell.bytes > 0 {
+                    let from = usize::try_from(cell.start - first.start).unwrap_or(0);
+                    bytes.extend_from_slice(&read[from..from + cell.bytes]);
+                }
+            }
+            at = next;
+        }
+        let mut from = 0;
+        let places: Vec<(usize, usize, usize)> = cells
+            .iter()
+            .map(|cell| {
+                let start = from;
+                from += cell.bytes;
+                (start, from, cell.count)
+            })
+            .collect();
+        let cells = places
+            .iter()
+            .map(|(start, end, count)| (&bytes[*start..*end], *count));
+        of_heap(column, cells, self.file.shared.charset).map_err(|bad| self.bad_cell(column, &bad))
+    }
+
+    fn bad_cell(&self, column: &Column, bad: &BadCell) -> Error {
+        let before = self.file.rows_before(self.number) + self.rows.start;
+        let error = corrupt(&bad.message).at(Place {
+            row: Some(before + bad.row as u64 + 1),
+            column: Some(column.name.clone()),
+            ..self.file.place()
+        });
+        match bad.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
+/// Returns the number of elements and the first byte that a cell tells of.
+fn pointed(pointer: Pointer, cell: &[u8]) -> (u64, u64) {
+    // A cell of no bytes points to nothing; negative numbers are too large for any heap.
+    match pointer {
+        Pointer::Short => match cell.as_chunks::<4>().0 {
+            [count, start] => {
+                let number =
+                    |bytes: &[u8; 4]| i64::from(i32::from_be_bytes(*bytes)).cast_unsigned();
+                (number(count), number(start))
+            }
+            _ => (0, 0),
+        },
+        Pointer::Long => match cell.as_chunks::<8>().0 {
+            [count, start] => (u64::from_be_bytes(*count), u64::from_be_bytes(*start)),
+            _ => (0, 0),
+        },
+    }
+}
