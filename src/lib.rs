@@ -57,6 +57,7 @@ pub mod resources;
 pub mod sanitize;
 pub mod schema;
 pub mod serve;
+pub mod sky;
 pub mod source;
 pub mod sph;
 pub mod stage;

@@ -6,6 +6,7 @@
 
 mod depfile;
 mod digests;
+mod words;
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,6 +16,7 @@ use serde_json::Value;
 
 pub use depfile::depfile;
 pub use digests::add_digests;
+pub use words::grouped;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::pipeline::{PassLimits, PassedOver, TableReport};

@@ -72,6 +72,7 @@ mod s3_server;
 mod sanitize;
 mod schema;
 mod serve;
+mod sky;
 mod slurm_server;
 mod sph;
 mod sph_tools;

@@ -28,9 +28,15 @@ fn whatever_tells_of_chunks_can_be_drawn() {
     };
     let (svg, note) = draw("stars/out/stars/manifest.jsonl", "m.svg", "");
     let text = String::from_utf8(svg.clone()).unwrap();
-    assert!(text.contains("<title>Star: 20,000 rows in 368 chunks</title>"), "{text}");
+    assert!(
+        text.contains("<title>Star: 20,000 rows in 368 chunks</title>"),
+        "{text}"
+    );
     assert_eq!(text.matches("rows, ").count(), 368 * 2);
-    assert!(note.contains("this is Star") && note.contains("StarPhotometry"), "{note}");
+    assert!(
+        note.contains("this is Star") && note.contains("StarPhotometry"),
+        "{note}"
+    );
     for (number, source) in [
         "stars/out/stars",
         "stars/out",
@@ -40,13 +46,20 @@ fn whatever_tells_of_chunks_can_be_drawn() {
     .into_iter()
     .enumerate()
     {
-        assert!(draw(source, &format!("{number}.svg"), "").0 == svg, "{source}");
+        assert!(
+            draw(source, &format!("{number}.svg"), "").0 == svg,
+            "{source}"
+        );
     }
     let (page, note) = draw("stars/out", "page.html", "");
     let page = String::from_utf8(page).unwrap();
     assert_eq!(page.matches("<svg").count(), 4, "{note}");
     assert_eq!(note, "");
-    let (png, _) = draw("stars/out", "p.png", "--table StarPair --width 640 --show bytes");
+    let (png, _) = draw(
+        "stars/out",
+        "p.png",
+        "--table StarPair --width 640 --show bytes",
+    );
     assert_eq!(png[..8], *b"\x89PNG\r\n\x1a\n");
     assert_eq!(png[16..20], 640u32.to_be_bytes());
     let piped = bench
@@ -99,12 +112,19 @@ fn places_and_chunks_are_located() {
     };
     const SKY: &str = "--stripes 85 --sub-stripes 12 --overlap 0.01";
     let place = json(&format!("358.164161 43.898693 {SKY}"));
-    assert_eq!((&place["chunk"], &place["sub_chunk"]), (&10828.into(), &142.into()));
+    assert_eq!(
+        (&place["chunk"], &place["sub_chunk"]),
+        (&10828.into(), &142.into())
+    );
     let chunk = json(&format!("10828 142 {SKY}"));
     assert_eq!(chunk["sub_chunk_box"], place["sub_chunk_box"]);
     let south = json("0.0 -89.9 --like stars/out");
     assert_eq!((&south["chunk"], &south["stripe"]), (&0.into(), &0.into()));
-    let words = String::from_utf8(locate("37 --like stars/out/stars/manifest.jsonl").ok().stdout);
+    let words = String::from_utf8(
+        locate("37 --like stars/out/stars/manifest.jsonl")
+            .ok()
+            .stdout,
+    );
     let words = words.unwrap();
     assert!(words.contains("RA 72 to 144, Dec -80 to -70"), "{words}");
     locate("37 --stripes 18").failed(2, &["--sub-stripes"]);

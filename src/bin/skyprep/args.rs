@@ -16,6 +16,7 @@ use crate::manifest_args::ManifestArgs;
 use crate::network_args::{NetworkArgs, UploadArgs};
 use crate::partition_args::PartitionArgs;
 use crate::serve_args::{LoadPlanArgs, ServeArgs};
+use crate::sky_args::{LocateArgs, SkyArgs};
 use crate::stage_args::{ReleaseArgs, StageArgs, StateArgs, VerifyArgs};
 use crate::table_args::{CheckArgs, SchemaArgs};
 use crate::times::parse_time;
@@ -82,6 +83,10 @@ pub enum Command {
     /// So far that is which columns a director may not have. With INPUT, Parquet, FITS or text, it also tells
     /// the CHAR(n) or BINARY(n) that would do.
     Check(CheckArgs),
+    /// Draw how many rows each chunk has, as SVG, PNG or a page
+    Sky(SkyArgs),
+    /// Say in which chunk a place lies, or where a chunk lies
+    Locate(LocateArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
     /// Print the manual page, or write one page per command into a folder
@@ -105,6 +110,8 @@ impl Command {
             | Self::Job(_)
             | Self::Schema(_)
             | Self::Check(_)
+            | Self::Sky(_)
+            | Self::Locate(_)
             | Self::Completions(_)
             | Self::Man(_) => None,
         }

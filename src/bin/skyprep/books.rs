@@ -11,9 +11,9 @@ use skyprep::report::{Report, depfile};
 use skyprep::source::Input;
 
 use crate::args::{BookArgs, RejectArgs};
-use crate::printer::grouped;
 use crate::session::Session;
 use crate::settings;
+use skyprep::report::grouped;
 
 /// Inputs of so many names are listed one by one.
 const LISTED: usize = 20;

@@ -23,6 +23,7 @@ mod serve_args;
 mod session;
 mod settings;
 mod signals;
+mod sky_args;
 mod sph_config;
 mod stage_args;
 mod table_args;
@@ -107,6 +108,8 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Job(args) => commands::job::run(args, &session),
         Command::Schema(args) => commands::schema::run(args, &session),
         Command::Check(args) => commands::check::run(args, &session),
+        Command::Sky(args) => commands::sky::run(args, &session),
+        Command::Locate(args) => commands::sky::locate(args, &session),
         Command::Completions(_) | Command::Man(_) => Ok(()),
     }
 }

@@ -11,8 +11,9 @@ use skyprep::pipeline::{Events, RunEvents};
 
 use crate::args::ProgressForm;
 use crate::logging;
-use crate::printer::{Printer, grouped};
+use crate::printer::Printer;
 use crate::session::Session;
+use skyprep::report::grouped;
 
 /// Version of the lines of `--progress json`.
 const VERSION: u32 = 1;

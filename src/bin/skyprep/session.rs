@@ -17,8 +17,9 @@ use skyprep::resources::{
 use crate::allocator;
 use crate::args::{GlobalArgs, ProgressForm};
 use crate::layers::{Origins, Resolved};
-use crate::printer::{Printer, grouped};
+use crate::printer::Printer;
 use crate::signals::Interruption;
+use skyprep::report::grouped;
 
 /// More threads than this can only be a slip, and would take all memory for their stacks.
 const MOST_THREADS: usize = 1024;

@@ -5,9 +5,9 @@ use skyprep::load_plan::{Api, DatabaseState, LoadPlan, PlanOptions, Sending};
 
 use super::output::Output;
 use crate::listings;
-use crate::printer::grouped;
 use crate::serve_args::{ApiArg, ByValueArg, LoadPlanArgs};
 use crate::session::Session;
+use skyprep::report::grouped;
 
 /// Writes down the calls that load what a manifest names.
 pub fn run(args: &LoadPlanArgs, session: &Session) -> Result<()> {

@@ -18,8 +18,8 @@ use crate::listings;
 use crate::manifest_args::{
     DiffArgs, ExportArgs, ExportForm, ManifestArgs, ManifestCommand, PresignArgs, RebaseArgs,
 };
-use crate::printer::grouped;
 use crate::session::Session;
+use skyprep::report::grouped;
 
 /// Does what can be done with a manifest alone.
 pub fn run(args: &ManifestArgs, session: &Session) -> Result<()> {

@@ -13,6 +13,7 @@ pub mod run;
 pub mod sanitize;
 pub mod schema;
 pub mod serve;
+pub mod sky;
 pub mod sph_tools;
 pub mod stage;
 mod statistics;

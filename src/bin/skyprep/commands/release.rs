@@ -11,9 +11,9 @@ use skyprep::stage::{ReleaseSummary, plan_release};
 
 use crate::listings;
 use crate::network_args::FILES_AT_ONCE;
-use crate::printer::grouped;
 use crate::session::Session;
 use crate::stage_args::ReleaseArgs;
+use skyprep::report::grouped;
 
 /// Removes staged files once they are loaded.
 pub fn run(args: &ReleaseArgs, session: &Session) -> Result<()> {

@@ -8,10 +8,11 @@ use skyprep::stage::ServerOptions;
 
 use crate::args::RunArgs;
 use crate::books::{self, DataTo};
-use crate::printer::{format_tables, grouped};
+use crate::printer::format_tables;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::settings;
+use skyprep::report::grouped;
 
 /// Does all steps for all tables of a pipeline file.
 pub fn run(args: &RunArgs, session: &Session) -> Result<()> {

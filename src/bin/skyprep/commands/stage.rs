@@ -13,11 +13,11 @@ use skyprep::stage::{
 };
 
 use crate::books::{self, DataTo};
-use crate::printer::grouped;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::settings;
 use crate::stage_args::StageArgs;
+use skyprep::report::grouped;
 
 /// Brings prepared files to where Qserv fetches them.
 pub fn run(args: &StageArgs, session: &Session) -> Result<()> {

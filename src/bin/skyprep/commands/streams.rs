@@ -23,10 +23,10 @@ use skyprep::source::{Input, InputName};
 
 use crate::args::{BookArgs, RejectArgs};
 use crate::books::{self, DataTo};
-use crate::printer::grouped;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::settings;
+use skyprep::report::grouped;
 
 /// A command that writes rows as they come.
 pub struct StreamCommand<'a> {

@@ -3,8 +3,8 @@
 use skyprep::partition::RouteBy;
 use skyprep::pipeline::TableJob;
 
-use crate::printer::grouped;
 use crate::session::Session;
+use skyprep::report::grouped;
 
 /// Warns of keys that were taken for NULL because their index lacks them.
 pub fn warn_of_unknown_keys<'t>(tables: impl IntoIterator<Item = &'t TableJob>, session: &Session) {

@@ -11,10 +11,10 @@ use skyprep::stage::{Depth, Verification, verify};
 use super::output::Output;
 use crate::listings;
 use crate::network_args::FILES_AT_ONCE;
-use crate::printer::grouped;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::stage_args::VerifyArgs;
+use skyprep::report::grouped;
 
 /// Findings that are shown one by one; JSON has all.
 const SHOWN: usize = 20;

@@ -16,9 +16,10 @@ use skyprep::stage::ServerOptions;
 use super::root_of;
 use crate::books;
 use crate::job_args::{JobCommitArgs, JobGcArgs};
-use crate::printer::{format_tables, grouped};
+use crate::printer::format_tables;
 use crate::progress::Progress;
 use crate::session::Session;
+use skyprep::report::grouped;
 
 /// Garbage that is listed one by one.
 const LISTED: usize = 50;

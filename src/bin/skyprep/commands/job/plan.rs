@@ -12,9 +12,9 @@ use skyprep::job::{
 use skyprep::pipeline::PipelineFile;
 
 use crate::job_args::{JobCheckArgs, JobPlanArgs};
-use crate::printer::grouped;
 use crate::progress::Progress;
 use crate::session::Session;
+use skyprep::report::grouped;
 
 /// Looks at inputs.
 pub fn check(args: &JobCheckArgs, session: &Session) -> Result<()> {

@@ -9,8 +9,8 @@ use skyprep::job::{JobFolder, JobState, JobStatus, refused, status as status_of}
 
 use super::{find_job, root_of};
 use crate::job_args::{JobStatusArgs, JobWaitArgs};
-use crate::printer::grouped;
 use crate::session::Session;
+use skyprep::report::grouped;
 
 /// Says how jobs stand.
 pub fn status(args: &JobStatusArgs, session: &Session) -> Result<()> {

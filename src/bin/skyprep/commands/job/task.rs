@@ -7,9 +7,9 @@ use skyprep::error::{Error, ErrorKind};
 use skyprep::job::{JobFolder, TaskName, TaskOptions, TaskOutcome, exit_code, run_task};
 
 use crate::job_args::JobTaskArgs;
-use crate::printer::grouped;
 use crate::progress::Progress;
 use crate::session::Session;
+use skyprep::report::grouped;
 
 /// What batch systems say of a task.
 const BATCH: [&str; 9] = [

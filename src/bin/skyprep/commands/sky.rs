@@ -1,0 +1,143 @@
+//! `skyprep sky` and `skyprep locate`: the chunks as a picture, and where one of them is.
+
+use std::path::Path;
+
+use anyhow::Result;
+use skyprep::error::{Error, Place};
+use skyprep::partition::Partitioning;
+use skyprep::publish::Readers;
+use skyprep::schema::TableKind;
+use skyprep::sky::{Measure, Picture, SkyTable, SkyTables, Whereabouts, page, read_tables};
+
+use super::output::Output;
+use crate::session::Session;
+use crate::sky_args::{LocateArgs, MeasureArg, PictureForm, SkyArgs};
+
+/// Draws the chunks of tables.
+pub fn run(args: &SkyArgs, session: &Session) -> Result<()> {
+    let form = form_of(args)?;
+    let output = Output::of(&args.output, args.force)?;
+    let measure = match args.show {
+        MeasureArg::Rows => Measure::Rows,
+        MeasureArg::Overlap => Measure::Overlap,
+        MeasureArg::Bytes => Measure::Bytes,
+    };
+    let mut found = read_tables(&args.source)?;
+    let at_source = |error: Error| error.at(Place::file(args.source.display().to_string()));
+    if let Some(name) = &args.table {
+        choose(&mut found, name).map_err(at_source)?;
+    }
+    let bytes = match form {
+        PictureForm::Html => page(&found, measure, args.width)
+            .map_err(at_source)?
+            .into_bytes(),
+        PictureForm::Svg | PictureForm::Png => {
+            let table = main_table(&found, session);
+            let picture = Picture::new(table.clone(), measure, args.width).map_err(at_source)?;
+            match form {
+                PictureForm::Png => picture.png()?,
+                _ => picture.svg().into_bytes(),
+            }
+        }
+    };
+    output.write(session, Readers::Usual, |out| out.write_all(&bytes))
+}
+
+fn form_of(args: &SkyArgs) -> Result<PictureForm> {
+    if let Some(form) = args.to {
+        return Ok(form);
+    }
+    let ending = Path::new(&args.output).extension();
+    match ending.and_then(|ending| ending.to_str()) {
+        Some("svg") => Ok(PictureForm::Svg),
+        Some("png") => Ok(PictureForm::Png),
+        Some("html" | "htm") => Ok(PictureForm::Html),
+        _ => Err(Error::usage(format!(
+            "{}: the name does not tell what to write",
+            args.output
+        ))
+        .hint("end it with .svg, .png or .html, or say --to")
+        .into()),
+    }
+}
+
+/// Leaves only the table that is asked for.
+fn choose(found: &mut SkyTables, name: &str) -> Result<(), Error> {
+    let names: Vec<&str> = found
+        .tables
+        .iter()
+        .map(|table| table.name.as_str())
+        .collect();
+    if !names.contains(&name) {
+        let names = names.join(", ");
+        return Err(Error::usage(format!("has no partitioned table {name}"))
+            .hint(format!("those that it has: {names}")));
+    }
+    found.tables.retain(|table| table.name == name);
+    Ok(())
+}
+
+/// Returns the table that is drawn where only one can be.
+fn main_table<'f>(found: &'f SkyTables, session: &Session) -> &'f SkyTable {
+    let rows = |table: &SkyTable| -> u64 { table.chunks.values().map(|load| load.rows).sum() };
+    let rank = |table: &&SkyTable| (table.kind == TableKind::Director, rows(table));
+    // The first of equals, so that names decide.
+    let main = found.tables.iter().rev().max_by_key(rank);
+    let main = main.unwrap_or(&found.tables[0]);
+    if found.tables.len() > 1 {
+        let others = found.tables.iter().filter(|table| table.name != main.name);
+        let others: Vec<&str> = others.map(|table| table.name.as_str()).collect();
+        session.printer.note(&format!(
+            "this is {}; --table draws {}, a page (.html) all",
+            main.name,
+            others.join(", ")
+        ));
+    }
+    main
+}
+
+/// Says where a place or a chunk is.
+pub fn locate(args: &LocateArgs, session: &Session) -> Result<()> {
+    let partitioning = match (&args.like, args.stripes, args.sub_stripes) {
+        (Some(path), ..) => {
+            let found = read_tables(path)?;
+            found.tables[0].partitioning
+        }
+        (None, Some(stripes), Some(sub_stripes)) => Partitioning {
+            stripes,
+            sub_stripes,
+            overlap: args.overlap.unwrap_or(0.0),
+        },
+        _ => return Err(Error::usage("say --stripes and --sub-stripes, or --like").into()),
+    };
+    let chunker = partitioning.chunker()?;
+    let wrong = |number: &str| Error::usage(format!("'{number}' is no number of degrees"));
+    let degrees = |number: &String| number.parse::<f64>().map_err(|_| wrong(number));
+    let is_whole = |number: &String| number.bytes().all(|byte| byte.is_ascii_digit());
+    let whole = |number: &String| {
+        number
+            .parse::<i32>()
+            .map_err(|_| Error::usage(format!("'{number}' is no number of a chunk or sub-chunk")))
+    };
+    let found = match args.numbers.as_slice() {
+        [ra, dec] if !is_whole(ra) || !is_whole(dec) => {
+            Whereabouts::of_place(&chunker, degrees(ra)?, degrees(dec)?)?
+        }
+        [chunk, sub_chunk] => {
+            Whereabouts::of_chunk(&chunker, whole(chunk)?, Some(whole(sub_chunk)?))?
+        }
+        [chunk] if is_whole(chunk) => Whereabouts::of_chunk(&chunker, whole(chunk)?, None)?,
+        _ => {
+            return Err(Error::usage("expected RA DEC, or CHUNK [SUBCHUNK]")
+                .hint("a declination belongs to a right ascension")
+                .into());
+        }
+    };
+    match args.json {
+        true => {
+            let json = serde_json::to_string_pretty(&found)?;
+            session.printer.data(format!("{json}\n").as_bytes())
+        }
+        false => session.printer.data(found.in_words().as_bytes()),
+    }
+}
