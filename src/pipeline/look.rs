@@ -159,7 +159,7 @@ impl PassJob {
             ..InputLook::default()
         };
         let sizes: Vec<u64> = groups.map(|group| file.group_bytes(group)).collect();
-        if sizes.len() > 1 {
+        if sizes.len() > 1 && file.can_be_cut() {
             let mut before = 0;
             for (at, size) in sizes.iter().chain([&0]).enumerate() {
                 let last = look.cuts.last().map_or(0, |cut| cut.before);

@@ -79,6 +79,14 @@ impl ColumnFile {
         }
     }
 
+    /// Says whether row groups can be read without those before them.
+    pub fn can_be_cut(&self) -> bool {
+        match self {
+            Self::Parquet(_) => true,
+            Self::Fits(file) => file.can_be_cut(),
+        }
+    }
+
     /// Names row group `number` for messages: FITS files know no such thing.
     pub fn place(&self, number: usize) -> Place {
         let file = Place::file(self.name());

@@ -80,9 +80,9 @@ pub struct Input {
 }
 
 /// Endings of files that a folder is searched for.
-const KNOWN_ENDINGS: [&str; 13] = [
-    ".parquet", ".parq", ".fits", ".fit", ".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz",
-    ".csv.zst", ".tsv.zst", ".txt.zst",
+const KNOWN_ENDINGS: [&str; 15] = [
+    ".parquet", ".parq", ".fits", ".fit", ".fits.gz", ".fit.gz", ".csv", ".tsv", ".txt", ".csv.gz",
+    ".tsv.gz", ".txt.gz", ".csv.zst", ".tsv.zst", ".txt.zst",
 ];
 
 /// Collects inputs in the order in which they are named.
@@ -383,11 +383,12 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
         [b'P', b'A', b'R', b'E', ..] => return refuse("encrypted Parquet files"),
         [b'A', b'R', b'R', b'O', b'W', b'1', ..] => return refuse("Arrow IPC files"),
         [b'S', b'I', b'M', b'P', b'L', b'E', b' ', b' ', b'=', ..] => InputFormat::Fits,
-        [0x1f, 0x8b, ..] if holds_fits(path) => return refuse("compressed FITS files"),
+        [0x1f, 0x8b, ..] if holds_fits(path) => InputFormat::Fits,
         // An empty or damaged file of such a name must not pass for text.
         _ => match path.extension().and_then(|ending| ending.to_str()) {
             Some("parquet" | "parq") => InputFormat::Parquet,
             Some("fits" | "fit") => InputFormat::Fits,
+            Some("gz") if is_called_fits(path) => InputFormat::Fits,
             _ => InputFormat::Text,
         },
     };
@@ -397,6 +398,12 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
         stamp: Some(stamp),
         unreadable: None,
     })
+}
+
+/// Says whether a compressed file is called like one of FITS.
+fn is_called_fits(path: &Path) -> bool {
+    let inner = path.file_stem().map(Path::new).and_then(Path::extension);
+    inner.is_some_and(|ending| ending == "fits" || ending == "fit")
 }
 
 /// Says whether a file that is compressed with gzip begins as FITS files do.
@@ -489,6 +496,7 @@ mod tests {
         assert_eq!(look("x.parquet", b""), InputFormat::Parquet);
         assert_eq!(look("x.dat", b"SIMPLE  =     T"), InputFormat::Fits);
         assert_eq!(look("x.fits", b""), InputFormat::Fits);
+        assert_eq!(look("x.fits.gz", b"\x1f\x8b"), InputFormat::Fits);
         assert_eq!(look("x.csv", b"\x1f\x8b"), InputFormat::Text);
         assert_eq!(look("y.csv", b"1,2"), InputFormat::Text);
     }

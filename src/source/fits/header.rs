@@ -2,9 +2,9 @@
 //! sections 3 and 4).
 
 use std::collections::HashMap;
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
+
+use super::bytes::FitsBytes;
 
 /// Headers and data fill whole blocks.
 pub(super) const BLOCK: u64 = 2880;
@@ -44,16 +44,15 @@ pub(super) enum UnitKind {
 
 impl Header {
     /// Reads the header that begins at byte `at` of a file; nothing at its end.
-    pub(super) fn read(file: &File, at: u64, len: u64) -> io::Result<Result<Option<Self>, String>> {
-        if at >= len {
-            return Ok(Ok(None));
-        }
+    pub(super) fn read(bytes: &FitsBytes, at: u64) -> io::Result<Result<Option<Self>, String>> {
         let mut cards = Cards::default();
         let mut block = [0; BLOCK as usize];
         for number in 0..MOST_BLOCKS {
             let start = at + number * BLOCK;
-            let there = len.saturating_sub(start).min(BLOCK) as usize;
-            file.read_exact_at(&mut block[..there], start)?;
+            let there = bytes.read_at(&mut block, start)?;
+            if at > 0 && number == 0 && there == 0 {
+                return Ok(Ok(None));
+            }
             let begins = |with: &[u8]| block[..there].starts_with(with);
             if number == 0 && !begins(b"SIMPLE  =") && !begins(b"XTENSION=") {
                 // What follows the last unit is no concern of ours.

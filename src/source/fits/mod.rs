@@ -4,6 +4,7 @@
 //! some hundred KiB, which stand where row groups do in Parquet. No crate is used: those that there are
 //! wrap C, read whole tables into memory, or are young; the format is small.
 
+mod bytes;
 mod cells;
 mod column;
 mod header;
@@ -12,7 +13,6 @@ mod rows;
 #[allow(clippy::disallowed_methods, reason = "tests make files of their own")]
 mod tests;
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 
@@ -20,6 +20,7 @@ use arrow::array::AsArray;
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, Field, Float64Type, Schema, SchemaRef};
 
+use self::bytes::FitsBytes;
 use self::column::Column;
 use self::header::{Header, UnitKind};
 pub use self::rows::FitsRows;
@@ -51,7 +52,7 @@ pub struct FitsFile {
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
-    file: File,
+    bytes: FitsBytes,
     columns: Vec<Column>,
     schema: SchemaRef,
     charset: Charset,
@@ -92,11 +93,8 @@ impl FitsFile {
     /// # Errors
     /// The file is missing, unreadable, no whole FITS file, or has no such table.
     pub fn open(path: &Path, options: FitsOptions<'_>) -> Result<Self> {
-        let file = File::open(path).map_err(|error| Error::reading(path, error))?;
-        let metadata = file
-            .metadata()
-            .map_err(|error| Error::reading(path, error))?;
-        let units = units(path, &file, metadata.len())?;
+        let bytes = FitsBytes::open(path).map_err(|error| Error::reading(path, error))?;
+        let units = units(path, &bytes, options.hdu)?;
         let unit = chosen(path, &units, options.hdu)?;
         if options.hdu.is_none() {
             tell_others(path, &units, unit);
@@ -123,7 +121,11 @@ impl FitsFile {
         if row_bytes == 0 && rows > 0 {
             return Err(damaged(format!("has {rows} rows of nothing")));
         }
-        let there = metadata.len().saturating_sub(header.data);
+        // How much a compressed file holds shows when it is read.
+        let there = match bytes.is_packed() {
+            true => u64::MAX,
+            false => bytes.file_bytes().saturating_sub(header.data),
+        };
         if table > there {
             let whole = there / row_bytes.max(1);
             return Err(damaged(format!("has {whole} of its {rows} rows")));
@@ -145,7 +147,7 @@ impl FitsFile {
                 rows,
                 block,
                 heap,
-                file,
+                bytes,
             }),
         })
     }
@@ -181,12 +183,28 @@ impl FitsFile {
 
     /// Returns the bytes of block `number` in the file, for progress.
     pub fn bytes(&self, number: usize) -> u64 {
-        self.rows(number) * self.shared.row_bytes
+        let shared = &self.shared;
+        let bytes = self.rows(number) * shared.row_bytes;
+        if !shared.bytes.is_packed() {
+            return bytes;
+        }
+        let all = u128::from(shared.rows) * u128::from(shared.row_bytes);
+        let share = u128::from(bytes) * u128::from(shared.bytes.file_bytes()) / all.max(1);
+        u64::try_from(share).unwrap_or(bytes)
     }
 
-    /// Returns least and greatest number of a column in some of the rows.
+    /// Says whether parts of it can be read without what is before them.
+    pub fn can_be_cut(&self) -> bool {
+        !self.shared.bytes.is_packed()
+    }
+
+    /// Returns least and greatest number of a column in some of the rows; nothing for compressed files,
+    /// which would have to be read as a whole.
     pub(super) fn range_of(&self, column: &str) -> Option<ColumnRange> {
         let (root, _) = self.schema().column_with_name(column)?;
+        if !self.can_be_cut() {
+            return None;
+        }
         let blocks = self.blocks();
         let mut range: Option<ColumnRange> = None;
         let mut last = None;
@@ -216,8 +234,8 @@ impl FitsFile {
     }
 }
 
-/// Reads the headers of all units.
-fn units(path: &Path, file: &File, len: u64) -> Result<Vec<Unit>> {
+/// Reads the headers of all units; of a compressed file those up to the one that is meant.
+fn units(path: &Path, bytes: &FitsBytes, hdu: Option<&str>) -> Result<Vec<Unit>> {
     let place = || Place::file(path.display().to_string());
     let damaged = |number: usize, message: String| {
         corrupt(format!("unit {number}: {message}"))
@@ -228,8 +246,8 @@ fn units(path: &Path, file: &File, len: u64) -> Result<Vec<Unit>> {
     let mut at = 0;
     loop {
         let number = units.len();
-        let header = Header::read(file, at, len).map_err(|error| Error::reading(path, error))?;
-        let header = match header {
+        let header = Header::read(bytes, at);
+        let header = match header.map_err(|error| unread(path, error))? {
             Ok(None) if number > 0 => return Ok(units),
             Ok(None) => return Err(damaged(0, "the file is empty".into())),
             Ok(Some(header)) => header,
@@ -241,6 +259,13 @@ fn units(path: &Path, file: &File, len: u64) -> Result<Vec<Unit>> {
             name: header.text("EXTNAME").map(str::to_owned),
             header,
         });
+        let is_meant = units.last().is_some_and(|unit| match hdu {
+            Some(hdu) => unit.is_called(hdu),
+            None => unit.header.kind() == UnitKind::BinaryTable,
+        });
+        if bytes.is_packed() && is_meant {
+            return Ok(units);
+        }
     }
 }
 
@@ -304,6 +329,20 @@ fn tell_others(path: &Path, units: &[Unit], unit: &Unit) {
                 others.join(", ")
             );
         });
+    }
+}
+
+/// Tells what can't be read from what is damaged: files that end early, or don't unpack.
+fn unread(path: &Path, error: std::io::Error) -> Error {
+    use std::io::ErrorKind::{InvalidData, InvalidInput, UnexpectedEof};
+    match error.kind() {
+        UnexpectedEof => corrupt("the file ends within its rows")
+            .at(Place::file(path.display().to_string()))
+            .hint("it may be truncated; get it again from where it came"),
+        InvalidData | InvalidInput => corrupt(format!("it can't be unpacked: {error}"))
+            .at(Place::file(path.display().to_string()))
+            .hint("get it again from where it came"),
+        _ => Error::reading(path, error),
     }
 }
 

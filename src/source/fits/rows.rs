@@ -1,7 +1,6 @@
 //! A block of rows, read at once.
 
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
@@ -9,7 +8,7 @@ use arrow::datatypes::{Field, Schema};
 
 use super::cells::{BadCell, of_heap, of_rows};
 use super::column::{Column, Pointer};
-use super::{FitsFile, corrupt};
+use super::{FitsFile, corrupt, unread};
 use crate::error::{Error, Place, Result};
 
 /// Lists of one column that lie this near to each other are read at once.
@@ -54,7 +53,16 @@ impl FitsFile {
         let mut memory = decoded
             .saturating_add(shared.row_bytes)
             .saturating_mul(rows);
-        if columns.clone().any(|column| column.pointer.is_some()) {
+        if let Some(column) = columns.clone().find(|column| column.pointer.is_some()) {
+            if !self.can_be_cut() {
+                let message = "cells of any length can't be read from a compressed file";
+                return Err(Error::usage(message)
+                    .at(Place {
+                        column: Some(column.name.clone()),
+                        ..self.place()
+                    })
+                    .hint("unpack it first, or leave the column out"));
+            }
             let raw = planned.raw()?;
             for column in columns {
                 for cell in planned.elsewhere(column, &raw)? {
@@ -154,8 +162,8 @@ impl FitsRows {
     fn bytes_at(&self, at: u64, length: usize) -> Result<Vec<u8>> {
         let shared = &self.file.shared;
         let mut bytes = vec![0; length];
-        let read = shared.file.read_exact_at(&mut bytes, at);
-        read.map_err(|error| Error::reading(&shared.path, error))?;
+        let read = shared.bytes.read_exact_at(&mut bytes, at);
+        read.map_err(|error| unread(&shared.path, error))?;
         Ok(bytes)
     }
 
