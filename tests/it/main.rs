@@ -25,6 +25,7 @@ mod http_server;
 mod ingest_calls;
 mod ingest_loads;
 mod ingest_service;
+mod init;
 mod job_bench;
 mod job_engines;
 mod job_generations;

@@ -18,7 +18,7 @@ use crate::partition_args::PartitionArgs;
 use crate::serve_args::{LoadPlanArgs, ServeArgs};
 use crate::sky_args::{LocateArgs, SkyArgs};
 use crate::stage_args::{ReleaseArgs, StageArgs, StateArgs, VerifyArgs};
-use crate::table_args::{CheckArgs, SchemaArgs};
+use crate::table_args::{CheckArgs, InitArgs, SchemaArgs};
 use crate::times::parse_time;
 
 /// Gets astronomical catalogues ready for Qserv.
@@ -78,6 +78,8 @@ pub enum Command {
     /// A single INPUT that ends in .yaml, .yml or .json is a definition instead: Felis (file.yaml#Table
     /// where it has several tables) or table JSON, which is completed and written in the other form.
     Schema(SchemaArgs),
+    /// Write a pipeline file to start from, of the table JSON files that a site has
+    Init(InitArgs),
     /// Say what Qserv and MariaDB would object to in a table
     ///
     /// So far that is which columns a director may not have. With INPUT, Parquet, FITS or text, it also tells
@@ -110,6 +112,7 @@ impl Command {
             | Self::Job(_)
             | Self::Schema(_)
             | Self::Check(_)
+            | Self::Init(_)
             | Self::Sky(_)
             | Self::Locate(_)
             | Self::Completions(_)

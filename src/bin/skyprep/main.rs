@@ -108,6 +108,7 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Job(args) => commands::job::run(args, &session),
         Command::Schema(args) => commands::schema::run(args, &session),
         Command::Check(args) => commands::check::run(args, &session),
+        Command::Init(args) => commands::init::run(args, &session),
         Command::Sky(args) => commands::sky::run(args, &session),
         Command::Locate(args) => commands::sky::locate(args, &session),
         Command::Completions(_) | Command::Man(_) => Ok(()),

@@ -1,4 +1,4 @@
-//! What can be said to `schema` and `check`; doc comments are the help texts.
+//! What can be said to `schema`, `check` and `init`; doc comments are the help texts.
 #![allow(
     clippy::doc_markdown,
     reason = "the texts are shown as they are, without Markdown"
@@ -117,4 +117,28 @@ pub struct CheckArgs {
     /// Print the findings as JSON
     #[arg(long)]
     pub json: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:
+  skyprep init tables/ --database tables/db.json --inputs 'data/{table}/*.parquet' -o prep.toml")]
+pub struct InitArgs {
+    /// Folder of Qserv's table JSON files, one per table
+    #[arg(value_name = "TABLES_DIR")]
+    pub tables: PathBuf,
+    /// The JSON with which Qserv registers the database: its name and division of the sky
+    #[arg(long, value_name = "DB.json")]
+    pub database: PathBuf,
+    /// Where the inputs of each table are, relative to the pipeline file; {table} stands for its name
+    #[arg(long, value_name = "PATTERN", default_value = "{table}/*.parquet")]
+    pub inputs: String,
+    /// Where the files are to go, relative to the pipeline file, or a URL
+    #[arg(long, value_name = "DEST", default_value = "out")]
+    pub dest: String,
+    /// The pipeline file, or - for stdout
+    #[arg(short, long, value_name = "FILE")]
+    pub output: String,
+    /// Replace a file that stands already
+    #[arg(short, long)]
+    pub force: bool,
 }
