@@ -194,6 +194,10 @@ impl RowTarget {
     /// It is missing.
     pub fn find(&self, name: &str, renamed: &[String]) -> Result<Option<usize>> {
         match renamed.iter().position(|known| known == name) {
+            Some(at) if renamed[at + 1..].contains(&renamed[at]) => {
+                Err(Error::usage(format!("the input has two columns {name}"))
+                    .hint("leave it out, or give them names of their own in the file"))
+            }
             Some(at) => Ok(Some(at)),
             None if self.optional.iter().any(|optional| optional == name) => Ok(None),
             None => Err(missing(name, renamed)),

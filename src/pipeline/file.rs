@@ -78,7 +78,7 @@ pub struct ProductSection {
 
 /// Name or number of a table in FITS files.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected the name or the number of a table")]
 enum Hdu {
     Name(String),
     Number(u32),

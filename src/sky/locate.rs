@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::partition::geometry::{
     ChunkId, Chunker, Location, SphericalBox, SubChunkId, check_position,
 };
@@ -84,8 +84,8 @@ impl Whereabouts {
     /// There is no such place.
     pub fn of_place(chunker: &Chunker, ra: f64, dec: f64) -> Result<Self> {
         if let Err(fault) = check_position(ra, dec) {
-            let (name, value, expected) = fault.parts();
-            return Err(Error::usage(format!("{name} {value}: {expected}")));
+            let (lead, degrees, rest) = fault.parts();
+            return Err(Error::usage(format!("{lead}{degrees:?}{rest}")));
         }
         let cell = chunker.cell_at(ra, dec);
         let location = cell.location();
@@ -113,7 +113,7 @@ impl Whereabouts {
         let none = |what: String| {
             let stripes = chunker.stripes();
             let sub_stripes = chunker.sub_stripes_per_stripe();
-            Error::new(ErrorKind::DataRefused, format!("there is no {what}")).hint(format!(
+            Error::usage(format!("there is no {what}")).hint(format!(
                 "the sky is divided into {stripes} stripes of {sub_stripes} sub-stripes"
             ))
         };

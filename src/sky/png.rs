@@ -23,6 +23,13 @@ const LINE_INK: f64 = 0.3;
 const HALO: f64 = 0.6;
 
 impl Picture {
+    /// Returns the bytes of memory that the image takes while it is drawn.
+    pub fn png_memory(&self) -> u64 {
+        // The pixels, and about as much again for what is encoded, and a number for each chunk.
+        let pixels = u64::from(self.width) * u64::from(self.height) * 3;
+        2 * pixels + 8 * u64::from(self.chunker.chunk_count())
+    }
+
     /// Draws it as PNG.
     ///
     /// # Errors

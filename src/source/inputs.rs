@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::pattern::matching;
+use super::text::no_stream;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::publish::{InputStamp, STATE_FOLDER};
 
@@ -80,9 +81,9 @@ pub struct Input {
 }
 
 /// Endings of files that a folder is searched for.
-const KNOWN_ENDINGS: [&str; 15] = [
-    ".parquet", ".parq", ".fits", ".fit", ".fits.gz", ".fit.gz", ".csv", ".tsv", ".txt", ".csv.gz",
-    ".tsv.gz", ".txt.gz", ".csv.zst", ".tsv.zst", ".txt.zst",
+const KNOWN_ENDINGS: [&str; 18] = [
+    ".parquet", ".parq", ".fits", ".fit", ".fts", ".FITS", ".FIT", ".fits.gz", ".fit.gz", ".csv",
+    ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".csv.zst", ".tsv.zst", ".txt.zst",
 ];
 
 /// Collects inputs in the order in which they are named.
@@ -341,23 +342,22 @@ fn search(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
-    let InputName::File(path) = &name else {
-        return Ok(Input {
+    // What gives its bytes only once is looked at when it is read.
+    let stream = |name: InputName| match format.filter(|format| format.has_columns()) {
+        Some(format) => Err(no_stream(format, &name)),
+        None => Ok(Input {
             name,
             format: InputFormat::Text,
             stamp: None,
             unreadable: None,
-        });
+        }),
+    };
+    let InputName::File(path) = &name else {
+        return stream(name);
     };
     let metadata = fs::metadata(path).map_err(|error| Error::reading(path, error))?;
     if !metadata.is_file() {
-        // A pipe gives its bytes only once, so it is looked at when it is read.
-        return Ok(Input {
-            name,
-            format: InputFormat::Text,
-            stamp: None,
-            unreadable: None,
-        });
+        return stream(name);
     }
     let stamp = InputStamp::of(path)?;
     if let Some(format) = format {
@@ -387,7 +387,7 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
         // An empty or damaged file of such a name must not pass for text.
         _ => match path.extension().and_then(|ending| ending.to_str()) {
             Some("parquet" | "parq") => InputFormat::Parquet,
-            Some("fits" | "fit") => InputFormat::Fits,
+            Some("fits" | "fit" | "fts" | "FITS" | "FIT") => InputFormat::Fits,
             Some("gz") if is_called_fits(path) => InputFormat::Fits,
             _ => InputFormat::Text,
         },

@@ -15,7 +15,7 @@ use crate::values::{Charset, Recoded};
 const READ_BYTES: usize = 64 << 10;
 
 /// Bytes that tell a format.
-const MOST_MAGIC: usize = 4;
+const MOST_MAGIC: usize = 9;
 
 /// Memory that reading one block takes: the block, its growth, and what is carried over.
 pub(crate) const BLOCK_MEMORY: u64 = 3 * DEFAULT_BLOCK_BYTES as u64;
@@ -253,15 +253,12 @@ fn open_stream_at(input: &Input, offset: u64) -> Result<Box<dyn Read + Send>> {
     let packed = |file| BufReader::with_capacity(READ_BYTES, Cursor::new(head.clone()).chain(file));
     let mut unpacked: Box<dyn Read + Send> = match head.as_slice() {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(packed(file))),
-        [0x28, 0xb5, 0x2f, 0xfd] => {
+        [0x28, 0xb5, 0x2f, 0xfd, ..] => {
             let decoder = zstd::stream::read::Decoder::with_buffer(packed(file));
             Box::new(decoder.map_err(reading)?)
         }
-        b"PAR1" => {
-            return Err(Error::usage("Parquet can't be read from a stream")
-                .at(Place::file(input.name.shown()))
-                .hint("name the file"));
-        }
+        [b'P', b'A', b'R', b'1', ..] => return Err(no_stream("Parquet", &input.name)),
+        b"SIMPLE  =" => return Err(no_stream("FITS", &input.name)),
         _ => {
             let is_seekable = file.metadata().is_ok_and(|found| found.is_file())
                 && matches!(input.name, InputName::File(_));
@@ -275,6 +272,13 @@ fn open_stream_at(input: &Input, offset: u64) -> Result<Box<dyn Read + Send>> {
     let mut before = unpacked.by_ref().take(offset);
     io::copy(&mut before, &mut io::sink()).map_err(reading)?;
     Ok(unpacked)
+}
+
+/// Tells that a format is not read from where only one reading is possible.
+pub(super) fn no_stream(format: impl std::fmt::Display, name: &InputName) -> Error {
+    Error::usage(format!("{format} can't be read from a stream"))
+        .at(Place::file(name.shown()))
+        .hint("name the file")
 }
 
 /// Reads what tells the format, or all there is of a shorter file; returns how many bytes.

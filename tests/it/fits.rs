@@ -342,6 +342,33 @@ fn damaged(whole: &[u8], random: &mut Bits) -> Vec<u8> {
 }
 
 #[test]
+fn streams_and_cut_files_are_told() {
+    let bench = Bench::new();
+    tables(&bench, "x.fits", 10, 10);
+    let named = &["FITS can't be read from a stream", "name the file"];
+    bench
+        .shell("skyprep convert - -o - < x.fits")
+        .failed(2, named);
+    bench
+        .shell("cat x.fits | skyprep convert - --input-format fits -o -")
+        .failed(2, named);
+    bench
+        .shell("cat x.fits | skyprep sanitize -")
+        .failed(2, named);
+    // Cut before the table: passed over, as all that is damaged.
+    let whole = fs::read(bench.path("x.fits")).unwrap();
+    bench.write("cut.fits", &whole[..2 * 2880 + 20]);
+    let line = format!("convert cut.fits x.fits -o x.txt {KEEP}");
+    bench
+        .run(words(&line))
+        .failed(4, &["cut.fits", "ends within unit 1 (PICTURE)"]);
+    bench
+        .run(words(&format!("{line} --keep-going")))
+        .failed(1, &["cut.fits"]);
+    assert!(bench.path("x.txt").exists());
+}
+
+#[test]
 fn damaged_files_are_refused_or_read_but_nothing_breaks() {
     let bench = Bench::in_memory();
     tables(&bench, "x.fits", 12, 6);

@@ -101,6 +101,13 @@ fn what_tells_nothing_is_refused() {
     sky("-o x.svg --width 10").failed(2, &["10 pixels"]);
     sky("-o x.svg --table StarPair --show overlap").failed(1, &["has no overlap rows"]);
     assert!(!bench.path("x.svg").exists());
+    sky("-o x.PNG --width 8000 --memory-limit 64MiB").failed(2, &["--width", "MiB"]);
+    bench
+        .shell("cp stars/out/stars/manifest.jsonl m.jsonl")
+        .ok();
+    bench
+        .run(words("sky m.jsonl -o m.jsonl --to svg --force"))
+        .failed(2, &["over what it is drawn from"]);
 }
 
 #[test]
@@ -132,5 +139,7 @@ fn places_and_chunks_are_located() {
     locate("10.5 --like stars/out").failed(2, &["RA DEC"]);
     locate("10.5 x --like stars/out").failed(2, &["'x'"]);
     locate("10.5 95 --like stars/out").failed(2, &["95"]);
-    locate("17 --like stars/out").failed(1, &["no chunk 17", "18 stripes"]);
+    locate("17 --like stars/out").failed(2, &["no chunk 17", "18 stripes"]);
+    locate("37 999 --like stars/out").failed(2, &["no sub-chunk 999", "37.0 999.0"]);
+    locate("-5.0 3 --like stars/out").failed(2, &["right ascension is -5.0, expected 0 to 360"]);
 }

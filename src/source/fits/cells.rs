@@ -54,7 +54,7 @@ pub(super) fn of_rows(
     }
     let cells = bytes
         .chunks_exact(width)
-        .map(|row| (&row[column.at..column.at + column.width], column.count));
+        .map(|row| (&row[column.at..column.at + column.used], column.count));
     let mut array = elements(&column.element, cells, charset)?;
     let inner_nulls = column.element.may_be_null();
     for (depth, length) in column.lists.iter().rev().enumerate() {
@@ -241,7 +241,9 @@ fn numbers<'b, T: ArrowPrimitiveType, const N: usize>(
     value: impl Fn([u8; N]) -> T::Native,
     nulls: Option<NullBuffer>,
 ) -> ArrayRef {
-    let mut values = Vec::with_capacity(cells.size_hint().0);
+    // Complex numbers are two floats each.
+    let bytes: usize = cells.clone().map(|(bytes, _)| bytes.len()).sum();
+    let mut values = Vec::with_capacity(bytes / N);
     for (bytes, _) in cells {
         values.extend(bytes.as_chunks::<N>().0.iter().map(|bytes| value(*bytes)));
     }
@@ -255,7 +257,8 @@ fn nulls<'b, const N: usize>(
     raw: impl Fn([u8; N]) -> i64,
 ) -> Option<NullBuffer> {
     let null = null?;
-    let mut valid = Vec::with_capacity(cells.size_hint().0);
+    let bytes: usize = cells.clone().map(|(bytes, _)| bytes.len()).sum();
+    let mut valid = Vec::with_capacity(bytes / N);
     for (bytes, _) in cells {
         let elements = bytes.as_chunks::<N>().0.iter();
         valid.extend(elements.map(|bytes| raw(*bytes) != null));

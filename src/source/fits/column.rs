@@ -17,6 +17,8 @@ pub(super) struct Column {
     /// First byte of its cell in a row, and the bytes of the cell.
     pub(super) at: usize,
     pub(super) width: usize,
+    /// Bytes of the cell that hold elements: what is behind them is undefined.
+    pub(super) used: usize,
     pub(super) element: Element,
     /// Elements of a cell; 1 for a plain value.
     pub(super) count: usize,
@@ -102,6 +104,22 @@ impl Element {
         }
     }
 
+    /// Returns the bytes of memory that one takes when it is decoded, with what tells whether it is NULL.
+    pub(super) fn decoded_bytes(&self) -> u64 {
+        let value = match self {
+            Self::Logical | Self::Bit => 1,
+            Self::Integer { bytes, form, .. } => match form {
+                IntegerForm::Plain | IntegerForm::Flipped => *bytes,
+                IntegerForm::Shifted(_) | IntegerForm::Scaled(_) => 8,
+            },
+            Self::Float { scale: Some(_), .. } => 8,
+            // An offset goes with each text.
+            Self::Text { bytes } => bytes + 4,
+            Self::Float { .. } | Self::Complex { .. } => self.bytes(),
+        };
+        value as u64 + 2
+    }
+
     /// Returns the Arrow type of one.
     pub(super) fn data_type(&self) -> DataType {
         match self {
@@ -183,6 +201,7 @@ impl Column {
         let format = header
             .text(&key("TFORM"))
             .ok_or_else(|| format!("it lacks {}", key("TFORM")))?;
+        let format = format.trim_start().to_ascii_uppercase();
         let name = header.text(&key("TTYPE")).filter(|name| !name.is_empty());
         let name = name.map_or_else(|| format!("col{number}"), str::to_owned);
         let wrong = || format!("{} is {format}, which says no type", key("TFORM"));
@@ -193,7 +212,9 @@ impl Column {
         let (repeat, rest) = format.split_at(digits);
         let repeat: usize = match repeat {
             "" => 1,
-            repeat => repeat.parse().map_err(|_| wrong())?,
+            repeat => repeat
+                .parse()
+                .map_err(|_| format!("{} is {format}, which is too long", key("TFORM")))?,
         };
         let mut letters = rest.chars();
         let letter = letters.next().ok_or_else(wrong)?;
@@ -211,12 +232,14 @@ impl Column {
             name,
             at,
             width: 0,
+            used: 0,
             element,
             count: repeat,
             lists: Vec::new(),
             pointer,
         };
-        let many = |count: usize| i32::try_from(count).map_err(|_| wrong());
+        let too_long = || format!("{} is {format}, which is too long", key("TFORM"));
+        let many = |count: usize| i32::try_from(count).map_err(|_| too_long());
         if let Some(pointer) = pointer {
             column.width = repeat
                 * match pointer {
@@ -228,8 +251,9 @@ impl Column {
         let is_text = matches!(column.element, Element::Text { .. });
         column.width = match is_text {
             true => repeat,
-            false => column.element.bytes_of(repeat).ok_or_else(wrong)?,
+            false => column.element.bytes_of(repeat).ok_or_else(too_long)?,
         };
+        column.used = column.width;
         if is_text {
             // Texts of a fixed length may stand behind one another: as TDIM says, or, by an older
             // habit, the number behind the letter.
@@ -242,6 +266,7 @@ impl Column {
             };
             let bytes = lists.remove(0);
             column.count = lists.iter().product();
+            column.used = bytes * column.count;
             column.element = Element::Text { bytes };
             column.lists = lists
                 .into_iter()
@@ -251,6 +276,8 @@ impl Column {
         } else if repeat != 1 {
             let sizes = dimensions.filter(|sizes| fits(sizes, repeat));
             let sizes = sizes.unwrap_or_else(|| vec![repeat]);
+            column.count = sizes.iter().product();
+            column.used = column.element.bytes_of(column.count).ok_or_else(too_long)?;
             column.lists = sizes
                 .into_iter()
                 .rev()
@@ -263,7 +290,15 @@ impl Column {
     /// Returns what the elements of a column are; nothing for a letter that says no type.
     fn element(header: &Header, number: u64, letter: char) -> Result<Option<Element>, String> {
         let scale = Scales::of(header, number)?;
-        let null = header.integer(&format!("TNULL{number}"))?;
+        // Other types have NULLs of their own.
+        let null = match letter {
+            'B' | 'I' | 'J' | 'K' => header.integer(&format!("TNULL{number}"))?,
+            _ => None,
+        };
+        if matches!(letter, 'C' | 'M') && !scale.is_plain() {
+            let message = "its complex numbers are scaled (TSCAL, TZERO), which is not read";
+            return Err(message.into());
+        }
         Ok(Some(match letter {
             'L' => Element::Logical,
             'X' => Element::Bit,
@@ -375,9 +410,12 @@ impl Scales {
     }
 
     fn float(&self, bytes: usize) -> Element {
-        let is_plain = self.factor == 1.0 && self.zero == 0.0;
-        let scale = (!is_plain).then(|| self.scale());
+        let scale = (!self.is_plain()).then(|| self.scale());
         Element::Float { bytes, scale }
+    }
+
+    fn is_plain(&self) -> bool {
+        self.factor == 1.0 && self.zero == 0.0
     }
 }
 
@@ -389,10 +427,10 @@ fn dimensions(text: &str) -> Option<Vec<usize>> {
     sizes.filter(|sizes| !sizes.is_empty() && !sizes.contains(&0))
 }
 
-/// Says whether arrays of these sizes have so many elements.
+/// Says whether arrays of these sizes find room in so many elements.
 fn fits(sizes: &[usize], elements: usize) -> bool {
     let product = sizes
         .iter()
         .try_fold(1usize, |product, size| product.checked_mul(*size));
-    product == Some(elements)
+    product.is_some_and(|product| product <= elements)
 }

@@ -9,6 +9,8 @@ use super::bytes::FitsBytes;
 /// Headers and data fill whole blocks.
 pub(super) const BLOCK: u64 = 2880;
 const CARD: usize = 80;
+/// Keywords of which nothing is a value.
+const COMMENTS: [&str; 3] = ["", "COMMENT", "HISTORY"];
 /// No header is longer: one of 999 columns has some 10,000 cards.
 const MOST_BLOCKS: u64 = 16_384;
 
@@ -83,6 +85,8 @@ impl Header {
     pub(super) fn kind(&self) -> UnitKind {
         match self.text("XTENSION") {
             None => UnitKind::Primary,
+            // An image that is compressed by tiles lies in a table.
+            Some(_) if self.logical("ZIMAGE") == Some(true) => UnitKind::Other,
             Some("BINTABLE" | "A3DTABLE") => UnitKind::BinaryTable,
             Some("TABLE") => UnitKind::CharacterTable,
             Some(_) => UnitKind::Other,
@@ -143,9 +147,7 @@ impl Header {
         match self.values.get(key) {
             None => Ok(None),
             Some(Value::Number(number)) => {
-                let value = number
-                    .parse()
-                    .map_err(|_| format!("{key} is no integer: {number}"));
+                let value = whole(number).ok_or_else(|| format!("{key} is no integer: {number}"));
                 value.map(Some)
             }
             Some(_) => Err(format!("{key} is no integer")),
@@ -173,6 +175,15 @@ impl Header {
     }
 }
 
+/// Reads an integer; a point and zeros may stand behind it.
+fn whole(number: &str) -> Option<i64> {
+    let digits = match number.split_once('.') {
+        Some((digits, zeros)) if zeros.bytes().all(|digit| digit == b'0') => digits,
+        _ => number,
+    };
+    digits.parse().ok()
+}
+
 /// Cards that are read one after another.
 #[derive(Default)]
 struct Cards {
@@ -191,8 +202,11 @@ impl Cards {
         if keyword == "END" {
             return Ok(true);
         }
-        // Some writers leave bytes beyond ASCII in comments.
-        let rest = String::from_utf8_lossy(rest);
+        // The Standard knows ASCII only; what some writers leave beyond it is UTF-8, or else latin1.
+        let rest = match std::str::from_utf8(rest) {
+            Ok(text) => text.to_owned(),
+            Err(_) => rest.iter().copied().map(char::from).collect(),
+        };
         if keyword == "CONTINUE" {
             if let Some(open) = open
                 && let Some(Value::Text(more)) = parse(&rest)
@@ -204,10 +218,14 @@ impl Cards {
             }
             return Ok(false);
         }
-        let Some(value) = rest.strip_prefix("= ") else {
-            return Ok(false);
-        };
-        if let Some(value) = parse(value) {
+        // A blank should follow, but a number that is left out would be worse.
+        let value = rest
+            .strip_prefix('=')
+            .filter(|_| !COMMENTS.contains(&keyword));
+        if let Some(value) = value.and_then(parse)
+            && !self.values.contains_key(keyword)
+        {
+            // Of several the first counts, as with other readers.
             self.values.insert(keyword.to_owned(), value);
             self.note_open(keyword);
         }
@@ -271,6 +289,8 @@ mod tests {
             "COMMENT = no value",
             "HISTORY  'nothing'",
             "EMPTY   =",
+            "TNULL1  =-99.",
+            "TNULL1  = 7",
         ] {
             assert!(!cards.add(&card(text)).unwrap(), "{text}");
         }
@@ -285,6 +305,7 @@ mod tests {
         assert_eq!(header.text("TTYPE1"), Some("it's"));
         assert_eq!(header.text("TTYPE2"), Some("a long name"));
         assert_eq!(header.integer("EMPTY"), Ok(None));
+        assert_eq!(header.integer("TNULL1"), Ok(Some(-99)));
         assert!(header.integer("TTYPE1").is_err());
         assert!(header.integer("TSCAL1").is_err());
         assert!(header.needed("NAXIS2").is_err());

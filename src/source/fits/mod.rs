@@ -81,6 +81,11 @@ impl Unit {
         }
     }
 
+    /// Returns the byte behind its data, as its header says.
+    fn data_end(&self) -> Option<u64> {
+        self.header.data.checked_add(self.header.data_bytes().ok()?)
+    }
+
     fn is_called(&self, hdu: &str) -> bool {
         let name = self.name.as_deref();
         name.is_some_and(|name| name.eq_ignore_ascii_case(hdu)) || hdu.parse() == Ok(self.number)
@@ -95,7 +100,7 @@ impl FitsFile {
     pub fn open(path: &Path, options: FitsOptions<'_>) -> Result<Self> {
         let bytes = FitsBytes::open(path).map_err(|error| Error::reading(path, error))?;
         let units = units(path, &bytes, options.hdu)?;
-        let unit = chosen(path, &units, options.hdu)?;
+        let unit = chosen(path, &bytes, &units, options.hdu)?;
         if options.hdu.is_none() {
             tell_others(path, &units, unit);
         }
@@ -103,7 +108,10 @@ impl FitsFile {
             let unit = unit.shown();
             corrupt(format!("table {unit}: {message}"))
                 .at(Place::file(path.display().to_string()))
-                .hint("the file may be truncated or badly written; get it again from where it came")
+                .hint(
+                    "get the file again if it may be truncated; else write the table anew, as astropy \
+                     or fitscopy do",
+                )
         };
         let header = &unit.header;
         if header.logical("ZTABLE") == Some(true) {
@@ -131,11 +139,19 @@ impl FitsFile {
             return Err(damaged(format!("has {whole} of its {rows} rows")));
         }
         let after = header.count("THEAP").map_err(damaged)?.unwrap_or(table);
+        if after < table {
+            let message = format!("THEAP is {after}, within its {table} bytes of rows");
+            return Err(damaged(message));
+        }
         let extra = header.count("PCOUNT").map_err(damaged)?.unwrap_or(0);
         let end = table.saturating_add(extra).min(there);
         let heap = (header.data.saturating_add(after), end.saturating_sub(after));
         let fields: Vec<Field> = columns.iter().map(Column::field).collect();
-        let block = (BLOCK_BYTES / row_bytes.max(1)).clamp(1, MOST_ROWS);
+        // What cells point to counts as well, as if all rows had the same share.
+        let has_heap = columns.iter().any(|column| column.pointer.is_some());
+        let elsewhere = if has_heap { extra / rows.max(1) } else { 0 };
+        let block = BLOCK_BYTES / row_bytes.saturating_add(elsewhere).max(1);
+        let block = block.clamp(1, MOST_ROWS);
         Ok(Self {
             shared: Arc::new(Shared {
                 path: path.to_owned(),
@@ -270,14 +286,31 @@ fn units(path: &Path, bytes: &FitsBytes, hdu: Option<&str>) -> Result<Vec<Unit>>
 }
 
 /// Returns the unit that is meant.
-fn chosen<'u>(path: &Path, units: &'u [Unit], hdu: Option<&str>) -> Result<&'u Unit> {
+fn chosen<'u>(
+    path: &Path,
+    bytes: &FitsBytes,
+    units: &'u [Unit],
+    hdu: Option<&str>,
+) -> Result<&'u Unit> {
     let is_table = |unit: &&Unit| unit.header.kind() == UnitKind::BinaryTable;
     let found = match hdu {
-        Some(hdu) => units.iter().find(|unit| unit.is_called(hdu)),
+        Some(hdu) => {
+            let mut called = units.iter().filter(|unit| unit.is_called(hdu));
+            let table = called.clone().find(is_table);
+            table.or_else(|| called.next())
+        }
         None => units.iter().find(is_table),
     };
     let tables: Vec<String> = units.iter().filter(is_table).map(Unit::shown).collect();
     let place = Place::file(path.display().to_string());
+    if let (None, Some(last)) = (found, units.last())
+        && !bytes.is_packed()
+        && last.data_end().is_some_and(|end| end > bytes.file_bytes())
+    {
+        return Err(corrupt(format!("it ends within unit {}", last.shown()))
+            .at(place)
+            .hint("the file may be truncated; get it again from where it came"));
+    }
     let there = match tables.is_empty() {
         true => "it has none".to_owned(),
         false => format!("its tables are {}", tables.join(", ")),
@@ -287,6 +320,7 @@ fn chosen<'u>(path: &Path, units: &'u [Unit], hdu: Option<&str>) -> Result<&'u U
         (Some(unit), Some(hdu)) => {
             let what = match unit.header.kind() {
                 UnitKind::CharacterTable => "a table of characters",
+                _ if unit.header.logical("ZIMAGE") == Some(true) => "a compressed image",
                 _ => "no table",
             };
             let message = format!("{hdu} is {what}; only binary tables are read");

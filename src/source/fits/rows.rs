@@ -13,6 +13,8 @@ use crate::error::{Error, Place, Result};
 
 /// Lists of one column that lie this near to each other are read at once.
 const NEAR: u64 = 64 << 10;
+/// Bytes of rows up to which they are read whole to find where their cells point to.
+const SHORT_ROW: u64 = 4 << 10;
 
 /// Some columns of a block of rows, ready to be read.
 #[derive(Debug)]
@@ -53,23 +55,24 @@ impl FitsFile {
         let mut memory = decoded
             .saturating_add(shared.row_bytes)
             .saturating_mul(rows);
-        if let Some(column) = columns.clone().find(|column| column.pointer.is_some()) {
-            if !self.can_be_cut() {
-                let message = "cells of any length can't be read from a compressed file";
-                return Err(Error::usage(message)
-                    .at(Place {
-                        column: Some(column.name.clone()),
-                        ..self.place()
-                    })
-                    .hint("unpack it first, or leave the column out"));
-            }
-            let raw = planned.raw()?;
-            for column in columns {
-                for cell in planned.elsewhere(column, &raw)? {
-                    // The bytes, and what becomes of them: of a bit a whole byte while it is read.
-                    let bytes = (cell.bytes as u64).saturating_add(cell.count as u64 * 8);
-                    memory = memory.saturating_add(bytes);
-                }
+        let has_cells_elsewhere = |column: &&Column| column.pointer.is_some();
+        if let Some(column) = columns.clone().find(has_cells_elsewhere)
+            && !self.can_be_cut()
+        {
+            let message = "cells of any length can't be read from a compressed file";
+            return Err(Error::usage(message)
+                .at(Place {
+                    column: Some(column.name.clone()),
+                    ..self.place()
+                })
+                .hint("unpack it first, or leave the column out"));
+        }
+        for column in columns.filter(has_cells_elsewhere) {
+            for cell in planned.elsewhere(column, &planned.pointers(column)?)? {
+                // As they are read, side by side, and decoded.
+                let bytes = (cell.bytes as u64).saturating_mul(2);
+                let values = (cell.count as u64).saturating_mul(column.element.decoded_bytes());
+                memory = memory.saturating_add(bytes).saturating_add(values);
             }
         }
         planned.memory = memory;
@@ -79,9 +82,11 @@ impl FitsFile {
 
 /// Returns the bytes of a cell once it is decoded, without what lies elsewhere.
 fn decoded_bytes(column: &Column) -> u64 {
-    // Offsets of texts; logicals on their way are two bytes, bits one, scaled integers eight.
-    let extra = 8 * column.count as u64;
-    (column.width as u64).saturating_add(extra)
+    match column.pointer {
+        // Pointers, and an offset.
+        Some(_) => 32,
+        None => (column.count as u64).saturating_mul(column.element.decoded_bytes()),
+    }
 }
 
 impl FitsRows {
@@ -122,13 +127,13 @@ impl FitsRows {
         let mut fields: Vec<Field> = Vec::with_capacity(self.roots.len());
         for root in &self.roots {
             let column = self.column(*root)?;
-            let array = match column.pointer {
+            let array = match column.pointer.filter(|_| !column.is_empty()) {
                 None => {
                     let width = self.width();
                     of_rows(column, &raw, width, rows, shared.charset)
                         .map_err(|bad| self.bad_cell(column, &bad))?
                 }
-                Some(_) => self.read_heap(column, &raw)?,
+                Some(_) => self.read_heap(column, &cells_of(column, &raw, self.width()))?,
             };
             arrays.push(array);
             fields.push(shared.schema.field(*root).clone());
@@ -167,18 +172,40 @@ impl FitsRows {
         Ok(bytes)
     }
 
-    /// Returns where the cells of a column point to.
-    fn elsewhere(&self, column: &Column, raw: &[u8]) -> Result<Vec<Elsewhere>> {
-        let Some(pointer) = column.pointer else {
-            return Ok(Vec::new());
+    /// Reads the cells of a column that point elsewhere, and of long rows nothing else.
+    fn pointers(&self, column: &Column) -> Result<Vec<u8>> {
+        let shared = &self.file.shared;
+        if shared.row_bytes <= SHORT_ROW {
+            return Ok(cells_of(column, &self.raw()?, self.width()));
+        }
+        let first = self.file.rows_before(self.number) + self.rows.start;
+        let mut cells = Vec::new();
+        for row in 0..self.count() as u64 {
+            let at = shared.data + (first + row) * shared.row_bytes + column.at as u64;
+            cells.extend(self.bytes_at(at, column.width)?);
+        }
+        Ok(cells)
+    }
+
+    /// Returns where the cells of a column point to; `cells` are its cells one after another.
+    fn elsewhere(&self, column: &Column, cells: &[u8]) -> Result<Vec<Elsewhere>> {
+        let Some(pointer) = column.pointer.filter(|_| column.width > 0) else {
+            let nothing = Elsewhere {
+                count: 0,
+                start: 0,
+                bytes: 0,
+            };
+            return Ok(vec![nothing; self.count()]);
         };
         let (heap, heap_bytes) = self.file.shared.heap;
-        let cells = raw.chunks_exact(self.width());
-        let cells = cells.map(|row| &row[column.at..column.at + column.width]);
+        let cells = cells.chunks_exact(column.width);
+        let mut total = 0usize;
         cells
             .enumerate()
             .map(|(row, cell)| {
                 let (count, start) = pointed(pointer, cell);
+                let shown = (count, start);
+                let (count, start) = (count.cast_unsigned(), start.cast_unsigned());
                 let bytes = usize::try_from(count).ok();
                 let bytes = bytes.and_then(|count| Some((count, column.element.bytes_of(count)?)));
                 let there = bytes.filter(|(_, bytes)| {
@@ -186,10 +213,17 @@ impl FitsRows {
                     *bytes == 0 || end.is_some_and(|end| end <= heap_bytes)
                 });
                 let Some((count, bytes)) = there else {
+                    let (count, start) = shown;
                     let message =
                         format!("{count} elements at byte {start} of a heap of {heap_bytes} bytes");
                     return Err(self.bad_cell(column, &BadCell::new(row, message)));
                 };
+                // Lists are told from each other by numbers of 32 bits.
+                total = total.saturating_add(count);
+                if i32::try_from(total).is_err() {
+                    let message = format!("{total} elements are too many for some rows");
+                    return Err(self.bad_cell(column, &BadCell::new(row, message)));
+                }
                 let start = heap.saturating_add(start);
                 Ok(Elsewhere {
                     count,
@@ -201,8 +235,8 @@ impl FitsRows {
     }
 
     /// Reads a column whose cells lie in the heap.
-    fn read_heap(&self, column: &Column, raw: &[u8]) -> Result<ArrayRef> {
-        let cells = self.elsewhere(column, raw)?;
+    fn read_heap(&self, column: &Column, cells: &[u8]) -> Result<ArrayRef> {
+        let cells = self.elsewhere(column, cells)?;
         let total = cells.iter().map(|cell| cell.bytes).sum();
         let mut bytes: Vec<u8> = Vec::with_capacity(total);
         // Writers put lists one after another, so most come by one read.
@@ -261,20 +295,27 @@ impl FitsRows {
     }
 }
 
+/// Returns the cells of a column in some rows of `width` bytes, one after another.
+fn cells_of(column: &Column, rows: &[u8], width: usize) -> Vec<u8> {
+    let rows = rows.chunks_exact(width);
+    rows.flat_map(|row| &row[column.at..column.at + column.width])
+        .copied()
+        .collect()
+}
+
 /// Returns the number of elements and the first byte that a cell tells of.
-fn pointed(pointer: Pointer, cell: &[u8]) -> (u64, u64) {
-    // A cell of no bytes points to nothing; negative numbers are too large for any heap.
+fn pointed(pointer: Pointer, cell: &[u8]) -> (i64, i64) {
+    // A cell of no bytes points to nothing.
     match pointer {
         Pointer::Short => match cell.as_chunks::<4>().0 {
             [count, start] => {
-                let number =
-                    |bytes: &[u8; 4]| i64::from(i32::from_be_bytes(*bytes)).cast_unsigned();
+                let number = |bytes: &[u8; 4]| i64::from(i32::from_be_bytes(*bytes));
                 (number(count), number(start))
             }
             _ => (0, 0),
         },
         Pointer::Long => match cell.as_chunks::<8>().0 {
-            [count, start] => (u64::from_be_bytes(*count), u64::from_be_bytes(*start)),
+            [count, start] => (i64::from_be_bytes(*count), i64::from_be_bytes(*start)),
             _ => (0, 0),
         },
     }

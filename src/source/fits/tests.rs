@@ -186,6 +186,7 @@ fn integers_have_signs_nulls_and_zeros() {
 fn floats_logicals_bits_and_texts() {
     let (one, two) = (1.5f32.to_be_bytes(), f32::NAN.to_be_bytes());
     expect("E", &[], [&one, &two], "Float32", "1.5|NaN");
+    expect("e", &["TNULL#='none'"], [&one, &two], "Float32", "1.5|NaN");
     expect("E", &["TSCAL#=2.D0"], [&one, &two], "Float64", "3.0|NaN");
     let (one, two) = (0.1f64.to_be_bytes(), (-0.0f64).to_be_bytes());
     expect("D", &[], [&one, &two], "Float64", "0.1|-0.0");
@@ -204,6 +205,11 @@ fn arrays_become_lists() {
     assert!(values.starts_with("[[1, 2], [3, 4], [5, 6]]|"), "{values}");
     let (_, values) = one("6I", &["TDIM#='(2,4)'"], cells);
     assert!(values.starts_with("[1, 2, 3, 4, 5, 6]|"), "{values}");
+    // What TDIM leaves over is undefined.
+    let (_, values) = one("6I", &["TDIM#='(2,2)'"], cells);
+    assert!(values.starts_with("[[1, 2], [3, 4]]|"), "{values}");
+    let (_, values) = one("7A", &["TDIM#='(2,3)'"], [b"abcdefZ", b"       "]);
+    assert_eq!(values, "[ab, cd, ef]|[, , ]");
     let (_, values) = one("10X", &[], [&[0x80, 0x40], &[0, 0]]);
     assert!(
         values.starts_with("[true, false, false, false, false, false, false, false, false, true]|")
@@ -249,6 +255,18 @@ fn cells_of_any_length_lie_in_the_heap() {
         values[2],
         "[true, false, false, false, false, false, false, false, true]|[true]"
     );
+    let none = Made::new().table(
+        "T",
+        &[("i", "0PJ", &[]), ("t", "0QA", &[]), ("b", "B", &[])],
+        &[&[1], &[2]],
+        &[],
+    );
+    let batch = read(&none.open(FitsOptions::default()).unwrap()).unwrap();
+    let values: Vec<String> = shown(&batch)
+        .into_iter()
+        .map(|(_, values)| values)
+        .collect();
+    assert_eq!(values, ["|", "|", "1|2"]);
     let beyond: Vec<Vec<u8>> = vec![pointer(1, 0), pointer(4, 1)];
     let beyond: Vec<&[u8]> = beyond.iter().map(Vec::as_slice).collect();
     let made = Made::new().table("T", &[("i", "PB", &[])], &beyond, &[1, 2, 3, 4]);
@@ -278,6 +296,20 @@ fn tables_are_found_by_name_or_number() {
         (Some("2"), "b"),
     ] {
         assert_eq!(column(hdu).unwrap(), name, "{hdu:?}");
+    }
+    let mut image = Made::new();
+    image.header(&[
+        "XTENSION= 'IMAGE'",
+        "BITPIX  = 8",
+        "NAXIS   = 0",
+        "EXTNAME = 'CAT'",
+    ]);
+    let image = image
+        .table("PACKED", &[("c", "B", &["ZIMAGE=T"])], &[&[1]], &[])
+        .table("CAT", &[("d", "B", &[])], &[&[1]], &[]);
+    for hdu in [None, Some("cat")] {
+        let file = image.open(FitsOptions { hdu, charset: None }).unwrap();
+        assert_eq!(file.schema().field(0).name(), "d");
     }
     for hdu in ["0", "3", "third"] {
         let error = column(Some(hdu)).unwrap_err();
@@ -316,7 +348,10 @@ fn what_is_no_table_is_told() {
         (&[("a", "8Z", &[])], "no type"),
         (&[("a", "8A", &["ZTABLE=T"])], "by tiles"),
         (&[("a", "2PJ", &[])], "no type"),
-        (&[("a", "99999999999999999999A", &[])], "no type"),
+        (&[("a", "C", &["TSCAL#=2"])], "complex numbers are scaled"),
+        (&[("a", "99999999999B", &[])], "too long"),
+        (&[("a", "8A", &["THEAP=0"])], "THEAP is 0"),
+        (&[("a", "99999999999999999999A", &[])], "too long"),
     ] {
         let made = Made::new().table("T", columns, &[b"12345678"], &[]);
         let error = made.open(FitsOptions::default()).unwrap_err();

@@ -17,6 +17,7 @@ use crate::sky_args::{LocateArgs, MeasureArg, PictureForm, SkyArgs};
 pub fn run(args: &SkyArgs, session: &Session) -> Result<()> {
     let form = form_of(args)?;
     let output = Output::of(&args.output, args.force)?;
+    refuse_own_source(args)?;
     let measure = match args.show {
         MeasureArg::Rows => Measure::Rows,
         MeasureArg::Overlap => Measure::Overlap,
@@ -35,7 +36,10 @@ pub fn run(args: &SkyArgs, session: &Session) -> Result<()> {
             let table = main_table(&found, session);
             let picture = Picture::new(table.clone(), measure, args.width).map_err(at_source)?;
             match form {
-                PictureForm::Png => picture.png()?,
+                PictureForm::Png => {
+                    check_memory(&picture, session)?;
+                    picture.png()?
+                }
                 _ => picture.svg().into_bytes(),
             }
         }
@@ -43,12 +47,45 @@ pub fn run(args: &SkyArgs, session: &Session) -> Result<()> {
     output.write(session, Readers::Usual, |out| out.write_all(&bytes))
 }
 
+/// Refuses to write over what is drawn.
+fn refuse_own_source(args: &SkyArgs) -> Result<()> {
+    let real = |path: &Path| path.canonicalize().ok();
+    match (real(&args.source), real(Path::new(&args.output))) {
+        (Some(source), Some(output)) if source == output => Err(Error::usage(
+            "the picture would come over what it is drawn from",
+        )
+        .at(Place::file(args.output.clone()))
+        .hint("choose another output")
+        .into()),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses an image that memory does not hold.
+fn check_memory(picture: &Picture, session: &Session) -> Result<()> {
+    let gate = &session.pass_limits().gate;
+    let bytes = picture.png_memory();
+    if bytes <= gate.room() {
+        return Ok(());
+    }
+    let needed = (gate.base() + bytes).div_ceil(1 << 20);
+    Err(Error::usage(format!(
+        "the memory limit of {} bytes can't be kept: an image of this size takes {bytes}",
+        gate.limit()
+    ))
+    .hint(format!(
+        "choose a smaller --width, or --memory-limit {needed}MiB"
+    ))
+    .into())
+}
+
 fn form_of(args: &SkyArgs) -> Result<PictureForm> {
     if let Some(form) = args.to {
         return Ok(form);
     }
     let ending = Path::new(&args.output).extension();
-    match ending.and_then(|ending| ending.to_str()) {
+    let ending = ending.map(std::ffi::OsStr::to_ascii_lowercase);
+    match ending.as_ref().and_then(|ending| ending.to_str()) {
         Some("svg") => Ok(PictureForm::Svg),
         Some("png") => Ok(PictureForm::Png),
         Some("html" | "htm") => Ok(PictureForm::Html),
@@ -79,7 +116,10 @@ fn choose(found: &mut SkyTables, name: &str) -> Result<(), Error> {
 
 /// Returns the table that is drawn where only one can be.
 fn main_table<'f>(found: &'f SkyTables, session: &Session) -> &'f SkyTable {
-    let rows = |table: &SkyTable| -> u64 { table.chunks.values().map(|load| load.rows).sum() };
+    let rows = |table: &SkyTable| {
+        let rows = table.chunks.values().map(|load| load.rows);
+        rows.fold(0, u64::saturating_add)
+    };
     let rank = |table: &&SkyTable| (table.kind == TableKind::Director, rows(table));
     // The first of equals, so that names decide.
     let main = found.tables.iter().rev().max_by_key(rank);
@@ -124,7 +164,13 @@ pub fn locate(args: &LocateArgs, session: &Session) -> Result<()> {
             Whereabouts::of_place(&chunker, degrees(ra)?, degrees(dec)?)?
         }
         [chunk, sub_chunk] => {
-            Whereabouts::of_chunk(&chunker, whole(chunk)?, Some(whole(sub_chunk)?))?
+            let found = Whereabouts::of_chunk(&chunker, whole(chunk)?, Some(whole(sub_chunk)?));
+            found.map_err(|error| {
+                error.hint(format!(
+                    "two whole numbers are a chunk and a sub-chunk; a place is written {chunk}.0 \
+                     {sub_chunk}.0"
+                ))
+            })?
         }
         [chunk] if is_whole(chunk) => Whereabouts::of_chunk(&chunker, whole(chunk)?, None)?,
         _ => {
