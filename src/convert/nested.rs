@@ -9,6 +9,7 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use arrow_json::EncoderOptions;
 use arrow_json::writer::make_encoder;
 
+use crate::dialect::MAX_RECORD_BYTES;
 use crate::error::{Error, Result, quote_value};
 use crate::values::{CellFault, Charset};
 
@@ -99,7 +100,7 @@ fn holds_times(data_type: &DataType) -> bool {
 /// escapes, so that every character set holds them.
 ///
 /// # Errors
-/// The column has a type that JSON can't hold.
+/// The column has a type that JSON can't hold, or a value is longer than any row.
 fn json_texts(array: &ArrayRef, charset: Charset) -> Result<StringArray> {
     let unwritable = |error: arrow::error::ArrowError| Error::usage(error.to_string());
     let json_type = json_type(array.data_type());
@@ -124,6 +125,12 @@ fn json_texts(array: &ArrayRef, charset: Charset) -> Result<StringArray> {
         }
         bytes.clear();
         encoder.encode(row, &mut bytes);
+        if bytes.len() > MAX_RECORD_BYTES {
+            let length = bytes.len();
+            return Err(Error::usage(format!(
+                "it takes {length} bytes, and a row {MAX_RECORD_BYTES} at most"
+            )));
+        }
         let text = String::from_utf8_lossy(&bytes);
         if charset == Charset::Utf8mb4 || text.is_ascii() {
             texts.append_value(text);
@@ -190,6 +197,24 @@ mod tests {
         TimestampSecondBuilder,
     };
     use arrow::datatypes::Float64Type;
+
+    #[test]
+    fn what_is_longer_than_any_row_is_refused() {
+        let mut lists = arrow::array::ListBuilder::new(arrow::array::UInt8Builder::new());
+        for length in [2, MAX_RECORD_BYTES / 2] {
+            lists.values().append_slice(&vec![7; length]);
+            lists.append(true);
+        }
+        let lists: ArrayRef = Arc::new(lists.finish());
+        let column = NestedColumn::new(&lists, Charset::Utf8mb4);
+        assert!(column.with_text(0, |_| Ok(())).is_ok());
+        let refused = column.with_text(1, |_| Ok(())).unwrap_err();
+        assert!(
+            refused.message().contains("16777217 bytes"),
+            "{}",
+            refused.message()
+        );
+    }
 
     #[test]
     fn what_json_can_not_hold_is_refused_by_row() {

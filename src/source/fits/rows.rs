@@ -67,8 +67,15 @@ impl FitsFile {
                 })
                 .hint("unpack it first, or leave the column out"));
         }
-        for column in columns.filter(has_cells_elsewhere) {
-            for cell in planned.elsewhere(column, &planned.pointers(column)?)? {
+        let mut columns = columns.filter(has_cells_elsewhere).peekable();
+        let is_short = columns.peek().is_some() && shared.row_bytes <= SHORT_ROW;
+        let raw = is_short.then(|| planned.raw()).transpose()?;
+        for column in columns {
+            let cells = match &raw {
+                Some(raw) => cells_of(column, raw, planned.width()),
+                None => planned.pointers(column)?,
+            };
+            for cell in planned.elsewhere(column, &cells)? {
                 // As they are read, side by side, and decoded.
                 let bytes = (cell.bytes as u64).saturating_mul(2);
                 let values = (cell.count as u64).saturating_mul(column.element.decoded_bytes());
@@ -172,12 +179,9 @@ impl FitsRows {
         Ok(bytes)
     }
 
-    /// Reads the cells of a column that point elsewhere, and of long rows nothing else.
+    /// Reads the cells of a column that point elsewhere, and nothing else of the rows.
     fn pointers(&self, column: &Column) -> Result<Vec<u8>> {
         let shared = &self.file.shared;
-        if shared.row_bytes <= SHORT_ROW {
-            return Ok(cells_of(column, &self.raw()?, self.width()));
-        }
         let first = self.file.rows_before(self.number) + self.rows.start;
         let mut cells = Vec::new();
         for row in 0..self.count() as u64 {
