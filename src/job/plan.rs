@@ -18,7 +18,7 @@ use crate::source::InputFormat;
 /// What a plan calls itself.
 pub(super) const FORMAT: &str = "skyprep-job";
 /// Version of plans and records.
-pub(super) const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 2;
 
 /// All that the tasks of a job are to do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -216,7 +216,6 @@ pub struct InputLine {
     #[serde(flatten)]
     pub stamp: InputStamp,
     /// What it is.
-    #[serde(default, skip_serializing_if = "InputFormat::is_text")]
     pub format: InputFormat,
     /// The part; nothing for all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]

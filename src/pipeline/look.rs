@@ -23,7 +23,6 @@ const FEW_GROUPS: usize = 32;
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct InputLook {
     /// What it is.
-    #[serde(default, skip_serializing_if = "InputFormat::is_text")]
     pub format: InputFormat,
     /// Rows, where the footer tells.
     #[serde(default, skip_serializing_if = "Option::is_none")]

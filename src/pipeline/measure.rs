@@ -208,23 +208,25 @@ impl MeasureJob<'_> {
                 start
             })
             .collect();
-        starts
-            .into_par_iter()
-            .enumerate()
-            .for_each(|(group, start)| {
-                let at = (number, group);
-                if self.has_failed_before(at) {
-                    return;
+        let look_at = |(group, start): (usize, u64)| {
+            let at = (number, group);
+            if self.has_failed_before(at) {
+                return;
+            }
+            match self.row_group(&file, at, start, &wanted) {
+                Ok(found) => {
+                    self.add(wanted.iter().map(|(_, look)| *look).zip(found));
+                    let (bytes, rows) = (file.group_bytes(group), file.rows(group));
+                    self.events.advance(bytes, rows);
                 }
-                match self.row_group(&file, at, start, &wanted) {
-                    Ok(found) => {
-                        self.add(wanted.iter().map(|(_, look)| *look).zip(found));
-                        let (bytes, rows) = (file.group_bytes(group), file.rows(group));
-                        self.events.advance(bytes, rows);
-                    }
-                    Err(error) => self.fail(at, error),
-                }
-            });
+                Err(error) => self.fail(at, error),
+            }
+        };
+        match file.can_be_cut() {
+            true => starts.into_par_iter().enumerate().for_each(look_at),
+            // To go back would mean to begin anew.
+            false => starts.into_iter().enumerate().for_each(look_at),
+        }
     }
 
     /// Returns the number of the look that a column is for, if it is for any.

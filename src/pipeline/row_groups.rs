@@ -78,10 +78,12 @@ impl RowGroups {
         }
         self.earlier.push(Arc::clone(&group));
         let (window_end, bytes) = group.window(rows.start);
+        let window = Arc::new(collector.lease_piece(piece, bytes)?);
+        group.fetch()?;
         self.current = Some(Current {
             next: rows.start,
             window_end,
-            window: Arc::new(collector.lease_piece(piece, bytes)?),
+            window,
             group,
         });
         Ok(())

@@ -97,7 +97,7 @@ impl Starter {
             .into_owned();
         let schema = match TableSchema::read(path) {
             Ok(schema) => schema,
-            Err(error) if error.kind() == crate::error::ErrorKind::Usage => {
+            Err(error) if is_no_table(path) => {
                 self.passed_over.push(format!("{file}: {}", error.reason()));
                 return Ok(());
             }
@@ -197,8 +197,16 @@ impl StarterTable {
         if let (Some(ra), Some(dec)) = (&schema.ra, &schema.dec) {
             let _ = write!(words, ", position {ra}, {dec}");
         }
-        words
+        // They stand in a comment of one line.
+        words.escape_debug().to_string()
     }
+}
+
+/// Says whether a file is JSON of something else than a table, as that of the database is.
+fn is_no_table(path: &Path) -> bool {
+    let text = std::fs::read(path).unwrap_or_default();
+    let json: serde_json::Result<serde_json::Value> = serde_json::from_slice(&text);
+    json.is_ok_and(|json| json.get("schema").is_none())
 }
 
 /// Returns the files of a folder whose names end in `.json`, by name.

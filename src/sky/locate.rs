@@ -100,7 +100,7 @@ impl Whereabouts {
         Ok(Self {
             ra: Some(ra),
             dec: Some(dec),
-            overlap_of: Some(overlap_of),
+            overlap_of: (chunker.overlap_deg() > 0.0).then_some(overlap_of),
             ..found
         })
     }

@@ -225,6 +225,18 @@ impl SharedRowGroup {
         }
     }
 
+    /// Reads what can only be read in order: row groups of a file must be told to in theirs. What is read must
+    /// be paid for.
+    ///
+    /// # Errors
+    /// The file can't be read or is damaged.
+    pub fn fetch(&self) -> Result<()> {
+        match self {
+            Self::Parquet(_) => Ok(()),
+            Self::Fits(rows) => rows.fetch(),
+        }
+    }
+
     /// Reads a span; the columns are the wanted ones in their order.
     ///
     /// # Errors

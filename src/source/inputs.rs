@@ -31,11 +31,6 @@ impl InputFormat {
     pub fn has_columns(self) -> bool {
         self != Self::Text
     }
-
-    /// Says whether it is text, which has neither.
-    pub(crate) fn is_text(&self) -> bool {
-        *self == Self::Text
-    }
 }
 
 impl fmt::Display for InputFormat {
@@ -81,9 +76,9 @@ pub struct Input {
 }
 
 /// Endings of files that a folder is searched for.
-const KNOWN_ENDINGS: [&str; 18] = [
-    ".parquet", ".parq", ".fits", ".fit", ".fts", ".FITS", ".FIT", ".fits.gz", ".fit.gz", ".csv",
-    ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".csv.zst", ".tsv.zst", ".txt.zst",
+const KNOWN_ENDINGS: [&str; 11] = [
+    ".parquet", ".parq", ".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".csv.zst",
+    ".tsv.zst", ".txt.zst",
 ];
 
 /// Collects inputs in the order in which they are named.
@@ -334,7 +329,8 @@ fn search(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
         let metadata = fs::metadata(&path).map_err(|error| Error::reading(&path, error))?;
         if metadata.is_dir() {
             search(&path, found)?;
-        } else if KNOWN_ENDINGS.iter().any(|ending| name.ends_with(ending)) {
+        } else if KNOWN_ENDINGS.iter().any(|ending| name.ends_with(ending)) || is_called_fits(&path)
+        {
             found.push(path);
         }
     }
@@ -387,8 +383,7 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
         // An empty or damaged file of such a name must not pass for text.
         _ => match path.extension().and_then(|ending| ending.to_str()) {
             Some("parquet" | "parq") => InputFormat::Parquet,
-            Some("fits" | "fit" | "fts" | "FITS" | "FIT") => InputFormat::Fits,
-            Some("gz") if is_called_fits(path) => InputFormat::Fits,
+            _ if is_called_fits(path) => InputFormat::Fits,
             _ => InputFormat::Text,
         },
     };
@@ -400,10 +395,14 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
     })
 }
 
-/// Says whether a compressed file is called like one of FITS.
+/// Says whether a file is called as FITS files are, in small or capital letters, maybe compressed.
 fn is_called_fits(path: &Path) -> bool {
-    let inner = path.file_stem().map(Path::new).and_then(Path::extension);
-    inner.is_some_and(|ending| ending == "fits" || ending == "fit")
+    let name = path.file_name().unwrap_or_default();
+    let name = name.to_string_lossy().to_ascii_lowercase();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    [".fits", ".fit", ".fts"]
+        .iter()
+        .any(|ending| name.ends_with(ending))
 }
 
 /// Says whether a file that is compressed with gzip begins as FITS files do.

@@ -76,6 +76,8 @@ fn what_is_no_site_is_told() {
     init("empty --database empty/db.json").failed(2, &["defines no table", "db.json"]);
     bench.shell("cp site/Star.json site/Other.json").ok();
     init("site --database site/db.json").failed(2, &["Star", "Other.json"]);
+    bench.write("site/Other.json", "{\"schema\": [,]}");
+    init("site --database site/db.json").failed(2, &["Other.json"]);
     bench.write("bad.json", DATABASE.replace("18", "0"));
     init("site --database bad.json").failed(2, &["bad.json"]);
 }

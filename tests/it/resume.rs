@@ -334,3 +334,63 @@ fn how_a_product_is_read_is_a_part_of_what_is_compared() {
     bench.run(["run", "prep.toml", "--force"]).ok();
     assert_eq!(files(&bench.path("out"))["d/A/A.txt"], b"2\n");
 }
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no crash points")]
+fn a_fits_file_is_gone_on_with() {
+    let bench = Bench::in_memory();
+    let rows = 60_000u64;
+    let mut bytes = Vec::new();
+    let mut header = |cards: &[&str]| {
+        for card in cards.iter().chain(&["END"]) {
+            bytes.extend_from_slice(format!("{card:80}").as_bytes());
+        }
+        bytes.resize(bytes.len().next_multiple_of(2880), b' ');
+    };
+    header(&[
+        "SIMPLE  =                    T",
+        "BITPIX  = 8",
+        "NAXIS   = 0",
+    ]);
+    header(&[
+        "XTENSION= 'BINTABLE'",
+        "BITPIX  = 8",
+        "NAXIS   = 2",
+        "NAXIS1  = 324",
+        &format!("NAXIS2  = {rows}"),
+        "PCOUNT  = 0",
+        "GCOUNT  = 1",
+        "TFIELDS = 4",
+        "TTYPE1  = 'id'",
+        "TFORM1  = 'K'",
+        "TTYPE2  = 'ra'",
+        "TFORM2  = 'D'",
+        "TTYPE3  = 'dec'",
+        "TFORM3  = 'D'",
+        "TTYPE4  = 'note'",
+        "TFORM4  = '300A'",
+    ]);
+    for row in 0..rows {
+        let (ra, dec) = ((row * 7919) % 36_000, (row * 104_729) % 18_000);
+        bytes.extend_from_slice(&row.to_be_bytes());
+        bytes.extend_from_slice(&(ra as f64 / 100.0).to_be_bytes());
+        bytes.extend_from_slice(&(dec as f64 / 100.0 - 90.0).to_be_bytes());
+        bytes.extend_from_slice(&[b'n'; 300]);
+    }
+    bench.write("x.fits", bytes);
+    bench.shell("gzip -1 -k x.fits").ok();
+    let partition = "partition x.fits -o out --kind director --stripes 18 --sub-stripes 10 \
+                     --overlap 0.05 --ra ra --dec dec --id id --chunk-index --finish append";
+    let whole = partition.replace("-o out", "-o first");
+    bench.run(words(&whole)).ok();
+    let first = files(&bench.path("first"));
+    for input in ["x.fits", "x.fits.gz"] {
+        let command = partition.replace("x.fits", input);
+        let limits = "--memory-limit 40MiB --threads 2";
+        crash(&bench, &format!("{command} {limits}"), "run-recorded:2");
+        let again = bench.run(words(&format!("{command} --threads 5"))).ok();
+        assert!(again.stderr.contains("going on where"), "{}", again.stderr);
+        assert!(files(&bench.path("out")) == first, "{input}");
+        fs::remove_dir_all(bench.path("out")).unwrap();
+    }
+}

@@ -1,9 +1,8 @@
 //! The bytes of a FITS file, which may be compressed with gzip as a whole.
 //!
-//! What is compressed can only be read from its beginning. Blocks of rows are asked for nearly in order,
-//! by several threads; what is passed over on the way to one is kept for a while, for others will want it.
+//! What is compressed can only be read from its beginning, so whoever reads it goes forward; to go back
+//! means to begin anew.
 
-use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt;
@@ -12,9 +11,9 @@ use std::sync::{Mutex, PoisonError};
 
 use flate2::bufread::MultiGzDecoder;
 
-/// Bytes that are passed over and kept, at most.
-const KEPT: u64 = 8 << 20;
 const READ_BYTES: usize = 64 << 10;
+/// A byte of a compressed file makes no more than this (deflate: 1032).
+const MOST_EXPANSION: u64 = 1040;
 
 /// A file whose bytes are read by their places.
 #[derive(Debug)]
@@ -57,6 +56,15 @@ impl FitsBytes {
         }
     }
 
+    /// Returns the bytes that there may be at most: how many a compressed file holds shows only when it is
+    /// read.
+    pub(super) fn most_bytes(&self) -> u64 {
+        match self {
+            Self::Plain { len, .. } => *len,
+            Self::Packed { len, .. } => len.saturating_mul(MOST_EXPANSION),
+        }
+    }
+
     /// Reads what there is at byte `at`; less than `buffer` holds only at the end.
     pub(super) fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         match self {
@@ -86,21 +94,33 @@ impl FitsBytes {
             false => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
+
+    /// Reads a compressed file to its end, where its checksum stands, and compares that.
+    pub(super) fn check_to_end(&self) -> io::Result<()> {
+        let Self::Packed { unpacking, .. } = self else {
+            return Ok(());
+        };
+        let mut unpacking = unpacking.lock().unwrap_or_else(PoisonError::into_inner);
+        unpacking.pass_over(u64::MAX)
+    }
 }
 
 /// A compressed file that is being unpacked.
 pub(super) struct Unpacking {
     path: PathBuf,
     decoder: MultiGzDecoder<BufReader<File>>,
-    /// Bytes that have been unpacked.
-    position: u64,
-    /// What was passed over: first byte, and bytes.
-    kept: VecDeque<(u64, Vec<u8>)>,
+    /// Bytes that have been unpacked; nothing after a failure, where nobody knows.
+    position: Option<u64>,
 }
 
 impl std::fmt::Debug for Unpacking {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Unpacking({} at {})", self.path.display(), self.position)
+        write!(
+            f,
+            "Unpacking({} at {:?})",
+            self.path.display(),
+            self.position
+        )
     }
 }
 
@@ -110,25 +130,20 @@ impl Unpacking {
         Ok(Self {
             path: path.to_owned(),
             decoder: MultiGzDecoder::new(file),
-            position: 0,
-            kept: VecDeque::new(),
+            position: Some(0),
         })
     }
 
     fn read_at(&mut self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
-        if at < self.position {
-            if self.take_kept(buffer, at) {
-                return Ok(buffer.len());
-            }
-            // Nobody kept it: from the beginning.
+        if self.position.is_none_or(|position| at < position) {
             *self = Self::begin(&self.path)?;
         }
-        self.pass_over(at - self.position)?;
-        if self.position < at {
-            return Ok(0);
-        }
+        self.pass_over(at - self.position.unwrap_or(0))?;
+        let Some(position) = self.position.take() else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
         let mut done = 0;
-        while done < buffer.len() {
+        while position == at && done < buffer.len() {
             match self.decoder.read(&mut buffer[done..]) {
                 Ok(0) => break,
                 Ok(read) => done += read,
@@ -136,44 +151,58 @@ impl Unpacking {
                 Err(error) => return Err(error),
             }
         }
-        self.position += done as u64;
+        self.position = Some(position + done as u64);
         Ok(done)
     }
 
-    fn take_kept(&self, buffer: &mut [u8], at: u64) -> bool {
-        let end = at + buffer.len() as u64;
-        let holds =
-            |(start, bytes): &&(u64, Vec<u8>)| *start <= at && end <= start + bytes.len() as u64;
-        let Some((start, bytes)) = self.kept.iter().find(holds) else {
-            return false;
-        };
-        let from = (at - start) as usize;
-        buffer.copy_from_slice(&bytes[from..from + buffer.len()]);
-        true
-    }
-
-    /// Unpacks so many bytes, or all that are left, and keeps them unless they are too many.
+    /// Unpacks so many bytes, or all that are left.
     fn pass_over(&mut self, count: u64) -> io::Result<()> {
-        if count == 0 {
-            return Ok(());
-        }
-        let mut part = self.decoder.by_ref().take(count);
-        if count > KEPT {
-            self.kept.clear();
-            self.position += io::copy(&mut part, &mut io::sink())?;
-            return Ok(());
-        }
-        let mut bytes = Vec::with_capacity(count as usize);
-        part.read_to_end(&mut bytes)?;
-        let start = self.position;
-        self.position += bytes.len() as u64;
-        self.kept.push_back((start, bytes));
-        let mut sum: u64 = self.kept.iter().map(|(_, bytes)| bytes.len() as u64).sum();
-        while sum > KEPT
-            && let Some((_, oldest)) = self.kept.pop_front()
-        {
-            sum -= oldest.len() as u64;
-        }
+        let Some(position) = self.position.take() else {
+            return Err(io::ErrorKind::InvalidData.into());
+        };
+        let passed = io::copy(&mut self.decoder.by_ref().take(count), &mut io::sink())?;
+        self.position = Some(position + passed);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests make files of their own")]
+mod tests {
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn compressed_bytes_are_those_that_were_compressed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.gz");
+        let bytes: Vec<u8> = (0..300_000u32)
+            .map(|at| ((at ^ (at >> 7)) % 251) as u8)
+            .collect();
+        let mut packer = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        packer.write_all(&bytes).unwrap();
+        let mut packed = packer.finish().unwrap();
+        std::fs::write(&path, &packed).unwrap();
+        let file = FitsBytes::open(&path).unwrap();
+        assert!(file.is_packed() && file.most_bytes() >= 300_000);
+        // Forward, back, and beyond the end.
+        for (at, length) in [(0, 10), (5000, 70_000), (100, 5), (299_990, 10)] {
+            let mut buffer = vec![0; length];
+            file.read_exact_at(&mut buffer, at).unwrap();
+            assert!(buffer == bytes[at as usize..][..length], "{at}");
+        }
+        assert_eq!(file.read_at(&mut [0; 20], 299_990).unwrap(), 10);
+        assert_eq!(file.read_at(&mut [0; 20], 400_000).unwrap(), 0);
+        file.check_to_end().unwrap();
+        // The checksum, and a byte less.
+        let end = packed.len();
+        packed[end - 6] ^= 1;
+        std::fs::write(&path, &packed).unwrap();
+        let file = FitsBytes::open(&path).unwrap();
+        file.read_exact_at(&mut [0; 10], 299_000).unwrap();
+        assert!(file.check_to_end().is_err());
+        packed[end - 6] ^= 1;
+        std::fs::write(&path, &packed[..end - 1]).unwrap();
+        assert!(FitsBytes::open(&path).unwrap().check_to_end().is_err());
     }
 }

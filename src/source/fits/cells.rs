@@ -269,9 +269,16 @@ fn nulls<'b, const N: usize>(
 /// Reads texts: each ends at the first NUL, and spaces at its end don't count.
 fn texts<'b>(texts: impl Iterator<Item = &'b [u8]>, charset: Charset) -> Outcome<ArrayRef> {
     let mut builder = StringBuilder::with_capacity(texts.size_hint().0, 0);
+    let mut total = 0usize;
     for (row, text) in texts.enumerate() {
         let end = memchr::memchr(0, text).unwrap_or(text.len());
         let text = text[..end].trim_suffix_spaces();
+        // Of latin1 a byte may become three.
+        total = total.saturating_add(3 * text.len());
+        if i32::try_from(total).is_err() {
+            let message = format!("a text of {} bytes, which is too long", text.len());
+            return Err(BadCell::new(row, message));
+        }
         if let Ok(valid) = simdutf8::basic::from_utf8(text)
             && (charset != Charset::Latin1 || text.is_ascii())
         {

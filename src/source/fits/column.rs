@@ -198,23 +198,17 @@ impl Column {
 
     fn one(header: &Header, number: u64, at: usize) -> Result<Self, String> {
         let key = |stem: &str| format!("{stem}{number}");
-        let format = header
-            .text(&key("TFORM"))
-            .ok_or_else(|| format!("it lacks {}", key("TFORM")))?;
+        let format = header.text(&key("TFORM"));
+        let format = format.ok_or_else(|| format!("it lacks {}", key("TFORM")))?;
         let format = format.trim_start().to_ascii_uppercase();
         let name = header.text(&key("TTYPE")).filter(|name| !name.is_empty());
         let name = name.map_or_else(|| format!("col{number}"), str::to_owned);
         let wrong = || format!("{} is {format}, which says no type", key("TFORM"));
-        let digits = format.len()
-            - format
-                .trim_start_matches(|c: char| c.is_ascii_digit())
-                .len();
-        let (repeat, rest) = format.split_at(digits);
-        let repeat: usize = match repeat {
+        let too_long = || format!("{} is {format}, which is too long", key("TFORM"));
+        let rest = format.trim_start_matches(|c: char| c.is_ascii_digit());
+        let repeat = match &format[..format.len() - rest.len()] {
             "" => 1,
-            repeat => repeat
-                .parse()
-                .map_err(|_| format!("{} is {format}, which is too long", key("TFORM")))?,
+            digits => digits.parse().map_err(|_| too_long())?,
         };
         let mut letters = rest.chars();
         let letter = letters.next().ok_or_else(wrong)?;
@@ -226,71 +220,80 @@ impl Column {
         if pointer.is_some() && repeat > 1 {
             return Err(wrong());
         }
-        let element = Self::element(header, number, letter)?.ok_or_else(wrong)?;
-        let dimensions = header.text(&key("TDIM")).and_then(dimensions);
         let mut column = Self {
             name,
             at,
             width: 0,
             used: 0,
-            element,
+            element: Self::element(header, number, letter)?.ok_or_else(wrong)?,
             count: repeat,
             lists: Vec::new(),
             pointer,
         };
-        let too_long = || format!("{} is {format}, which is too long", key("TFORM"));
-        let many = |count: usize| i32::try_from(count).map_err(|_| too_long());
-        if let Some(pointer) = pointer {
-            column.width = repeat
-                * match pointer {
-                    Pointer::Short => 8,
-                    Pointer::Long => 16,
-                };
-            return Ok(column);
-        }
-        let is_text = matches!(column.element, Element::Text { .. });
-        column.width = match is_text {
-            true => repeat,
-            false => column.element.bytes_of(repeat).ok_or_else(too_long)?,
+        let sizes = header.text(&key("TDIM")).and_then(dimensions);
+        let laid_out = match pointer {
+            Some(Pointer::Short) => column.set_width(repeat * 8),
+            Some(Pointer::Long) => column.set_width(repeat * 16),
+            None if matches!(column.element, Element::Text { .. }) => {
+                column.lay_out_texts(repeat, sizes, letters.as_str().parse().ok())
+            }
+            None => column.lay_out(repeat, sizes),
         };
-        column.used = column.width;
-        if is_text {
-            // Texts of a fixed length may stand behind one another: as TDIM says, or, by an older
-            // habit, the number behind the letter.
-            let length = letters.as_str().parse::<usize>().ok();
-            let by_habit = length.filter(|length| *length > 0 && *length < repeat);
-            let mut lists = match (dimensions, by_habit) {
-                (Some(sizes), _) if fits(&sizes, repeat) && sizes.len() > 1 => sizes,
-                (_, Some(length)) if repeat.is_multiple_of(length) => vec![length, repeat / length],
-                _ => vec![repeat],
-            };
-            let bytes = lists.remove(0);
-            column.count = lists.iter().product();
-            column.used = bytes * column.count;
-            column.element = Element::Text { bytes };
-            column.lists = lists
-                .into_iter()
-                .rev()
-                .map(many)
-                .collect::<Result<_, _>>()?;
-        } else if repeat != 1 {
-            let sizes = dimensions.filter(|sizes| fits(sizes, repeat));
-            let sizes = sizes.unwrap_or_else(|| vec![repeat]);
-            column.count = sizes.iter().product();
-            column.used = column.element.bytes_of(column.count).ok_or_else(too_long)?;
-            column.lists = sizes
-                .into_iter()
-                .rev()
-                .map(many)
-                .collect::<Result<_, _>>()?;
+        laid_out.map(|()| column).ok_or_else(too_long)
+    }
+
+    fn set_width(&mut self, width: usize) -> Option<()> {
+        (self.width, self.used) = (width, width);
+        Some(())
+    }
+
+    /// Lays out a cell of `repeat` elements, which are arrays of the sizes that TDIM says; nothing if
+    /// they are too many.
+    fn lay_out(&mut self, repeat: usize, sizes: Option<Vec<usize>>) -> Option<()> {
+        self.set_width(self.element.bytes_of(repeat)?)?;
+        if repeat == 1 {
+            return Some(());
         }
-        Ok(column)
+        let sizes = sizes.filter(|sizes| fits(sizes, repeat));
+        let sizes = sizes.unwrap_or_else(|| vec![repeat]);
+        self.count = sizes.iter().product();
+        self.used = self.element.bytes_of(self.count)?;
+        self.lists = outermost_first(&sizes)?;
+        Some(())
+    }
+
+    /// Lays out a cell of `repeat` characters. Texts of a fixed length may stand behind one another: as
+    /// TDIM says, or, by an older habit, the number behind the letter.
+    fn lay_out_texts(
+        &mut self,
+        repeat: usize,
+        sizes: Option<Vec<usize>>,
+        by_habit: Option<usize>,
+    ) -> Option<()> {
+        // Texts are told from each other by numbers of 32 bits.
+        i32::try_from(repeat).ok()?;
+        self.set_width(repeat)?;
+        let by_habit = by_habit.filter(|length| *length > 0 && *length < repeat);
+        let sizes = match (sizes, by_habit) {
+            (Some(sizes), _) if fits(&sizes, repeat) && sizes.len() > 1 => sizes,
+            (_, Some(length)) if repeat.is_multiple_of(length) => vec![length, repeat / length],
+            _ => vec![repeat],
+        };
+        let (bytes, sizes) = sizes.split_first()?;
+        self.count = sizes.iter().product();
+        self.used = bytes * self.count;
+        self.element = Element::Text { bytes: *bytes };
+        self.lists = outermost_first(sizes)?;
+        Some(())
     }
 
     /// Returns what the elements of a column are; nothing for a letter that says no type.
     fn element(header: &Header, number: u64, letter: char) -> Result<Option<Element>, String> {
-        let scale = Scales::of(header, number)?;
-        // Other types have NULLs of their own.
+        // Other types are not scaled, and have NULLs of their own, whatever the header says.
+        let scale = match letter {
+            'L' | 'X' | 'A' => Scales::NONE,
+            _ => Scales::of(header, number)?,
+        };
         let null = match letter {
             'B' | 'I' | 'J' | 'K' => header.integer(&format!("TNULL{number}"))?,
             _ => None,
@@ -359,6 +362,12 @@ struct Scales {
 }
 
 impl Scales {
+    const NONE: Self = Self {
+        factor: 1.0,
+        zero: 0.0,
+        whole_zero: Some(0),
+    };
+
     fn of(header: &Header, number: u64) -> Result<Self, String> {
         let value = |stem: &str, usual: f64| {
             let key = format!("{stem}{number}");
@@ -425,6 +434,13 @@ fn dimensions(text: &str) -> Option<Vec<usize>> {
     let sizes = inner.split(',').map(|size| size.trim().parse().ok());
     let sizes: Option<Vec<usize>> = sizes.collect();
     sizes.filter(|sizes| !sizes.is_empty() && !sizes.contains(&0))
+}
+
+/// Returns the lengths of lists, the outermost first, where FITS tells the innermost first; nothing if one
+/// is too long.
+fn outermost_first(sizes: &[usize]) -> Option<Vec<i32>> {
+    let lengths = sizes.iter().rev();
+    lengths.map(|length| i32::try_from(*length).ok()).collect()
 }
 
 /// Says whether arrays of these sizes find room in so many elements.

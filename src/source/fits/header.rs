@@ -9,10 +9,13 @@ use super::bytes::FitsBytes;
 /// Headers and data fill whole blocks.
 pub(super) const BLOCK: u64 = 2880;
 const CARD: usize = 80;
-/// Keywords of which nothing is a value.
-const COMMENTS: [&str; 3] = ["", "COMMENT", "HISTORY"];
-/// No header is longer: one of 999 columns has some 10,000 cards.
-const MOST_BLOCKS: u64 = 16_384;
+/// No header is longer: one of 999 columns has some 10,000 cards, which is 278 blocks.
+const MOST_BLOCKS: u64 = 4096;
+/// What the keywords that are read begin with; nothing is kept of others.
+const READ: [&str; 18] = [
+    "SIMPLE", "XTENSION", "EXTNAME", "BITPIX", "NAXIS", "PCOUNT", "GCOUNT", "GROUPS", "THEAP",
+    "TFIELDS", "ZIMAGE", "ZTABLE", "TFORM", "TTYPE", "TDIM", "TNULL", "TSCAL", "TZERO",
+];
 
 /// A header and where its data lie.
 #[derive(Debug)]
@@ -219,9 +222,8 @@ impl Cards {
             return Ok(false);
         }
         // A blank should follow, but a number that is left out would be worse.
-        let value = rest
-            .strip_prefix('=')
-            .filter(|_| !COMMENTS.contains(&keyword));
+        let is_read = READ.iter().any(|begin| keyword.starts_with(begin));
+        let value = rest.strip_prefix('=').filter(|_| is_read);
         if let Some(value) = value.and_then(parse)
             && !self.values.contains_key(keyword)
         {
@@ -288,7 +290,8 @@ mod tests {
             "CONTINUE  ''",
             "COMMENT = no value",
             "HISTORY  'nothing'",
-            "EMPTY   =",
+            "TDIM1   =",
+            "OBSERVER= 'nobody'",
             "TNULL1  =-99.",
             "TNULL1  = 7",
         ] {
@@ -304,8 +307,9 @@ mod tests {
         assert_eq!(header.number("TSCAL1"), Ok(Some("1.25E-03")));
         assert_eq!(header.text("TTYPE1"), Some("it's"));
         assert_eq!(header.text("TTYPE2"), Some("a long name"));
-        assert_eq!(header.integer("EMPTY"), Ok(None));
+        assert_eq!(header.integer("TDIM1"), Ok(None));
         assert_eq!(header.integer("TNULL1"), Ok(Some(-99)));
+        assert_eq!(header.text("OBSERVER"), None);
         assert!(header.integer("TTYPE1").is_err());
         assert!(header.integer("TSCAL1").is_err());
         assert!(header.needed("NAXIS2").is_err());

@@ -33,6 +33,8 @@ const BLOCK_BYTES: u64 = 512 << 10;
 const MOST_ROWS: u64 = 16_384;
 /// Blocks that are looked at to know about where rows lie.
 const SAMPLES: usize = 8;
+/// Memory that one of them may take.
+const SAMPLE_BYTES: u64 = 8 << 20;
 
 /// Which table of a file is meant, and how its texts are encoded.
 #[derive(Debug, Clone, Copy, Default)]
@@ -56,6 +58,12 @@ struct Shared {
     columns: Vec<Column>,
     schema: SchemaRef,
     charset: Charset,
+    extent: Extent,
+}
+
+/// Where the rows of a table lie.
+#[derive(Debug, Clone, Copy)]
+struct Extent {
     /// First byte of the rows.
     data: u64,
     row_bytes: u64,
@@ -64,6 +72,41 @@ struct Shared {
     block: u64,
     /// First byte and bytes of the heap, where cells of any length lie.
     heap: (u64, u64),
+}
+
+impl Extent {
+    /// Reads what a header says, as far as the file bears it out.
+    fn of(header: &Header, columns: &[Column], bytes: &FitsBytes) -> Result<Self, String> {
+        let (row_bytes, rows) = (header.needed("NAXIS1")?, header.needed("NAXIS2")?);
+        let table = row_bytes.checked_mul(rows).ok_or("it is too long")?;
+        if row_bytes == 0 && rows > 0 {
+            return Err(format!("has {rows} rows of nothing"));
+        }
+        let there = bytes.most_bytes().saturating_sub(header.data);
+        if table > there {
+            let whole = there / row_bytes.max(1);
+            return Err(format!("has {whole} of its {rows} rows at most"));
+        }
+        let after = header.count("THEAP")?.unwrap_or(table);
+        if after < table {
+            return Err(format!(
+                "THEAP is {after}, within its {table} bytes of rows"
+            ));
+        }
+        let extra = header.count("PCOUNT")?.unwrap_or(0);
+        let end = table.saturating_add(extra).min(there);
+        // What cells point to counts as well, as if all rows had the same share.
+        let has_heap = columns.iter().any(|column| column.pointer.is_some());
+        let elsewhere = if has_heap { extra / rows.max(1) } else { 0 };
+        let block = BLOCK_BYTES / row_bytes.saturating_add(elsewhere).max(1);
+        Ok(Self {
+            data: header.data,
+            row_bytes,
+            rows,
+            block: block.clamp(1, MOST_ROWS),
+            heap: (header.data.saturating_add(after), end.saturating_sub(after)),
+        })
+    }
 }
 
 /// A unit of the file, as a user would name it.
@@ -122,47 +165,15 @@ impl FitsFile {
             );
         }
         let columns = Column::all(header).map_err(damaged)?;
-        let (row_bytes, rows) = (header.needed("NAXIS1"), header.needed("NAXIS2"));
-        let (row_bytes, rows) = (row_bytes.map_err(damaged)?, rows.map_err(damaged)?);
-        let table = row_bytes.checked_mul(rows);
-        let table = table.ok_or_else(|| damaged("it is too long".into()))?;
-        if row_bytes == 0 && rows > 0 {
-            return Err(damaged(format!("has {rows} rows of nothing")));
-        }
-        // How much a compressed file holds shows when it is read.
-        let there = match bytes.is_packed() {
-            true => u64::MAX,
-            false => bytes.file_bytes().saturating_sub(header.data),
-        };
-        if table > there {
-            let whole = there / row_bytes.max(1);
-            return Err(damaged(format!("has {whole} of its {rows} rows")));
-        }
-        let after = header.count("THEAP").map_err(damaged)?.unwrap_or(table);
-        if after < table {
-            let message = format!("THEAP is {after}, within its {table} bytes of rows");
-            return Err(damaged(message));
-        }
-        let extra = header.count("PCOUNT").map_err(damaged)?.unwrap_or(0);
-        let end = table.saturating_add(extra).min(there);
-        let heap = (header.data.saturating_add(after), end.saturating_sub(after));
+        let extent = Extent::of(header, &columns, &bytes).map_err(damaged)?;
         let fields: Vec<Field> = columns.iter().map(Column::field).collect();
-        // What cells point to counts as well, as if all rows had the same share.
-        let has_heap = columns.iter().any(|column| column.pointer.is_some());
-        let elsewhere = if has_heap { extra / rows.max(1) } else { 0 };
-        let block = BLOCK_BYTES / row_bytes.saturating_add(elsewhere).max(1);
-        let block = block.clamp(1, MOST_ROWS);
         Ok(Self {
             shared: Arc::new(Shared {
                 path: path.to_owned(),
-                data: header.data,
+                extent,
                 columns,
                 schema: Arc::new(Schema::new(fields)),
                 charset: options.charset.unwrap_or(Charset::Utf8mb4),
-                row_bytes,
-                rows,
-                block,
-                heap,
                 bytes,
             }),
         })
@@ -180,31 +191,33 @@ impl FitsFile {
 
     /// Returns the number of blocks of rows.
     pub fn blocks(&self) -> usize {
-        usize::try_from(self.shared.rows.div_ceil(self.shared.block)).unwrap_or(usize::MAX)
+        usize::try_from(self.shared.extent.rows.div_ceil(self.shared.extent.block))
+            .unwrap_or(usize::MAX)
     }
 
     /// Returns the number of rows in block `number`.
     pub fn rows(&self, number: usize) -> u64 {
         let before = self.rows_before(number);
         self.shared
+            .extent
             .rows
             .saturating_sub(before)
-            .min(self.shared.block)
+            .min(self.shared.extent.block)
     }
 
     /// Returns the number of rows before block `number`.
     fn rows_before(&self, number: usize) -> u64 {
-        (number as u64).saturating_mul(self.shared.block)
+        (number as u64).saturating_mul(self.shared.extent.block)
     }
 
     /// Returns the bytes of block `number` in the file, for progress.
     pub fn bytes(&self, number: usize) -> u64 {
         let shared = &self.shared;
-        let bytes = self.rows(number) * shared.row_bytes;
+        let bytes = self.rows(number) * shared.extent.row_bytes;
         if !shared.bytes.is_packed() {
             return bytes;
         }
-        let all = u128::from(shared.rows) * u128::from(shared.row_bytes);
+        let all = u128::from(shared.extent.rows) * u128::from(shared.extent.row_bytes);
         let share = u128::from(bytes) * u128::from(shared.bytes.file_bytes()) / all.max(1);
         u64::try_from(share).unwrap_or(bytes)
     }
@@ -217,8 +230,8 @@ impl FitsFile {
     /// Returns least and greatest number of a column in some of the rows; nothing for compressed files,
     /// which would have to be read as a whole.
     pub(super) fn range_of(&self, column: &str) -> Option<ColumnRange> {
-        let (root, _) = self.schema().column_with_name(column)?;
-        if !self.can_be_cut() {
+        let (root, field) = self.schema().column_with_name(column)?;
+        if !self.can_be_cut() || !field.data_type().is_numeric() {
             return None;
         }
         let blocks = self.blocks();
@@ -230,7 +243,11 @@ impl FitsFile {
                 continue;
             }
             last = Some(number);
-            let batch = self.plan(number, &[root]).ok()?.read().ok()?;
+            let planned = self.plan(number, &[root]).ok()?;
+            if planned.memory() > SAMPLE_BYTES {
+                return None;
+            }
+            let batch = planned.read().ok()?;
             let numbers = cast(batch.column(0), &DataType::Float64).ok()?;
             let numbers = numbers.as_primitive::<Float64Type>().iter().flatten();
             for number in numbers.filter(|number| number.is_finite()) {
@@ -270,6 +287,7 @@ fn units(path: &Path, bytes: &FitsBytes, hdu: Option<&str>) -> Result<Vec<Unit>>
             Err(message) => return Err(damaged(number, message)),
         };
         at = header.end().map_err(|message| damaged(number, message))?;
+        let is_last = at >= bytes.most_bytes();
         units.push(Unit {
             number,
             name: header.text("EXTNAME").map(str::to_owned),
@@ -279,7 +297,7 @@ fn units(path: &Path, bytes: &FitsBytes, hdu: Option<&str>) -> Result<Vec<Unit>>
             Some(hdu) => unit.is_called(hdu),
             None => unit.header.kind() == UnitKind::BinaryTable,
         });
-        if bytes.is_packed() && is_meant {
+        if is_last || (bytes.is_packed() && is_meant) {
             return Ok(units);
         }
     }

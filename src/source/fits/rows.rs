@@ -1,7 +1,8 @@
 //! A block of rows, read at once.
 
+use std::borrow::Cow;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Field, Schema};
@@ -25,6 +26,8 @@ pub struct FitsRows {
     /// Rows of the block that are read.
     rows: Range<u64>,
     memory: u64,
+    /// The bytes of all rows, where they were read beforehand.
+    fetched: OnceLock<Vec<u8>>,
 }
 
 /// Where the elements of a cell lie in the heap.
@@ -49,11 +52,12 @@ impl FitsFile {
             roots: roots.to_vec(),
             rows: 0..rows,
             memory: 0,
+            fetched: OnceLock::new(),
         };
         let columns = roots.iter().filter_map(|root| shared.columns.get(*root));
         let decoded: u64 = columns.clone().map(decoded_bytes).sum();
         let mut memory = decoded
-            .saturating_add(shared.row_bytes)
+            .saturating_add(shared.extent.row_bytes)
             .saturating_mul(rows);
         let has_cells_elsewhere = |column: &&Column| column.pointer.is_some();
         if let Some(column) = columns.clone().find(has_cells_elsewhere)
@@ -68,7 +72,7 @@ impl FitsFile {
                 .hint("unpack it first, or leave the column out"));
         }
         let mut columns = columns.filter(has_cells_elsewhere).peekable();
-        let is_short = columns.peek().is_some() && shared.row_bytes <= SHORT_ROW;
+        let is_short = columns.peek().is_some() && shared.extent.row_bytes <= SHORT_ROW;
         let raw = is_short.then(|| planned.raw()).transpose()?;
         for column in columns {
             let cells = match &raw {
@@ -119,31 +123,62 @@ impl FitsRows {
         self
     }
 
+    /// Reads the bytes of the rows of a compressed file, which can only be read in order; its end is
+    /// read with its last row, for there stands its checksum. Of other files nothing is read yet.
+    ///
+    /// # Errors
+    /// The file can't be read or is damaged.
+    pub fn fetch(&self) -> Result<()> {
+        let shared = &self.file.shared;
+        if !shared.bytes.is_packed() || self.fetched.get().is_some() {
+            return Ok(());
+        }
+        let raw = self.read_raw()?;
+        if self.number + 1 >= self.file.blocks() {
+            let checked = shared.bytes.check_to_end();
+            checked.map_err(|error| unread(&shared.path, error))?;
+        }
+        // Nobody else fetches the same rows.
+        let _ = self.fetched.set(raw);
+        Ok(())
+    }
+
     /// Reads all rows; the columns are the wanted ones in their order.
     ///
     /// # Errors
     /// The file can't be read, or a cell is damaged.
     pub fn read(&self) -> Result<RecordBatch> {
         let shared = &self.file.shared;
+        self.fetch()?;
         let raw = match self.roots.is_empty() {
-            true => Vec::new(),
+            true => Cow::default(),
             false => self.raw()?,
         };
         let rows = self.count();
         let mut arrays: Vec<ArrayRef> = Vec::with_capacity(self.roots.len());
         let mut fields: Vec<Field> = Vec::with_capacity(self.roots.len());
+        // Of several bad cells that of the first row is told, whatever the order of the columns.
+        let mut worst: Option<(&Column, BadCell)> = None;
         for root in &self.roots {
             let column = self.column(*root)?;
             let array = match column.pointer.filter(|_| !column.is_empty()) {
-                None => {
-                    let width = self.width();
-                    of_rows(column, &raw, width, rows, shared.charset)
-                        .map_err(|bad| self.bad_cell(column, &bad))?
+                None => of_rows(column, &raw, self.width(), rows, shared.charset),
+                Some(_) => {
+                    let cells = cells_of(column, &raw, self.width());
+                    self.read_heap(column, &cells)?
                 }
-                Some(_) => self.read_heap(column, &cells_of(column, &raw, self.width()))?,
             };
-            arrays.push(array);
+            match array {
+                Ok(array) => arrays.push(array),
+                Err(bad) if worst.as_ref().is_none_or(|(_, worst)| bad.row < worst.row) => {
+                    worst = Some((column, bad));
+                }
+                Err(_) => {}
+            }
             fields.push(shared.schema.field(*root).clone());
+        }
+        if let Some((column, bad)) = worst {
+            return Err(self.bad_cell(column, &bad));
         }
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), arrays, &options)
@@ -155,7 +190,7 @@ impl FitsRows {
     }
 
     fn width(&self) -> usize {
-        usize::try_from(self.file.shared.row_bytes).unwrap_or(usize::MAX)
+        usize::try_from(self.file.shared.extent.row_bytes).unwrap_or(usize::MAX)
     }
 
     fn column(&self, root: usize) -> Result<&Column> {
@@ -163,12 +198,19 @@ impl FitsRows {
         column.ok_or_else(|| Error::of_ours(format!("there is no column {root}")))
     }
 
-    /// Reads the bytes of all rows.
-    fn raw(&self) -> Result<Vec<u8>> {
+    /// Returns the bytes of all rows.
+    fn raw(&self) -> Result<Cow<'_, [u8]>> {
+        match self.fetched.get() {
+            Some(raw) => Ok(Cow::Borrowed(raw)),
+            None => self.read_raw().map(Cow::Owned),
+        }
+    }
+
+    fn read_raw(&self) -> Result<Vec<u8>> {
         let shared = &self.file.shared;
         let first = self.file.rows_before(self.number) + self.rows.start;
         let length = self.count() * self.width();
-        self.bytes_at(shared.data + first * shared.row_bytes, length)
+        self.bytes_at(shared.extent.data + first * shared.extent.row_bytes, length)
     }
 
     fn bytes_at(&self, at: u64, length: usize) -> Result<Vec<u8>> {
@@ -185,7 +227,8 @@ impl FitsRows {
         let first = self.file.rows_before(self.number) + self.rows.start;
         let mut cells = Vec::new();
         for row in 0..self.count() as u64 {
-            let at = shared.data + (first + row) * shared.row_bytes + column.at as u64;
+            let at =
+                shared.extent.data + (first + row) * shared.extent.row_bytes + column.at as u64;
             cells.extend(self.bytes_at(at, column.width)?);
         }
         Ok(cells)
@@ -201,7 +244,7 @@ impl FitsRows {
             };
             return Ok(vec![nothing; self.count()]);
         };
-        let (heap, heap_bytes) = self.file.shared.heap;
+        let (heap, heap_bytes) = self.file.shared.extent.heap;
         let cells = cells.chunks_exact(column.width);
         let mut total = 0usize;
         cells
@@ -239,7 +282,7 @@ impl FitsRows {
     }
 
     /// Reads a column whose cells lie in the heap.
-    fn read_heap(&self, column: &Column, cells: &[u8]) -> Result<ArrayRef> {
+    fn read_heap(&self, column: &Column, cells: &[u8]) -> Result<Result<ArrayRef, BadCell>> {
         let cells = self.elsewhere(column, cells)?;
         let total = cells.iter().map(|cell| cell.bytes).sum();
         let mut bytes: Vec<u8> = Vec::with_capacity(total);
@@ -282,7 +325,7 @@ impl FitsRows {
         let cells = places
             .iter()
             .map(|(start, end, count)| (&bytes[*start..*end], *count));
-        of_heap(column, cells, self.file.shared.charset).map_err(|bad| self.bad_cell(column, &bad))
+        Ok(of_heap(column, cells, self.file.shared.charset))
     }
 
     fn bad_cell(&self, column: &Column, bad: &BadCell) -> Error {

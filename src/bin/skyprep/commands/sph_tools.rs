@@ -97,6 +97,12 @@ fn inputs(tool: &ToolSettings) -> Result<Vec<Input>> {
                 "say --in.is-parquet",
             )?;
         }
+        if input.format == InputFormat::Fits {
+            refuse(
+                "is a FITS file, which this tool does not read",
+                "skyprep partition reads it",
+            )?;
+        }
         let has_own_name = path
             .file_name()
             .is_some_and(|name| name.to_string_lossy().starts_with(&prefix));
