@@ -9,6 +9,7 @@ use super::projection::Point;
 use super::shades::{Colour, Shades};
 use super::svg::BAR_HEIGHT;
 use crate::error::{Error, Result};
+use crate::partition::geometry::ChunkId;
 
 /// Places within a pixel that are asked for, in each direction.
 const SAMPLES: u32 = 2;
@@ -95,8 +96,7 @@ impl Picture {
         let count = self.chunker.chunk_count() as usize;
         let mut numbers = vec![0; count];
         for (chunk, load) in &self.table.chunks {
-            let chunk = crate::partition::geometry::ChunkId(*chunk);
-            if let Some(at) = self.chunker.dense_index(chunk) {
+            if let Some(at) = self.chunker.dense_index(ChunkId(*chunk)) {
                 numbers[at as usize] = self.measure.of(*load);
             }
         }

@@ -23,6 +23,16 @@ fn tables(bench: &Bench, name: &str, rows: u64, seed: u64) -> Vec<Value> {
     serde_json::from_slice(&fs::read(json).unwrap()).unwrap()
 }
 
+/// Runs some lines of Python where astropy is.
+fn python(bench: &Bench, script: &str) {
+    let status = Command::new(venv_program("python"))
+        .args(["-c", script])
+        .current_dir(bench.root())
+        .env("HOME", bench.root())
+        .status();
+    assert!(status.unwrap().success());
+}
+
 const KEEP: &str = "--nan keep --inf keep --bool keep --nested json --charset utf8mb4";
 
 /// Says whether a cell is what astropy was given.
@@ -127,12 +137,7 @@ fn stars(bench: &Bench) {
     bench.run(words(&line)).ok();
     let script = "import sys; from astropy.table import Table; \
                   Table.read('stars.csv', format='ascii.csv').write('stars.fits')";
-    let made = Command::new(venv_program("python"))
-        .args(["-c", script])
-        .current_dir(bench.root())
-        .env("HOME", bench.root())
-        .status();
-    assert!(made.unwrap().success());
+    python(bench, script);
 }
 
 const PLACE: &str = "--kind director --id star_id --ra ra_degrees --dec dec_degrees --stripes 18 \
@@ -210,11 +215,7 @@ fn compressed_files_are_unpacked_as_they_are_read() {
     let script = "import gzip; b = open('x.fits', 'rb').read(); \
                   b = b.replace(b'NAXIS2  =                30000', b'NAXIS2  =        9000000000000'); \
                   gzip.open('y.fits.gz', 'wb').write(b[:100000])";
-    let made = Command::new(venv_program("python"))
-        .args(["-c", script])
-        .current_dir(bench.root())
-        .status();
-    assert!(made.unwrap().success());
+    python(&bench, script);
     let line = format!("convert y.fits.gz -o - {KEEP}");
     bench
         .run(words(&line))
@@ -242,12 +243,7 @@ fn a_job_cuts_fits_files_and_gives_what_run_gives() {
     let script = "from astropy.table import Table, vstack; t = Table.read('stars.fits'); \
                   t['pad'] = ['x' * 200] * len(t); t.write('long.fits'); \
                   n = t[:0]; n.write('none.fits')";
-    let made = Command::new(venv_program("python"))
-        .args(["-c", script])
-        .current_dir(bench.root())
-        .env("HOME", bench.root())
-        .status();
-    assert!(made.unwrap().success());
+    python(&bench, script);
     let pipeline = |out: &str| {
         format!(
             "[database]\nname = \"d\"\nstripes = 18\nsub_stripes = 10\noverlap = 0.01667\n\

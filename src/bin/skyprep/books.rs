@@ -7,13 +7,12 @@ use anyhow::Result;
 use skyprep::error::{Error, ErrorKind};
 use skyprep::pipeline::{Outlook, OutputState, TableOutlook, TableReport};
 use skyprep::publish::{read_optional, write_atomically};
-use skyprep::report::{Report, depfile};
+use skyprep::report::{Report, depfile, grouped};
 use skyprep::source::Input;
 
 use crate::args::{BookArgs, RejectArgs};
 use crate::session::Session;
 use crate::settings;
-use skyprep::report::grouped;
 
 /// Inputs of so many names are listed one by one.
 const LISTED: usize = 20;

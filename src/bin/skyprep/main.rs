@@ -110,7 +110,7 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Check(args) => commands::check::run(args, &session),
         Command::Init(args) => commands::init::run(args, &session),
         Command::Sky(args) => commands::sky::run(args, &session),
-        Command::Locate(args) => commands::sky::locate(args, &session),
+        Command::Locate(args) => commands::locate::run(args, &session),
         Command::Completions(_) | Command::Man(_) => Ok(()),
     }
 }

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use skyprep::pipeline::{Events, RunEvents};
+use skyprep::report::grouped;
 
 use crate::args::ProgressForm;
 use crate::logging;
 use crate::printer::Printer;
 use crate::session::Session;
-use skyprep::report::grouped;
 
 /// Version of the lines of `--progress json`.
 const VERSION: u32 = 1;

@@ -9,7 +9,7 @@ use serde_json::Value;
 use skyprep::error::{Error, Place};
 use skyprep::pipeline::{BadInputs, PassLimits, Rejects};
 use skyprep::publish::{FolderOptions, Staging};
-use skyprep::report::Report;
+use skyprep::report::{Report, grouped};
 use skyprep::resources::{
     ByteSize, available_memory, available_threads, is_in_memory, open_files_limit,
 };
@@ -19,7 +19,6 @@ use crate::args::{GlobalArgs, ProgressForm};
 use crate::layers::{Origins, Resolved};
 use crate::printer::Printer;
 use crate::signals::Interruption;
-use skyprep::report::grouped;
 
 /// More threads than this can only be a slip, and would take all memory for their stacks.
 const MOST_THREADS: usize = 1024;

@@ -167,64 +167,52 @@ fn integers<'b>(
     null: Option<i64>,
     cells: impl Cells<'b>,
 ) -> ArrayRef {
+    let how = (form, null);
     match bytes {
-        1 => {
-            let raw = |bytes: [u8; 1]| i64::from(bytes[0]);
-            let nulls = nulls(null, cells.clone(), raw);
-            match form {
-                IntegerForm::Plain => numbers::<UInt8Type, 1>(cells, |b| b[0], nulls),
-                IntegerForm::Flipped => {
-                    numbers::<Int8Type, 1>(cells, |b| (b[0] ^ 0x80).cast_signed(), nulls)
-                }
-                other => changed(other, raw, cells, nulls),
-            }
-        }
-        2 => {
-            let raw = |bytes| i64::from(i16::from_be_bytes(bytes));
-            let nulls = nulls(null, cells.clone(), raw);
-            match form {
-                IntegerForm::Plain => numbers::<Int16Type, 2>(cells, i16::from_be_bytes, nulls),
-                IntegerForm::Flipped => {
-                    let flip = |bytes| u16::from_be_bytes(bytes) ^ (1 << 15);
-                    numbers::<UInt16Type, 2>(cells, flip, nulls)
-                }
-                other => changed(other, raw, cells, nulls),
-            }
-        }
-        4 => {
-            let raw = |bytes| i64::from(i32::from_be_bytes(bytes));
-            let nulls = nulls(null, cells.clone(), raw);
-            match form {
-                IntegerForm::Plain => numbers::<Int32Type, 4>(cells, i32::from_be_bytes, nulls),
-                IntegerForm::Flipped => {
-                    let flip = |bytes| u32::from_be_bytes(bytes) ^ (1 << 31);
-                    numbers::<UInt32Type, 4>(cells, flip, nulls)
-                }
-                other => changed(other, raw, cells, nulls),
-            }
-        }
-        _ => {
-            let nulls = nulls(null, cells.clone(), i64::from_be_bytes);
-            match form {
-                IntegerForm::Plain => numbers::<Int64Type, 8>(cells, i64::from_be_bytes, nulls),
-                IntegerForm::Flipped => {
-                    let flip = |bytes| u64::from_be_bytes(bytes) ^ (1 << 63);
-                    numbers::<UInt64Type, 8>(cells, flip, nulls)
-                }
-                other => changed(other, i64::from_be_bytes, cells, nulls),
-            }
-        }
+        1 => of_width::<UInt8Type, Int8Type, 1>(
+            cells,
+            how,
+            |bytes| bytes[0].into(),
+            |bytes| bytes[0],
+            |bytes| (bytes[0] ^ 0x80).cast_signed(),
+        ),
+        2 => of_width::<Int16Type, UInt16Type, 2>(
+            cells,
+            how,
+            |bytes| i16::from_be_bytes(bytes).into(),
+            i16::from_be_bytes,
+            |bytes| u16::from_be_bytes(bytes) ^ (1 << 15),
+        ),
+        4 => of_width::<Int32Type, UInt32Type, 4>(
+            cells,
+            how,
+            |bytes| i32::from_be_bytes(bytes).into(),
+            i32::from_be_bytes,
+            |bytes| u32::from_be_bytes(bytes) ^ (1 << 31),
+        ),
+        _ => of_width::<Int64Type, UInt64Type, 8>(
+            cells,
+            how,
+            i64::from_be_bytes,
+            i64::from_be_bytes,
+            |bytes| u64::from_be_bytes(bytes) ^ (1 << 63),
+        ),
     }
 }
 
-/// Reads integers that stand for others, or for floats.
-fn changed<'b, const N: usize>(
-    form: IntegerForm,
-    raw: impl Fn([u8; N]) -> i64,
+/// Reads integers of `N` bytes as the number that the file holds (`raw`), or in the types of both
+/// signednesses.
+fn of_width<'b, P: ArrowPrimitiveType, F: ArrowPrimitiveType, const N: usize>(
     cells: impl Cells<'b>,
-    nulls: Option<NullBuffer>,
+    (form, null): (IntegerForm, Option<i64>),
+    raw: impl Fn([u8; N]) -> i64,
+    plain: impl Fn([u8; N]) -> P::Native,
+    flipped: impl Fn([u8; N]) -> F::Native,
 ) -> ArrayRef {
+    let nulls = nulls(null, cells.clone(), &raw);
     match form {
+        IntegerForm::Plain => numbers::<P, N>(cells, plain, nulls),
+        IntegerForm::Flipped => numbers::<F, N>(cells, flipped, nulls),
         IntegerForm::Scaled(scale) => {
             numbers::<Float64Type, N>(cells, |bytes| scale.of(raw(bytes) as f64), nulls)
         }
@@ -232,7 +220,6 @@ fn changed<'b, const N: usize>(
         IntegerForm::Shifted(by) => {
             numbers::<Int64Type, N>(cells, |bytes| raw(bytes).wrapping_add(by), nulls)
         }
-        IntegerForm::Plain | IntegerForm::Flipped => numbers::<Int64Type, N>(cells, raw, nulls),
     }
 }
 
@@ -272,7 +259,7 @@ fn texts<'b>(texts: impl Iterator<Item = &'b [u8]>, charset: Charset) -> Outcome
     let mut total = 0usize;
     for (row, text) in texts.enumerate() {
         let end = memchr::memchr(0, text).unwrap_or(text.len());
-        let text = text[..end].trim_suffix_spaces();
+        let text = without_spaces(&text[..end]);
         // Of latin1 a byte may become three.
         total = total.saturating_add(3 * text.len());
         if i32::try_from(total).is_err() {
@@ -303,14 +290,8 @@ fn texts<'b>(texts: impl Iterator<Item = &'b [u8]>, charset: Charset) -> Outcome
     Ok(Arc::new(builder.finish()))
 }
 
-/// Texts without the spaces at their end.
-trait TrimSpaces {
-    fn trim_suffix_spaces(&self) -> &Self;
-}
-
-impl TrimSpaces for [u8] {
-    fn trim_suffix_spaces(&self) -> &Self {
-        let kept = self.iter().rposition(|byte| *byte != b' ');
-        &self[..kept.map_or(0, |last| last + 1)]
-    }
+/// Returns a text without the spaces at its end.
+fn without_spaces(text: &[u8]) -> &[u8] {
+    let kept = text.iter().rposition(|byte| *byte != b' ');
+    &text[..kept.map_or(0, |last| last + 1)]
 }

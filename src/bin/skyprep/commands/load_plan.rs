@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 use skyprep::load_plan::{Api, DatabaseState, LoadPlan, PlanOptions, Sending};
+use skyprep::report::grouped;
 
 use super::output::Output;
 use crate::listings;
 use crate::serve_args::{ApiArg, ByValueArg, LoadPlanArgs};
 use crate::session::Session;
-use skyprep::report::grouped;
 
 /// Writes down the calls that load what a manifest names.
 pub fn run(args: &LoadPlanArgs, session: &Session) -> Result<()> {

@@ -11,6 +11,7 @@ use skyprep::manifest::export::{
 use skyprep::manifest::{Base, ListedTable, Listing, ManifestDiff, Rebase, Stored};
 use skyprep::place::Network;
 use skyprep::publish::{Readers, create_folders};
+use skyprep::report::grouped;
 use skyprep::schema::definition_of;
 
 use super::output::{Output, is_special};
@@ -19,7 +20,6 @@ use crate::manifest_args::{
     DiffArgs, ExportArgs, ExportForm, ManifestArgs, ManifestCommand, PresignArgs, RebaseArgs,
 };
 use crate::session::Session;
-use skyprep::report::grouped;
 
 /// Does what can be done with a manifest alone.
 pub fn run(args: &ManifestArgs, session: &Session) -> Result<()> {

@@ -5,6 +5,7 @@ pub mod convert;
 pub mod init;
 pub mod job;
 pub mod load_plan;
+pub mod locate;
 pub mod manifest;
 mod output;
 pub mod pages;

@@ -7,13 +7,13 @@ use anyhow::Result;
 use serde_json::json;
 use skyprep::error::{Error, ErrorKind, Place};
 use skyprep::place::{Network, shown_url};
+use skyprep::report::grouped;
 use skyprep::stage::{ReleaseSummary, plan_release};
 
 use crate::listings;
 use crate::network_args::FILES_AT_ONCE;
 use crate::session::Session;
 use crate::stage_args::ReleaseArgs;
-use skyprep::report::grouped;
 
 /// Removes staged files once they are loaded.
 pub fn run(args: &ReleaseArgs, session: &Session) -> Result<()> {

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use skyprep::pipeline::{PipelineFile, RunOptions, foresee};
+use skyprep::report::grouped;
 use skyprep::stage::ServerOptions;
 
 use crate::args::RunArgs;
@@ -12,7 +13,6 @@ use crate::printer::format_tables;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::settings;
-use skyprep::report::grouped;
 
 /// Does all steps for all tables of a pipeline file.
 pub fn run(args: &RunArgs, session: &Session) -> Result<()> {

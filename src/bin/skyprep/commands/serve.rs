@@ -9,12 +9,12 @@ use std::thread::JoinHandle;
 
 use anyhow::Result;
 use skyprep::error::{Error, ErrorKind};
+use skyprep::report::grouped;
 use skyprep::resources::open_files_limit;
 use skyprep::serve::{Access, AccessLog, FolderServer, NoAccessLog, ServeOptions};
 
 use crate::serve_args::ServeArgs;
 use crate::session::Session;
-use skyprep::report::grouped;
 
 /// A connection needs a handle for itself and one for its file.
 const HANDLES_EACH: u64 = 2;

@@ -8,6 +8,7 @@ use skyprep::error::Error;
 use skyprep::manifest::UtcTime;
 use skyprep::place::PlaceUrl;
 use skyprep::publish::{FolderOptions, Staging};
+use skyprep::report::grouped;
 use skyprep::stage::{
     FetchUrls, ServerOptions, StageOptions, StageOutcome, TableHints, foresee, stage,
 };
@@ -17,7 +18,6 @@ use crate::progress::Progress;
 use crate::session::Session;
 use crate::settings;
 use crate::stage_args::StageArgs;
-use skyprep::report::grouped;
 
 /// Brings prepared files to where Qserv fetches them.
 pub fn run(args: &StageArgs, session: &Session) -> Result<()> {

@@ -17,7 +17,7 @@ use skyprep::pipeline::{
     check_writable, columns_of, outlook, standing, stream,
 };
 use skyprep::publish::{AtomicFile, StandingFiles, append};
-use skyprep::report::Report;
+use skyprep::report::{Report, grouped};
 use skyprep::schema::TableKind;
 use skyprep::source::{Input, InputName};
 
@@ -26,7 +26,6 @@ use crate::books::{self, DataTo};
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::settings;
-use skyprep::report::grouped;
 
 /// A command that writes rows as they come.
 pub struct StreamCommand<'a> {

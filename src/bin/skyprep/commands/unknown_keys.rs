@@ -2,9 +2,9 @@
 
 use skyprep::partition::RouteBy;
 use skyprep::pipeline::TableJob;
+use skyprep::report::grouped;
 
 use crate::session::Session;
-use skyprep::report::grouped;
 
 /// Warns of keys that were taken for NULL because their index lacks them.
 pub fn warn_of_unknown_keys<'t>(tables: impl IntoIterator<Item = &'t TableJob>, session: &Session) {

@@ -6,6 +6,7 @@ use skyprep::error::{Error, ErrorKind, Place};
 use skyprep::manifest::Listing;
 use skyprep::manifest::contribs::{ContribReport, Descriptors};
 use skyprep::place::{Network, shown_url};
+use skyprep::report::grouped;
 use skyprep::stage::{Depth, Verification, verify};
 
 use super::output::Output;
@@ -14,7 +15,6 @@ use crate::network_args::FILES_AT_ONCE;
 use crate::progress::Progress;
 use crate::session::Session;
 use crate::stage_args::VerifyArgs;
-use skyprep::report::grouped;
 
 /// Findings that are shown one by one; JSON has all.
 const SHOWN: usize = 20;

@@ -11,6 +11,7 @@ use skyprep::job::{
 };
 use skyprep::pipeline::{Replace, RunOptions};
 use skyprep::publish::OutputFolder;
+use skyprep::report::grouped;
 use skyprep::stage::ServerOptions;
 
 use super::root_of;
@@ -19,7 +20,6 @@ use crate::job_args::{JobCommitArgs, JobGcArgs};
 use crate::printer::format_tables;
 use crate::progress::Progress;
 use crate::session::Session;
-use skyprep::report::grouped;
 
 /// Garbage that is listed one by one.
 const LISTED: usize = 50;

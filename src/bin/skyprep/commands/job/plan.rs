@@ -10,11 +10,11 @@ use skyprep::job::{
     TaskKind, compressed, note_refusal, plan as plan_job,
 };
 use skyprep::pipeline::PipelineFile;
+use skyprep::report::grouped;
 
 use crate::job_args::{JobCheckArgs, JobPlanArgs};
 use crate::progress::Progress;
 use crate::session::Session;
-use skyprep::report::grouped;
 
 /// Looks at inputs.
 pub fn check(args: &JobCheckArgs, session: &Session) -> Result<()> {

@@ -6,11 +6,11 @@ use anyhow::Result;
 use serde_json::{Value, json};
 use skyprep::error::{Error, ErrorKind};
 use skyprep::job::{JobFolder, JobState, JobStatus, refused, status as status_of};
+use skyprep::report::grouped;
 
 use super::{find_job, root_of};
 use crate::job_args::{JobStatusArgs, JobWaitArgs};
 use crate::session::Session;
-use skyprep::report::grouped;
 
 /// Says how jobs stand.
 pub fn status(args: &JobStatusArgs, session: &Session) -> Result<()> {

@@ -5,11 +5,11 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use skyprep::error::{Error, ErrorKind};
 use skyprep::job::{JobFolder, TaskName, TaskOptions, TaskOutcome, exit_code, run_task};
+use skyprep::report::grouped;
 
 use crate::job_args::JobTaskArgs;
 use crate::progress::Progress;
 use crate::session::Session;
-use skyprep::report::grouped;
 
 /// What batch systems say of a task.
 const BATCH: [&str; 9] = [
