@@ -3,9 +3,11 @@
 //! Data flow through the modules in this order: [`source`] (files, cut into pieces), [`convert`]
 //! and [`sanitize`] (columns and text to rows, by the rules of [`values`], in a [`dialect`]),
 //! [`partition`] (positions to chunks), [`exchange`] (packets to files, in input order),
-//! [`publish`] (files under their final names), [`stage`] and [`manifest`] (to where Qserv fetches
-//! them, a [`place`]). [`pipeline`] puts them together; [`schema`] knows the target tables, [`resources`] the
-//! limits, [`report`] what was done; [`sph`] knows how Qserv's own tools are told what to do. The library never prints, exits or reads the environment.
+//! [`publish`] (files under their final names), [`merge`] (folders into one), [`stage`] and
+//! [`manifest`] (to where Qserv fetches them, a [`place`]). [`pipeline`] puts them together;
+//! [`schema`] knows the target tables, [`resources`] the limits, [`report`] what was done; [`sph`]
+//! knows how Qserv's own tools are told what to do. The library never prints, exits or reads the
+//! environment.
 //!
 //! # Examples
 //! A text becomes one that MariaDB loads unchanged:
@@ -48,6 +50,7 @@ pub mod exchange;
 pub mod job;
 pub mod load_plan;
 pub mod manifest;
+pub mod merge;
 pub mod partition;
 pub mod pipeline;
 pub mod place;

@@ -61,6 +61,20 @@ pub(super) fn chunk_path(stem: &str, chunk: i32, is_overlap: bool) -> String {
     format!("{stem}_{chunk}{end}.txt")
 }
 
+/// Reads chunk and kind out of a file name `<prefix>_<number>[_overlap].txt`; nothing if it is another.
+pub fn chunk_of_name(prefix: &str, name: &str) -> Option<(i32, bool)> {
+    let middle = name.strip_prefix(prefix)?.strip_prefix('_')?;
+    let middle = middle.strip_suffix(".txt")?;
+    let (number, is_overlap) = match middle.strip_suffix("_overlap") {
+        Some(number) => (number, true),
+        None => (middle, false),
+    };
+    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    Some((number.parse().ok()?, is_overlap))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,5 +89,21 @@ mod tests {
         assert_eq!(three.file(7, false), "node_00001/part_7.txt");
         let folders: Vec<&str> = three.node_folders().collect();
         assert_eq!(folders, ["node_00000/", "node_00001/", "node_00002/"]);
+    }
+
+    #[test]
+    fn names_tell_of_chunks() {
+        let chunk = |name| chunk_of_name("chunk", name);
+        assert_eq!(chunk("chunk_12.txt"), Some((12, false)));
+        assert_eq!(chunk("chunk_12_overlap.txt"), Some((12, true)));
+        for name in [
+            "chunk_.txt",
+            "chunk_-1.txt",
+            "chunk_1.csv",
+            "chunk_object_index.txt",
+            "part_1.txt",
+        ] {
+            assert_eq!(chunk(name), None, "{name}");
+        }
     }
 }

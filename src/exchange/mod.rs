@@ -33,7 +33,7 @@ mod task_sinks;
 #[allow(clippy::disallowed_methods, reason = "tests make files of their own")]
 mod tests;
 
-pub use chunk_names::ChunkNames;
+pub use chunk_names::{ChunkNames, chunk_of_name};
 pub use chunk_rows::{ChunkRows, SubChunkCount};
 pub use chunk_sink::{ChunkSink, ChunkSinkOptions, Finish};
 pub use collector::{Collector, CollectorOptions, OutputTotals, Stop, first_piece};

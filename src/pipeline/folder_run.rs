@@ -559,7 +559,8 @@ fn check_unchanged(sets: &BTreeMap<String, SetRecord>) -> Result<()> {
     Ok(())
 }
 
-fn different(root: &Path, name: &str) -> Error {
+/// Makes the error for a set that other options or inputs have made.
+pub(crate) fn different(root: &Path, name: &str) -> Error {
     Error::new(
         ErrorKind::OutputRefused,
         format!("{name} stands here already, made with other options or from other inputs"),

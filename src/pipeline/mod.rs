@@ -33,8 +33,8 @@ mod worker;
 pub use append::{Appending, Repetition};
 pub use bad_inputs::{BadInputs, PassedOver};
 pub use file::PipelineFile;
-pub(crate) use folder_run::check_database;
 pub use folder_run::{PassJob, Replace, Standing, standing};
+pub(crate) use folder_run::{check_database, different};
 pub use look::{Cut, InputLook};
 pub use measure::{add_columns, measure};
 pub use outlook::{
@@ -53,5 +53,6 @@ pub(crate) use run::conclude;
 pub use run::{RunEvents, RunOptions, RunOutcome, foresee, run};
 pub use starter::Starter;
 pub use stream::{StreamOutcome, stream};
+pub(crate) use table::StagedFile;
 pub use table::{TableJob, TableParts, TableReport};
 pub(crate) use task::{MapWork, Mapped, ReduceWork, ReducedIndex, configuration_of, job_passes};

@@ -193,7 +193,7 @@ impl PassLimits {
     }
 
     /// Returns what work on a director index is to keep within.
-    pub(super) fn for_index(&self) -> IndexLimits {
+    pub(crate) fn for_index(&self) -> IndexLimits {
         IndexLimits {
             gate: Arc::clone(&self.gate),
             cancel: self.cancel.clone(),

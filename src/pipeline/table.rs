@@ -459,9 +459,14 @@ pub(super) struct FinishedTable {
 impl TableReport {
     /// Returns the report of a table that was not made, since all its inputs were passed over.
     pub(crate) fn of_nothing(job: &TableJob) -> Self {
+        Self::empty(&job.target.name, job.kind)
+    }
+
+    /// Returns the report of a table that nothing was counted of yet.
+    pub(crate) fn empty(table: &str, kind: TableKind) -> Self {
         Self {
-            table: job.target.name.clone(),
-            kind: job.kind,
+            table: table.to_owned(),
+            kind,
             columns: Vec::new(),
             rows_in: 0,
             rows_out: 0,
@@ -511,7 +516,7 @@ fn begin_anew(staged: &Path) -> Result<Box<dyn Write + Send>> {
 }
 
 /// A staged file that is written record by record; without any record there is no file.
-pub(super) struct StagedFile {
+pub(crate) struct StagedFile {
     path: String,
     staged: PathBuf,
     file: Option<BufWriter<File>>,
@@ -519,7 +524,7 @@ pub(super) struct StagedFile {
 }
 
 impl StagedFile {
-    pub(super) fn new(staging: &StagingPlace, path: String) -> Result<Self> {
+    pub(crate) fn new(staging: &StagingPlace, path: String) -> Result<Self> {
         Ok(Self {
             staged: staging.staged(&path)?,
             path,
@@ -528,7 +533,7 @@ impl StagedFile {
         })
     }
 
-    pub(super) fn write(&mut self, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write(&mut self, bytes: &[u8]) -> Result<()> {
         let file = match &mut self.file {
             Some(file) => file,
             None => self.file.insert(BufWriter::new(append(&self.staged)?)),
@@ -553,7 +558,7 @@ impl StagedFile {
         })
     }
 
-    pub(super) fn finish(self) -> Result<Option<FileSummary>> {
+    pub(crate) fn finish(self) -> Result<Option<FileSummary>> {
         let Some(mut file) = self.file else {
             return Ok(None);
         };

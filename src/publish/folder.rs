@@ -156,6 +156,22 @@ impl OutputFolder {
             .map(|contents| contents.record))
     }
 
+    /// Reads the record of the folder `root`, whose files are to be used, without touching anything.
+    ///
+    /// # Errors
+    /// A run was interrupted while it published there, or the record can't be read.
+    pub fn peek_settled(root: &Path) -> Result<Option<Record>> {
+        if Self::is_interrupted(root) {
+            return Err(Error::new(
+                ErrorKind::Integrity,
+                "the run that makes these files was interrupted",
+            )
+            .at(Place::file(root.display().to_string()))
+            .hint("run the command that makes them again; it finishes the work"));
+        }
+        Self::peek(root)
+    }
+
     /// Says whether the folder `root` could be taken for writing, and touches nothing.
     ///
     /// # Errors

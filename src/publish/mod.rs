@@ -11,6 +11,7 @@ mod extension;
 mod files;
 mod folder;
 mod heartbeat;
+mod joined;
 mod lock;
 mod log;
 mod record;
@@ -30,6 +31,7 @@ pub use folder::{
     StandingFiles,
 };
 pub(crate) use heartbeat::{Heartbeat, Owner};
+pub(crate) use joined::{Joined, RowEnds};
 pub use lock::FolderLock;
 pub use log::RECORD_FILE;
 pub use record::{InputStamp, Record, SetRecord, TableIdentity, physical_path};

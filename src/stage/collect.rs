@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::options::{StageOptions, TableHints};
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::exchange::FileSummary;
+use crate::exchange::{ChunkNames, FileSummary, chunk_of_name};
 use crate::publish::{OutputFolder, TableIdentity};
 use crate::schema::{TableKind, check_name};
 
@@ -42,15 +42,7 @@ pub(super) fn collect(options: &StageOptions) -> Result<BTreeMap<String, SourceT
             add_files(vec![source.clone()], &options.hints, &mut tables)?;
             continue;
         }
-        if OutputFolder::is_interrupted(source) {
-            return Err(Error::new(
-                ErrorKind::Integrity,
-                "the run that makes these files was interrupted",
-            )
-            .at(Place::file(source.display().to_string()))
-            .hint("run the command that makes them again; it finishes the work"));
-        }
-        match OutputFolder::peek(source)? {
+        match OutputFolder::peek_settled(source)? {
             Some(record) if !record.sets.is_empty() => {
                 let tables_there = record.sets.values().filter(|set| set.identity.is_some());
                 if options.hints.table.is_some() && tables_there.count() > 1 {
@@ -129,7 +121,7 @@ fn add_files(
             .file_name()
             .map(|n| n.to_string_lossy().into_owned())
             .unwrap_or_default();
-        let place = chunk_of(&name);
+        let place = chunk_of_name(ChunkNames::PREFIX, &name);
         if kind.is_partitioned() && place.is_none() {
             return Err(Error::usage("not a chunk file")
                 .at(Place::file(path.display().to_string()))
@@ -252,36 +244,4 @@ fn files_in(folder: &Path) -> Result<Vec<PathBuf>> {
     }
     files.sort();
     Ok(files)
-}
-
-/// Reads chunk and kind out of `chunk_<number>[_overlap].txt`.
-fn chunk_of(name: &str) -> Option<(i32, bool)> {
-    let middle = name.strip_prefix("chunk_")?.strip_suffix(".txt")?;
-    let (number, is_overlap) = match middle.strip_suffix("_overlap") {
-        Some(number) => (number, true),
-        None => (middle, false),
-    };
-    if !number.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    Some((number.parse().ok()?, is_overlap))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunk_names() {
-        assert_eq!(chunk_of("chunk_12.txt"), Some((12, false)));
-        assert_eq!(chunk_of("chunk_12_overlap.txt"), Some((12, true)));
-        for name in [
-            "chunk_.txt",
-            "chunk_-1.txt",
-            "chunk_1.csv",
-            "chunk_object_index.txt",
-        ] {
-            assert_eq!(chunk_of(name), None, "{name}");
-        }
-    }
 }

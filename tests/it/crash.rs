@@ -97,6 +97,18 @@ const SCENARIOS: &[Scenario] = &[
         again: Again::Good,
     },
     Scenario {
+        name: "merge",
+        before: &[
+            "partition x.txt -o made/x --kind director --stripes 18 --sub-stripes 10 \
+                   --overlap 0.01 --ra ra --dec dec --fields id,ra,dec --table T",
+            "partition y.txt -o made/y --kind director --stripes 18 --sub-stripes 10 \
+                   --overlap 0.01 --ra ra --dec dec --fields id,ra,dec --table T",
+        ],
+        command: "merge made -o out",
+        output: "out",
+        again: Again::Good,
+    },
+    Scenario {
         name: "sph-partition, appending",
         before: &["sph-partition -c sph.json -i x.txt --out.dir=out"],
         command: "sph-partition -c sph.json -i y.txt --out.dir=out",

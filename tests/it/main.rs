@@ -44,6 +44,7 @@ mod mariadb_numbers;
 mod mariadb_rules;
 mod mariadb_times;
 mod memory;
+mod merge;
 mod naive_chunker;
 mod naive_tokenizer;
 mod options;

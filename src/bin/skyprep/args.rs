@@ -13,6 +13,7 @@ use skyprep::publish::SyncMode;
 
 use crate::job_args::JobArgs;
 use crate::manifest_args::ManifestArgs;
+use crate::merge_args::MergeArgs;
 use crate::network_args::{NetworkArgs, UploadArgs};
 use crate::partition_args::PartitionArgs;
 use crate::serve_args::{LoadPlanArgs, ServeArgs};
@@ -50,6 +51,11 @@ pub enum Command {
     Sanitize(SanitizeArgs),
     /// Sort rows by sky position into chunk files
     Partition(Box<PartitionArgs>),
+    /// Make one file for each chunk out of those of many folders
+    ///
+    /// Files of a chunk are put one behind the other, and so are director indexes; rows that an index
+    /// of chunks counts are added up. What records say of the files is checked on the way.
+    Merge(MergeArgs),
     /// Copy prepared files to where Qserv fetches them, and write the manifest
     Stage(StageArgs),
     /// Compare staged files with the manifest that names them
@@ -103,7 +109,8 @@ impl Command {
             Self::Sanitize(args) => Some(&args.rejects),
             Self::Partition(args) => Some(&args.rejects),
             Self::Run(args) => Some(&args.rejects),
-            Self::Stage(_)
+            Self::Merge(_)
+            | Self::Stage(_)
             | Self::Verify(_)
             | Self::Release(_)
             | Self::Manifest(_)

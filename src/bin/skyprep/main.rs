@@ -15,6 +15,7 @@ mod layers;
 mod listings;
 mod logging;
 mod manifest_args;
+mod merge_args;
 mod network_args;
 mod partition_args;
 mod printer;
@@ -98,6 +99,7 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Convert(args) => commands::convert::run(args, &session),
         Command::Sanitize(args) => commands::sanitize::run(args, &session),
         Command::Partition(args) => commands::partition::run(args, &session),
+        Command::Merge(args) => commands::merge::run(args, &session),
         Command::Stage(args) => commands::stage::run(args, &session),
         Command::Verify(args) => commands::verify::run(args, &session),
         Command::Release(args) => commands::release::run(args, &session),

@@ -15,7 +15,7 @@ use crate::args::{
 use crate::table_args::KindArg;
 
 /// Reads what file names begin with: a part of a name.
-fn parse_prefix(text: &str) -> Result<String, String> {
+pub fn parse_prefix(text: &str) -> Result<String, String> {
     let is_name = !text.is_empty() && !text.starts_with('.') && !text.contains(['/', '\0']);
     match is_name {
         true => Ok(text.to_owned()),

@@ -44,7 +44,62 @@ impl DuplicatedKeys {
     }
 }
 
-/// Finds the keys that a text index has more than once; what memory can't hold goes to a file that is
+/// Two rows of some indexes that have one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SameKey {
+    /// The key as it is written.
+    pub key: Vec<u8>,
+    /// The index that has it first, and its row there, from 1.
+    pub first: (usize, u64),
+    /// Where it comes again.
+    pub second: (usize, u64),
+}
+
+/// Finds the first row of `indexes`, one after another, whose key comes again in them, given the keys
+/// that do; nothing if hashes were the same of different keys only.
+///
+/// # Errors
+/// An index can't be read, or a row of it is refused.
+pub fn same_key(
+    indexes: &[IndexSource],
+    keys: &DuplicatedKeys,
+    limits: &IndexLimits,
+) -> Result<Option<SameKey>> {
+    // Rows up to here have keys of their own.
+    let mut passed: Option<(usize, u64)> = None;
+    loop {
+        let mut first: Option<(Vec<u8>, u64, (usize, u64))> = None;
+        let mut second = None;
+        for (number, index) in indexes.iter().enumerate() {
+            let found = Found::of(index)?;
+            scan(&found, &index.dialect, limits, &mut |row| {
+                let at = (number, row.number);
+                if second.is_some() || passed >= Some(at) || !keys.contains(row.hash) {
+                    return Ok(());
+                }
+                let mut digits = itoa::Buffer::new();
+                let key = row.text.key(row.hash).text(&mut digits);
+                match &first {
+                    None => first = Some((key.to_vec(), row.hash, at)),
+                    Some((known, hash, _)) if *hash == row.hash && known == key => {
+                        second = Some(at);
+                    }
+                    Some(_) => {}
+                }
+                Ok(())
+            })?;
+        }
+        match (first, second) {
+            (Some((key, _, first)), Some(second)) => {
+                return Ok(Some(SameKey { key, first, second }));
+            }
+            (Some((_, _, at)), None) => passed = Some(at),
+            (None, _) => return Ok(None),
+        }
+    }
+}
+
+/// Finds the keys that an index of text or Parquet has more than once; what memory can't hold goes to a file that is
 /// made at `scratch`.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ use crate::error::{Error, ErrorKind, Place, Result, quote_value};
 use crate::publish::{append, remove_optional};
 
 /// Formats of a director index.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum IndexFormat {
     /// Text in the dialect of the output, in the order of the rows.
@@ -337,7 +337,7 @@ impl<'l> IndexWriter<'l> {
     }
 }
 
-fn writing(path: &Path, error: ParquetError) -> Error {
+pub(super) fn writing(path: &Path, error: ParquetError) -> Error {
     match error {
         ParquetError::External(inner) => match inner.downcast::<std::io::Error>() {
             Ok(error) => Error::writing(path, *error),

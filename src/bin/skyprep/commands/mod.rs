@@ -7,6 +7,7 @@ pub mod job;
 pub mod load_plan;
 pub mod locate;
 pub mod manifest;
+pub mod merge;
 mod output;
 pub mod pages;
 pub mod partition;
