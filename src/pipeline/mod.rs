@@ -8,6 +8,7 @@ mod append;
 mod bad_inputs;
 mod components;
 mod duplicates;
+mod estimate;
 mod file;
 mod folder_run;
 mod joining;
@@ -32,6 +33,7 @@ mod worker;
 
 pub use append::{Appending, Repetition};
 pub use bad_inputs::{BadInputs, PassedOver};
+pub use estimate::{ChunkEstimate, ESTIMATE_FORMAT, Estimate, EstimateBytes};
 pub use file::PipelineFile;
 pub use folder_run::{PassJob, Replace, Standing, standing};
 pub(crate) use folder_run::{check_database, different};

@@ -124,6 +124,15 @@ pub fn is_in_memory(path: &Path) -> bool {
     })
 }
 
+/// Returns the bytes that this user may still write below `path`, which may not be there yet; nothing
+/// where the system does not tell.
+pub fn free_space(path: &Path) -> Option<u64> {
+    let path = std::path::absolute(path).ok()?;
+    let there = path.ancestors().find(|folder| folder.exists())?;
+    let found = rustix::fs::statvfs(there).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 fn machine_memory() -> Option<u64> {
     kib_field(&fs::read_to_string("/proc/meminfo").ok()?, "MemTotal:")
 }

@@ -7,6 +7,6 @@ mod limits;
 pub use cancel::Cancel;
 pub use gate::{Lease, MemoryGate};
 pub use limits::{
-    ByteSize, available_memory, available_threads, is_in_memory, open_files_limit, process_bytes,
-    process_peak_bytes, raise_open_files,
+    ByteSize, available_memory, available_threads, free_space, is_in_memory, open_files_limit,
+    process_bytes, process_peak_bytes, raise_open_files,
 };

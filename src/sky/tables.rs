@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::manifest::{Lines, MANIFEST_FILE};
 use crate::partition::Partitioning;
+use crate::pipeline::{ESTIMATE_FORMAT, Estimate};
 use crate::publish::{OutputFolder, STATE_FOLDER};
 use crate::schema::TableKind;
 
@@ -44,8 +45,8 @@ pub struct SkyTables {
     pub tables: Vec<SkyTable>,
 }
 
-/// Reads the tables of a folder that `partition`, `run` or `stage` has filled, of a manifest, or of the
-/// report that lies beside one of these; `-` is a manifest on stdin.
+/// Reads the tables of a folder that `partition`, `run` or `stage` has filled, of a manifest, of the
+/// report that lies beside one of these, or of an estimate; `-` is a manifest on stdin.
 ///
 /// # Errors
 /// Nothing is there that tells of chunks, or it can't be read.
@@ -56,11 +57,14 @@ pub fn read_tables(path: &Path) -> Result<SkyTables> {
     let metadata = std::fs::metadata(path).map_err(|error| Error::reading(path, error))?;
     let found = match metadata.is_dir() {
         true => of_folder(path)?,
-        false if is_report(path)? => of_report(path)?,
-        false => Some(of_manifest_file(path)?),
+        false => match kind_of(path)? {
+            Kind::Report => of_report(path)?,
+            Kind::Estimate => of_estimate(path)?,
+            Kind::Manifest => Some(of_manifest_file(path)?),
+        },
     };
     let nothing = "expected what partition, run or stage has made: a folder, a manifest, or the \
-                   report beside them";
+                   report beside them; or what estimate --json tells";
     match found {
         Some(found) if !found.tables.is_empty() => Ok(found),
         Some(_) => Err(
@@ -74,15 +78,53 @@ pub fn read_tables(path: &Path) -> Result<SkyTables> {
     }
 }
 
-/// Says whether a file is a report: one object of JSON in lines, while a manifest has one in each.
-fn is_report(path: &Path) -> Result<bool> {
+/// What a file is that tells of chunks.
+enum Kind {
+    Report,
+    Estimate,
+    Manifest,
+}
+
+/// Looks at the beginning of a file: reports and estimates say what they are.
+fn kind_of(path: &Path) -> Result<Kind> {
     use std::io::Read;
     let mut head = Vec::new();
     let file = File::open(path).map_err(|error| Error::reading(path, error))?;
     let read = file.take(256).read_to_end(&mut head);
     read.map_err(|error| Error::reading(path, error))?;
     let head = String::from_utf8_lossy(&head);
-    Ok(head.contains("\"skyprep-report\""))
+    let says = |format: &str| head.contains(&format!("\"{format}\""));
+    Ok(match says("skyprep-report") {
+        true => Kind::Report,
+        false if says(ESTIMATE_FORMAT) => Kind::Estimate,
+        false => Kind::Manifest,
+    })
+}
+
+fn of_estimate(path: &Path) -> Result<Option<SkyTables>> {
+    let bytes = std::fs::read(path).map_err(|error| Error::reading(path, error))?;
+    let estimate = Estimate::from_bytes(&bytes)
+        .map_err(|error| error.at(Place::file(path.display().to_string())))?;
+    let Some(partitioning) = estimate.partitioning else {
+        return Ok(None);
+    };
+    let chunks = estimate.chunks.iter().map(|chunk| {
+        let load = ChunkLoad {
+            rows: chunk.rows,
+            overlap_rows: chunk.overlap_rows,
+            bytes: chunk.bytes,
+        };
+        (chunk.chunk, load)
+    });
+    Ok(Some(SkyTables {
+        database: None,
+        tables: vec![SkyTable {
+            chunks: chunks.collect(),
+            name: estimate.table,
+            kind: estimate.kind,
+            partitioning,
+        }],
+    }))
 }
 
 /// Reads what lies where a report does, for reports don't tell of single chunks.

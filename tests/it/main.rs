@@ -14,6 +14,7 @@ mod check;
 mod crash;
 mod dialect;
 mod drop_in;
+mod estimate;
 mod fault_proxy;
 mod finishes;
 mod fits;

@@ -15,7 +15,7 @@ use crate::job_args::JobArgs;
 use crate::manifest_args::ManifestArgs;
 use crate::merge_args::MergeArgs;
 use crate::network_args::{NetworkArgs, UploadArgs};
-use crate::partition_args::PartitionArgs;
+use crate::partition_args::{EstimateArgs, PartitionArgs};
 use crate::serve_args::{LoadPlanArgs, ServeArgs};
 use crate::sky_args::{LocateArgs, SkyArgs};
 use crate::stage_args::{ReleaseArgs, StageArgs, StateArgs, VerifyArgs};
@@ -51,6 +51,12 @@ pub enum Command {
     Sanitize(SanitizeArgs),
     /// Sort rows by sky position into chunk files
     Partition(Box<PartitionArgs>),
+    /// Say what partition would make of the inputs: rows, bytes and files of each chunk
+    ///
+    /// Takes the options of partition, so that its command line serves as it is; those that only say how
+    /// files are written count for nothing. Nothing is written. Of files with columns only those of
+    /// positions and keys are read.
+    Estimate(Box<EstimateArgs>),
     /// Make one file for each chunk out of those of many folders
     ///
     /// Files of a chunk are put one behind the other, and so are director indexes; rows that an index
@@ -108,6 +114,7 @@ impl Command {
             Self::Convert(args) => Some(&args.rejects),
             Self::Sanitize(args) => Some(&args.rejects),
             Self::Partition(args) => Some(&args.rejects),
+            Self::Estimate(args) => Some(&args.partition.0.rejects),
             Self::Run(args) => Some(&args.rejects),
             Self::Merge(_)
             | Self::Stage(_)

@@ -99,6 +99,7 @@ fn run(resolved: &Resolved) -> anyhow::Result<()> {
         Command::Convert(args) => commands::convert::run(args, &session),
         Command::Sanitize(args) => commands::sanitize::run(args, &session),
         Command::Partition(args) => commands::partition::run(args, &session),
+        Command::Estimate(args) => commands::estimate::run(args, &session),
         Command::Merge(args) => commands::merge::run(args, &session),
         Command::Stage(args) => commands::stage::run(args, &session),
         Command::Verify(args) => commands::verify::run(args, &session),

@@ -6,7 +6,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{ArgMatches, Args, FromArgMatches, ValueEnum};
 
 use crate::args::{
     BookArgs, ColumnArgs, DigestArgs, FitsArgs, InferArgs, InputArgs, RejectArgs, TextInArgs,
@@ -46,12 +46,7 @@ pub struct PartitionArgs {
     #[command(flatten)]
     pub input: InputArgs,
     /// Folder of the chunk files
-    #[arg(
-        short,
-        long,
-        value_name = "DIR",
-        required_unless_present = "sph_config"
-    )]
+    #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
     /// Replace what another command has made there
     #[arg(short, long)]
@@ -189,4 +184,71 @@ pub struct PartitionArgs {
     pub books: BookArgs,
     #[command(flatten)]
     pub digests: DigestArgs,
+}
+
+/// What only says how files are written: `estimate` writes none.
+const OF_FILES: [&str; 9] = [
+    "force",
+    "index_format",
+    "chunk_index",
+    "stats",
+    "prefix",
+    "num_nodes",
+    "depfile",
+    "dry_run",
+    "checksum_inputs",
+];
+
+/// Hides options that count for nothing.
+fn without_files(command: clap::Command) -> clap::Command {
+    let command = OF_FILES.into_iter().fold(command, |command, name| {
+        command.mut_arg(name, |arg| arg.hide(true))
+    });
+    command
+        .mut_arg("output", |arg| {
+            arg.help("Folder that the files will go to: how much room there is, is told as well")
+        })
+        .mut_arg("report", |arg| {
+            arg.help("Write the estimate as JSON into a file")
+        })
+        .mut_arg("json", |arg| {
+            arg.help("Print the estimate as JSON, with all chunks")
+        })
+        .mut_arg("table", |arg| {
+            arg.help("Name of the table [default: the schema's, else \"table\"]")
+        })
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct EstimateArgs {
+    #[command(flatten)]
+    pub partition: EstimatedArgs,
+    /// Make all rows, so that bytes are exact and all bad rows are found; else some rows tell how
+    /// long a row is
+    #[arg(long)]
+    pub exact: bool,
+}
+
+/// The options of `partition`, as far as they count.
+#[derive(Debug, Clone)]
+pub struct EstimatedArgs(pub PartitionArgs);
+
+impl FromArgMatches for EstimatedArgs {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        PartitionArgs::from_arg_matches(matches).map(Self)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
+}
+
+impl Args for EstimatedArgs {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        without_files(PartitionArgs::augment_args(command))
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        without_files(PartitionArgs::augment_args_for_update(command))
+    }
 }

@@ -151,7 +151,12 @@ pub fn format_tables(tables: &[TableReport]) -> String {
             format!("{:.1} MiB", table.memory_peak as f64 / f64::from(1 << 20)),
         ]);
     }
-    let widths: Vec<usize> = (0..heads.len())
+    aligned(&lines)
+}
+
+/// Lays out a table: its first column to the left, all others, which are numbers, to the right.
+pub fn aligned<const N: usize>(lines: &[[String; N]]) -> String {
+    let widths: Vec<usize> = (0..N)
         .map(|column| {
             lines
                 .iter()
@@ -161,9 +166,8 @@ pub fn format_tables(tables: &[TableReport]) -> String {
         })
         .collect();
     let mut text = String::new();
-    for line in &lines {
+    for line in lines {
         for (column, cell) in line.iter().enumerate() {
-            // Names to the left, numbers to the right.
             let padding = " ".repeat(widths[column] - cell.chars().count());
             let (before, after) = if column == 0 {
                 ("", padding)

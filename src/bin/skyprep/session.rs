@@ -61,7 +61,10 @@ impl Session {
         limits.finish = global.finish.into();
         limits.give_back = allocator::give_back;
         limits.max_open_files = finder.open_files()?;
-        let may_spill = matches!(resolved.command.as_str(), "partition" | "run" | "job task");
+        let may_spill = matches!(
+            resolved.command.as_str(),
+            "partition" | "estimate" | "run" | "job task"
+        );
         limits.spill_folder = finder.spill_folder(may_spill)?;
         limits.cancel = interruption.cancel.clone();
         if let Some(args) = resolved.arguments.command.rejects() {

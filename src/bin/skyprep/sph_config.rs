@@ -18,8 +18,8 @@ pub struct Completed {
     pub args: PartitionArgs,
     /// Inputs, where the command line names none.
     pub inputs: Vec<String>,
-    /// Folder of the output.
-    pub output: PathBuf,
+    /// Folder of the output, if it is given.
+    pub output: Option<PathBuf>,
     /// Dialect of text inputs, before options refine it.
     pub input_dialect: Dialect,
     /// Dialect of the output, before options refine it.
@@ -34,6 +34,24 @@ pub struct Completed {
     pub optional: Vec<String>,
     /// What becomes of a match's keys that no index has.
     pub unknown_keys: [UnknownKeyRule; 2],
+}
+
+impl Completed {
+    /// Returns the folder of the output.
+    ///
+    /// # Errors
+    /// None is given.
+    pub fn root(&self) -> Result<PathBuf> {
+        let output = self.output.clone();
+        let missing = || {
+            let hint = match self.args.sph_config.is_empty() {
+                true => "name it with -o DIR",
+                false => "name it with -o DIR, or as out.dir in the file",
+            };
+            Error::usage("no output folder is given").hint(hint)
+        };
+        Ok(output.ok_or_else(missing)?)
+    }
 }
 
 /// Reads the files and completes the arguments.
@@ -114,9 +132,6 @@ fn with_config(said: &PartitionArgs, config: &SphConfig) -> Result<Completed, Er
         .output
         .clone()
         .or_else(|| config.output.folder.as_ref().map(PathBuf::from));
-    let output = output.ok_or_else(|| {
-        Error::usage("no output folder is given").hint("name it with -o, or as out.dir in the file")
-    })?;
     Ok(Completed {
         inputs: config.input.paths.clone().unwrap_or_default(),
         output,

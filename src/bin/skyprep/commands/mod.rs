@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod convert;
+pub mod estimate;
 pub mod init;
 pub mod job;
 pub mod load_plan;

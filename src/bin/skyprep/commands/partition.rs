@@ -34,6 +34,7 @@ use crate::sph_config::{self, Completed};
 /// Sorts rows into chunk files.
 pub fn run(said: &PartitionArgs, session: &Session) -> Result<()> {
     let completed = sph_config::complete(said)?;
+    let root = &completed.root()?;
     let args = &completed.args;
     let progress = Progress::new(session);
     let (job, name) = plan(&completed, session, &progress)?;
@@ -44,7 +45,6 @@ pub fn run(said: &PartitionArgs, session: &Session) -> Result<()> {
     report.add_inputs(&inputs);
     let replace = settings::replace(args.force);
     let jobs = [job];
-    let root = &completed.output;
     if args.books.dry_run {
         return books::foretell(session, root, outlook(root, &jobs, replace)?);
     }
@@ -113,7 +113,7 @@ pub fn run(said: &PartitionArgs, session: &Session) -> Result<()> {
     books::end(session, &report)
 }
 
-fn plan(
+pub fn plan(
     completed: &Completed,
     session: &Session,
     progress: &Progress<'_>,
@@ -189,7 +189,8 @@ fn plan(
     });
     let inputs = settings::inputs_or(&args.input, &completed.inputs, session)?;
     let inputs = settings::digested(inputs, &args.digests, session)?;
-    let output = completed.output.canonicalize().ok();
+    let output = completed.output.as_ref();
+    let output = output.and_then(|output| output.canonicalize().ok());
     settings::refuse_overwriting(&inputs, |input| input.parent() == output.as_deref())?;
     let inputs = inputs
         .into_iter()
