@@ -181,6 +181,11 @@ impl Error {
 
     /// Wraps a failure while reading `path`: missing or unreadable.
     pub fn reading(path: &Path, error: std::io::Error) -> Self {
+        // What is read at a server fails with errors of ours.
+        let error = match error.downcast::<Self>() {
+            Ok(own) => return own,
+            Err(error) => error,
+        };
         if is_out_of_handles(&error) {
             return Self::out_of_handles("can't read", path, error);
         }

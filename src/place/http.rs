@@ -9,6 +9,7 @@ mod caller;
 mod dav;
 mod look;
 mod put;
+mod range;
 mod read;
 
 use std::sync::Arc;
@@ -42,6 +43,12 @@ pub(super) struct HttpPlace {
 /// The server does not answer, or refuses.
 pub(super) async fn fetch(shared: Arc<Shared>, url: Url) -> Result<Option<ByteStream>> {
     read::read(Caller { shared }, url).await
+}
+
+/// Returns what a URL names, to be read by ranges.
+pub(super) fn object(shared: Arc<Shared>, url: Url) -> range::HttpObject {
+    let caller = Caller { shared };
+    range::HttpObject { caller, url }
 }
 
 impl HttpPlace {

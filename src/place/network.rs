@@ -20,7 +20,7 @@ use super::http::HttpPlace;
 use super::retry::RetryPolicy;
 use super::s3::S3Place;
 use super::url::{parse_http, shown};
-use super::{ByteStream, Place, PlaceUrl};
+use super::{ByteStream, ObjectUrl, Place, PlaceUrl, RangedObject};
 use crate::error::{Error, ErrorKind, Place as ErrorPlace, Result};
 use crate::publish::SyncMode;
 use crate::resources::Cancel;
@@ -146,6 +146,25 @@ impl Network {
             PlaceUrl::Http(url) => Arc::new(HttpPlace::new(url.clone(), shared)),
             PlaceUrl::S3 { bucket, prefix } => Arc::new(S3Place::new(bucket, prefix, shared)?),
         })
+    }
+
+    /// Returns what a URL names, to be read by ranges: of HTTP, with its query, or of S3. Nothing is
+    /// asked yet.
+    ///
+    /// # Errors
+    /// It is no URL of an object at a server.
+    pub fn object(&self, url: &str) -> Result<Arc<dyn RangedObject>> {
+        let shared = Arc::clone(&self.shared);
+        if !url.to_ascii_lowercase().starts_with("s3://") {
+            return Ok(Arc::new(super::http::object(shared, parse_http(url)?)));
+        }
+        let ObjectUrl { place, key } = ObjectUrl::parse(url)?;
+        match place {
+            PlaceUrl::S3 { bucket, prefix } => Ok(Arc::new(
+                S3Place::new(&bucket, &prefix, shared)?.object(key),
+            )),
+            _ => Err(Error::usage(format!("{} is not at a server", shown(url)))),
+        }
     }
 
     /// Reads what an HTTP server gives for a URL, with its query.

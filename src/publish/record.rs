@@ -93,6 +93,9 @@ pub struct InputStamp {
     pub bytes: u64,
     /// Nanoseconds since 1970.
     pub modified_ns: u64,
+    /// What a server calls this content (its `ETag`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tag: Option<String>,
     /// SHA-256, where it was asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sha256: Option<String>,
@@ -132,7 +135,7 @@ impl PartialEq for InputStamp {
     fn eq(&self, other: &Self) -> bool {
         let is_same = match (&self.sha256, &other.sha256) {
             (Some(own), Some(others)) => own == others,
-            _ => self.modified_ns == other.modified_ns,
+            _ => self.modified_ns == other.modified_ns && self.tag == other.tag,
         };
         is_same && self.bytes == other.bytes && self.path == other.path
     }
@@ -147,6 +150,7 @@ impl InputStamp {
             found_as,
             bytes: 0,
             modified_ns: 0,
+            tag: None,
             sha256: None,
         }
     }
@@ -154,6 +158,11 @@ impl InputStamp {
     /// Returns the absolute path by which the file was found.
     pub fn name(&self) -> &str {
         self.found_as.as_deref().unwrap_or(&self.path)
+    }
+
+    /// Says whether the file is at a server.
+    pub fn is_at_server(&self) -> bool {
+        self.path.contains("://")
     }
 
     /// Says whether the file could not be looked at.
@@ -177,6 +186,7 @@ impl InputStamp {
             found_as,
             bytes: metadata.len(),
             modified_ns: modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
+            tag: None,
             sha256: None,
         })
     }

@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use crate::error::Result;
 use crate::resources::Cancel;
-use crate::source::{Input, InputName, each_block};
+use crate::source::{Input, each_block_of};
 
 /// Reads every input that is a file and adds its SHA-256 to its stamp; pipes have none.
 ///
@@ -20,9 +20,9 @@ pub fn add_digests<'i>(
         if input.unreadable.is_some() {
             return Ok(());
         }
-        if let (InputName::File(path), Some(stamp)) = (&input.name, &mut input.stamp) {
+        if let Some(stamp) = &mut input.stamp {
             let mut digest = Sha256::new();
-            each_block(path, |bytes| {
+            each_block_of(&input.name, |bytes| {
                 cancel.check()?;
                 digest.update(bytes);
                 Ok(())

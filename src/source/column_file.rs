@@ -29,13 +29,13 @@ impl ColumnFile {
     /// # Errors
     /// The file is missing, unreadable or damaged, or has no such table.
     pub fn open(input: &Input, options: FitsOptions<'_>) -> Result<Option<Self>> {
-        let InputName::File(path) = &input.name else {
+        if input.name == InputName::Stdin {
             return Ok(None);
-        };
+        }
         Ok(match input.format {
             InputFormat::Text => None,
-            InputFormat::Parquet => Some(Self::Parquet(ParquetFile::open(path)?)),
-            InputFormat::Fits => Some(Self::Fits(FitsFile::open(path, options)?)),
+            InputFormat::Parquet => Some(Self::Parquet(ParquetFile::open_input(&input.name)?)),
+            InputFormat::Fits => Some(Self::Fits(FitsFile::open(&input.name, options)?)),
         })
     }
 

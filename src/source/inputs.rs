@@ -1,16 +1,20 @@
 //! Names on the command line become a list of files whose format is known.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::file_bytes::FileBytes;
 use super::pattern::matching;
+use super::remote::{RemoteFile, Remotes};
 use super::text::no_stream;
 use crate::error::{Error, ErrorKind, Place, Result};
+use crate::place::shown_url;
 use crate::publish::{InputStamp, STATE_FOLDER};
 
 /// What an input holds.
@@ -48,6 +52,8 @@ impl fmt::Display for InputFormat {
 pub enum InputName {
     /// A file.
     File(PathBuf),
+    /// A file at a server.
+    Remote(Arc<RemoteFile>),
     /// Standard input.
     Stdin,
 }
@@ -57,6 +63,7 @@ impl InputName {
     pub fn shown(&self) -> String {
         match self {
             Self::File(path) => path.display().to_string(),
+            Self::Remote(remote) => remote.name().to_owned(),
             Self::Stdin => "stdin".into(),
         }
     }
@@ -88,6 +95,7 @@ pub struct InputList {
     format: Option<InputFormat>,
     keeps_unreadable: bool,
     may_repeat: bool,
+    remotes: Option<Remotes>,
 }
 
 impl InputList {
@@ -99,6 +107,11 @@ impl InputList {
     /// Lets a file come twice, with its rows.
     pub fn let_repeat(&mut self) {
         self.may_repeat = true;
+    }
+
+    /// Lets URLs of http, https and s3 be inputs, which are opened by `remotes`.
+    pub fn fetch_by(&mut self, remotes: Remotes) {
+        self.remotes = Some(remotes);
     }
 
     /// Takes all inputs for this format, whatever they look like.
@@ -161,14 +174,23 @@ impl InputList {
         Ok(())
     }
 
-    /// Adds the file of a `file://` URL.
+    /// Adds the file of a `file://` URL, or one at a server.
     fn add_url(&mut self, url: &str) -> Result<()> {
+        if let (Some(remotes), true) = (&self.remotes, is_at_server(url)) {
+            let remote = Arc::new(remotes.look(url)?);
+            self.names.push(InputName::Remote(remote));
+            return Ok(());
+        }
         let Some(rest) = url.strip_prefix("file://") else {
             let scheme = url.split("://").next().unwrap_or_default();
-            return Err(
-                Error::usage(format!("{url}: inputs from {scheme}:// are not read"))
-                    .hint("fetch the file first, or name one on a mounted file system"),
-            );
+            return Err(Error::usage(format!(
+                "{}: inputs from {scheme}:// are not read here",
+                shown_url(url)
+            ))
+            .hint(
+                "convert, sanitize, partition, estimate, schema and check read URLs of https \
+                     and s3; else fetch the file first",
+            ));
         };
         let path = rest.strip_prefix("localhost").unwrap_or(rest);
         if !path.starts_with('/') {
@@ -251,6 +273,14 @@ impl InputList {
         }
         Ok(())
     }
+}
+
+/// Says whether a name is a URL of a server that files are read from.
+pub fn is_at_server(name: &str) -> bool {
+    let scheme = name
+        .split_once("://")
+        .map(|(scheme, _)| scheme.to_ascii_lowercase());
+    scheme.is_some_and(|scheme| ["http", "https", "s3"].contains(&scheme.as_str()))
 }
 
 /// Refuses files that come twice, for so would their rows.
@@ -348,14 +378,18 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
             unreadable: None,
         }),
     };
-    let InputName::File(path) = &name else {
-        return stream(name);
+    let (path, stamp) = match &name {
+        InputName::Stdin => return stream(name),
+        InputName::Remote(remote) => (url_path(remote.name()), remote.stamp()),
+        InputName::File(path) => {
+            let metadata = fs::metadata(path).map_err(|error| Error::reading(path, error))?;
+            if !metadata.is_file() {
+                return stream(name);
+            }
+            (path.clone(), InputStamp::of(path)?)
+        }
     };
-    let metadata = fs::metadata(path).map_err(|error| Error::reading(path, error))?;
-    if !metadata.is_file() {
-        return stream(name);
-    }
-    let stamp = InputStamp::of(path)?;
+    let path = path.as_path();
     if let Some(format) = format {
         let stamp = Some(stamp);
         return Ok(Input {
@@ -365,13 +399,14 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
             unreadable: None,
         });
     }
+    let reading = |error| Error::reading(Path::new(&name.shown()), error);
+    let file = FileBytes::open(&name).map_err(reading)?;
     let mut head = Vec::with_capacity(16);
-    File::open(path)
-        .and_then(|file| file.take(16).read_to_end(&mut head))
-        .map_err(|error| Error::reading(path, error))?;
+    let read = file.reader(0).take(16).read_to_end(&mut head);
+    read.map_err(reading)?;
     let refuse = |what: &str| {
         Err(Error::usage(format!("{what} are not read"))
-            .at(Place::file(path.display().to_string()))
+            .at(Place::file(name.shown()))
             .hint("unpack it, or convert it to Parquet, FITS or text first"))
     };
     let format = match head.as_slice() {
@@ -379,7 +414,7 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
         [b'P', b'A', b'R', b'E', ..] => return refuse("encrypted Parquet files"),
         [b'A', b'R', b'R', b'O', b'W', b'1', ..] => return refuse("Arrow IPC files"),
         [b'S', b'I', b'M', b'P', b'L', b'E', b' ', b' ', b'=', ..] => InputFormat::Fits,
-        [0x1f, 0x8b, ..] if holds_fits(path) => InputFormat::Fits,
+        [0x1f, 0x8b, ..] if holds_fits(&file) => InputFormat::Fits,
         // An empty or damaged file of such a name must not pass for text.
         _ => match path.extension().and_then(|ending| ending.to_str()) {
             Some("parquet" | "parq") => InputFormat::Parquet,
@@ -395,6 +430,12 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
     })
 }
 
+/// Returns the path of a URL, whose end may tell a format.
+fn url_path(url: &str) -> PathBuf {
+    let end = url.find(['?', '#']).unwrap_or(url.len());
+    PathBuf::from(&url[..end])
+}
+
 /// Says whether a file is called as FITS files are, in small or capital letters, maybe compressed.
 fn is_called_fits(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default();
@@ -406,12 +447,10 @@ fn is_called_fits(path: &Path) -> bool {
 }
 
 /// Says whether a file that is compressed with gzip begins as FITS files do.
-fn holds_fits(path: &Path) -> bool {
+fn holds_fits(file: &FileBytes) -> bool {
     let mut head = [0; 9];
-    let read = File::open(path).and_then(|file| {
-        let mut unpacked = flate2::read::MultiGzDecoder::new(file);
-        unpacked.read_exact(&mut head)
-    });
+    let mut unpacked = flate2::read::MultiGzDecoder::new(file.reader(0));
+    let read = unpacked.read_exact(&mut head);
     read.is_ok() && head == *b"SIMPLE  ="
 }
 

@@ -5,6 +5,7 @@
 //! in input order: that is the order key that everything behind rests on.
 
 mod column_file;
+mod file_bytes;
 mod fits;
 mod inputs;
 mod parquet;
@@ -13,16 +14,18 @@ mod parquet_pages;
 mod parquet_shared;
 mod pattern;
 mod reader_schema;
+mod remote;
 mod text;
 mod whole_file;
 
 pub use column_file::{ColumnFile, RowGroup, SharedRowGroup};
 pub use fits::{FitsFile, FitsOptions, FitsRows};
-pub use inputs::{Input, InputFormat, InputList, InputName};
+pub use inputs::{Input, InputFormat, InputList, InputName, is_at_server};
 pub(crate) use inputs::{check_once, look_at_file};
 pub use parquet::{ColumnRange, ParquetFile, ParquetGroup, is_decoding};
 pub use parquet_decode::DecodeBudget;
 pub use parquet_shared::SharedParquet;
+pub use remote::{RemoteFile, Remotes};
 pub(crate) use text::BLOCK_MEMORY;
 pub use text::{TextBlock, TextFile};
-pub(crate) use whole_file::each_block;
+pub(crate) use whole_file::{each_block, each_block_of};

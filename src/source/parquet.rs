@@ -5,10 +5,8 @@
 //! names file and row group.
 
 use std::cell::Cell;
-use std::fs::File;
-use std::io::{self, BufReader, Read};
+use std::io::{self, BufReader};
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,11 +23,11 @@ use parquet::file::metadata::ParquetMetaDataBuilder;
 use parquet::file::metadata::page_index::PageIndexBuilder;
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::file::statistics::Statistics;
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
 
+use super::file_bytes::{BytesReader, FileBytes};
+use super::inputs::InputName;
 use super::parquet_decode::{ColumnCost, DecodeBudget, DecodePlan};
-use super::parquet_pages::ColumnPages;
+use super::parquet_pages::{ColumnPages, chunk_range};
 use super::reader_schema::reader_options;
 use crate::error::{Error, ErrorKind, Place, Result};
 
@@ -93,7 +91,21 @@ impl ParquetFile {
     /// # Errors
     /// The file is missing, unreadable or no whole Parquet file.
     pub fn open(path: &Path) -> Result<Self> {
-        let ranges = FileRanges::open(path).map_err(|error| Error::reading(path, error))?;
+        Self::open_bytes(path, FileBytes::open_path(path))
+    }
+
+    /// Opens an input and reads its footer.
+    ///
+    /// # Errors
+    /// Those of [`open`](Self::open), or the server that has it does not answer or refuses.
+    pub(super) fn open_input(name: &InputName) -> Result<Self> {
+        Self::open_bytes(Path::new(&name.shown()), FileBytes::open(name))
+    }
+
+    fn open_bytes(path: &Path, bytes: io::Result<FileBytes>) -> Result<Self> {
+        let reading = |error| Error::reading(path, error);
+        let ranges = FileRanges(bytes.map_err(reading)?);
+        ranges.expect_footer().map_err(reading)?;
         let load = || {
             let metadata = ArrowReaderMetadata::load(&ranges, ArrowReaderOptions::new())?;
             match reader_options(&metadata) {
@@ -178,6 +190,7 @@ impl ParquetFile {
         let mut costs = vec![ColumnCost::default(); roots.len()];
         let descriptor = self.metadata.parquet_schema();
         let columns = self.metadata.metadata().row_group(number).columns();
+        self.expect(number, &mask)?;
         let mut index = PageIndexBuilder::new(1, columns.len());
         index.allocate_offset_indexes(1, columns.len());
         for (leaf, column) in columns.iter().enumerate() {
@@ -185,7 +198,7 @@ impl ParquetFile {
             let Some(at) = root.ok().filter(|_| mask.leaf_included(leaf)) else {
                 continue;
             };
-            let open = |offset| self.ranges.from(offset);
+            let open = |offset| self.ranges.0.reader(offset);
             let pages = ColumnPages::walk(column, rows, open).map_err(|message| {
                 corrupt(message).at(Place {
                     column: Some(column.column_path().string()),
@@ -222,6 +235,20 @@ impl ParquetFile {
             plan,
             metadata,
         })
+    }
+
+    /// Fetches the wanted columns of a row group, if the file is at a server.
+    fn expect(&self, number: usize, mask: &ProjectionMask) -> Result<()> {
+        let columns = self.metadata.metadata().row_group(number).columns();
+        let wanted = columns.iter().enumerate();
+        let wanted = wanted.filter(|(leaf, _)| mask.leaf_included(*leaf));
+        // Those that make no sense are told later.
+        let ranges: Vec<Range<u64>> = wanted
+            .filter_map(|(_, column)| chunk_range(column).ok())
+            .map(|(start, length)| start..start.saturating_add(length))
+            .collect();
+        let expected = self.ranges.0.expect(&ranges);
+        expected.map_err(|error| Error::reading(&self.path, error))
     }
 
     fn place(&self, number: usize) -> Place {
@@ -386,79 +413,51 @@ pub(super) fn guarded<T, E: std::fmt::Display>(
     }
 }
 
-/// A file read by ranges that are checked against its size; one handle for all threads.
+/// A file read by ranges that are checked against its size.
 #[derive(Debug, Clone)]
-struct FileRanges {
-    file: Arc<File>,
-    len: u64,
-}
+struct FileRanges(FileBytes);
 
 impl FileRanges {
-    fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let len = file.metadata()?.len();
-        Ok(Self {
-            file: Arc::new(file),
-            len,
-        })
-    }
-
-    fn from(&self, position: u64) -> RangeReader {
-        RangeReader {
-            file: Arc::clone(&self.file),
-            position,
-        }
+    /// Fetches the footer of a file at a server, so that a failure of the network is told as such.
+    fn expect_footer(&self) -> io::Result<()> {
+        let len = self.0.len();
+        let Some(end) = len.checked_sub(8) else {
+            return Ok(());
+        };
+        let tail = self.0.read_vec(end, 8)?;
+        let length: [u8; 4] = tail[..4].try_into().unwrap_or_default();
+        let start = end.saturating_sub(u64::from(u32::from_le_bytes(length)));
+        self.0.expect(std::slice::from_ref(&(start..len)))
     }
 }
 
 impl Length for FileRanges {
     fn len(&self) -> u64 {
-        self.len
+        self.0.len()
     }
 }
 
 impl ChunkReader for FileRanges {
-    type T = BufReader<RangeReader>;
+    type T = BufReader<BytesReader>;
 
     fn get_read(&self, start: u64) -> parquet::errors::Result<Self::T> {
         // Used for page headers, which are short.
-        Ok(BufReader::with_capacity(512, self.from(start)))
+        Ok(BufReader::with_capacity(512, self.0.reader(start)))
     }
 
     fn get_bytes(&self, start: u64, length: usize) -> parquet::errors::Result<bytes::Bytes> {
-        let end = start.checked_add(length as u64);
-        if end.is_none_or(|end| end > self.len) {
+        let (end, len) = (start.checked_add(length as u64), self.0.len());
+        if end.is_none_or(|end| end > len) {
             return Err(ParquetError::EOF(format!(
-                "{length} bytes at {start} lie beyond the end of the file ({} bytes)",
-                self.len
+                "{length} bytes at {start} lie beyond the end of the file ({len} bytes)"
             )));
         }
-        // Read into what is not cleared before.
-        let mut buffer = Vec::with_capacity(length);
-        while buffer.len() < length {
-            let at = start + buffer.len() as u64;
-            match rustix::io::pread(&self.file, spare_capacity(&mut buffer), at) {
-                Ok(0) => return Err(ParquetError::EOF(format!("the file ends at byte {at}"))),
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(error) => return Err(io::Error::from(error).into()),
-            }
+        match self.0.read_vec(start, length) {
+            Ok(bytes) => Ok(bytes.into()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(ParquetError::EOF(
+                format!("the file ends before byte {}", start + length as u64),
+            )),
+            Err(error) => Err(error.into()),
         }
-        buffer.truncate(length);
-        Ok(buffer.into())
-    }
-}
-
-/// Reads a file from a position without moving its shared cursor.
-#[derive(Debug)]
-struct RangeReader {
-    file: Arc<File>,
-    position: u64,
-}
-
-impl Read for RangeReader {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read_at(buffer, self.position)?;
-        self.position += read as u64;
-        Ok(read)
     }
 }

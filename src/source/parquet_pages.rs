@@ -141,7 +141,7 @@ impl ColumnPages {
 }
 
 /// Returns where a column chunk lies in its file.
-fn chunk_range(column: &ColumnChunkMetaData) -> Result<(u64, u64), String> {
+pub(super) fn chunk_range(column: &ColumnChunkMetaData) -> Result<(u64, u64), String> {
     // A dictionary offset of 0 stands for none: the file begins with its magic there.
     let start = match column.dictionary_page_offset() {
         Some(dictionary) if dictionary > 0 => match column.data_page_offset() {

@@ -5,7 +5,9 @@ use std::fs::File;
 use std::io::{self, BufReader, Cursor, Read, Seek, SeekFrom};
 use std::ops::Range;
 use std::os::fd::AsFd;
+use std::path::PathBuf;
 
+use super::file_bytes::FileBytes;
 use super::inputs::{Input, InputName};
 use crate::dialect::{BlockReader, DEFAULT_BLOCK_BYTES, Dialect, Fields, Records};
 use crate::error::{Error, ErrorKind, Place, Result, quote_value};
@@ -236,17 +238,28 @@ fn open_stream(input: &Input) -> Result<Box<dyn Read + Send>> {
 
 /// Opens an input at byte `offset` of its unpacked text.
 fn open_stream_at(input: &Input, offset: u64) -> Result<Box<dyn Read + Send>> {
-    let path = match &input.name {
-        InputName::File(path) => path.clone(),
-        InputName::Stdin => "stdin".into(),
-    };
+    let path = PathBuf::from(input.name.shown());
     let reading = |error| Error::reading(&path, error);
-    let mut file = match &input.name {
-        InputName::File(path) => File::open(path),
+    let mut seekable = None;
+    let mut file: Box<dyn Read + Send> = match &input.name {
+        InputName::File(path) => {
+            let file = File::open(path).map_err(reading)?;
+            if file.metadata().is_ok_and(|found| found.is_file()) {
+                seekable = Some(Seekable::File(file.try_clone().map_err(reading)?));
+            }
+            Box::new(file)
+        }
+        InputName::Remote(_) => {
+            let file = FileBytes::open(&input.name).map_err(reading)?;
+            seekable = Some(Seekable::Remote(file.clone()));
+            Box::new(file.reader_once(0))
+        }
         // Without the buffer of the standard library, for blocks are read whole.
-        InputName::Stdin => io::stdin().as_fd().try_clone_to_owned().map(File::from),
-    }
-    .map_err(reading)?;
+        InputName::Stdin => {
+            let stdin = io::stdin().as_fd().try_clone_to_owned();
+            Box::new(File::from(stdin.map_err(reading)?))
+        }
+    };
     let mut head = [0; MOST_MAGIC];
     let known = read_head(&mut file, &mut head).map_err(reading)?;
     let head = head.get(..known).unwrap_or_default().to_vec();
@@ -260,11 +273,8 @@ fn open_stream_at(input: &Input, offset: u64) -> Result<Box<dyn Read + Send>> {
         [b'P', b'A', b'R', b'1', ..] => return Err(no_stream("Parquet", &input.name)),
         b"SIMPLE  =" => return Err(no_stream("FITS", &input.name)),
         _ => {
-            let is_seekable = file.metadata().is_ok_and(|found| found.is_file())
-                && matches!(input.name, InputName::File(_));
-            if is_seekable {
-                file.seek(SeekFrom::Start(offset)).map_err(reading)?;
-                return Ok(Box::new(file));
+            if let Some(file) = seekable {
+                return file.from(offset).map_err(reading);
             }
             Box::new(Cursor::new(head).chain(file))
         }
@@ -272,6 +282,24 @@ fn open_stream_at(input: &Input, offset: u64) -> Result<Box<dyn Read + Send>> {
     let mut before = unpacked.by_ref().take(offset);
     io::copy(&mut before, &mut io::sink()).map_err(reading)?;
     Ok(unpacked)
+}
+
+/// What can be read from any byte on.
+enum Seekable {
+    File(File),
+    Remote(FileBytes),
+}
+
+impl Seekable {
+    fn from(self, offset: u64) -> io::Result<Box<dyn Read + Send>> {
+        Ok(match self {
+            Self::File(mut file) => {
+                file.seek(SeekFrom::Start(offset))?;
+                Box::new(file)
+            }
+            Self::Remote(file) => Box::new(file.reader_once(offset)),
+        })
+    }
 }
 
 /// Tells that a format is not read from where only one reading is possible.
@@ -282,7 +310,7 @@ pub(super) fn no_stream(format: impl std::fmt::Display, name: &InputName) -> Err
 }
 
 /// Reads what tells the format, or all there is of a shorter file; returns how many bytes.
-fn read_head(file: &mut File, head: &mut [u8]) -> io::Result<usize> {
+fn read_head(file: &mut impl Read, head: &mut [u8]) -> io::Result<usize> {
     let mut known = 0;
     while let Some(rest) = head.get_mut(known..).filter(|rest| !rest.is_empty()) {
         match file.read(rest) {

@@ -65,6 +65,7 @@ mod random_text;
 mod refusals;
 mod regressions;
 mod rejects;
+mod remote_inputs;
 mod rerun;
 mod resume;
 mod round_trip;

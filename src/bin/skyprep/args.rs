@@ -286,7 +286,7 @@ pub struct DigestArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct InputArgs {
-    /// Files, folders, patterns, or - for stdin
+    /// Files, folders, patterns, URLs of files (https, http, s3), or - for stdin
     #[arg(value_name = "INPUT")]
     pub inputs: Vec<String>,
     /// Read names of inputs from a file, one a line, or from - (stdin)
@@ -298,6 +298,8 @@ pub struct InputArgs {
     /// Format of the inputs [default: found from content; what is neither Parquet nor FITS is text]
     #[arg(long, value_name = "FORMAT")]
     pub input_format: Option<InputFormatArg>,
+    #[command(flatten)]
+    pub network: NetworkArgs,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -42,6 +42,8 @@ pub struct Session {
     pub folder: FolderOptions,
     options: Value,
     limits: PassLimits,
+    /// What `--tmpdir` says.
+    tmpdir: Option<PathBuf>,
 }
 
 impl Session {
@@ -93,6 +95,7 @@ impl Session {
             },
             options: Value::Object(resolved.options.clone()),
             limits,
+            tmpdir: global.tmpdir.clone(),
         })
     }
 
@@ -117,6 +120,12 @@ impl Session {
             "{} threads, {memory} bytes of memory, {} open files, spilling {spill}",
             self.limits.threads, self.limits.max_open_files
         )
+    }
+
+    /// Returns where files may lie for a while that are not to be beside an output.
+    pub fn temporary_folder(&self) -> PathBuf {
+        let spill = self.limits.spill_folder.clone().or(self.tmpdir.clone());
+        spill.unwrap_or_else(std::env::temp_dir)
     }
 
     /// Begins the report of this command.

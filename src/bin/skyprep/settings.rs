@@ -10,9 +10,10 @@ use skyprep::convert::RowTarget;
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::{Error, Place};
 use skyprep::pipeline::{BadInputs, ReadAs, Replace, TextNames};
+use skyprep::place::Network;
 use skyprep::report::add_digests;
 use skyprep::schema::{CHUNK_COLUMN, SUB_CHUNK_COLUMN, TableSchema};
-use skyprep::source::{Input, InputFormat, InputList, InputName};
+use skyprep::source::{Input, InputFormat, InputList, InputName, Remotes, is_at_server};
 use skyprep::values::{
     BinaryForm, BoolPolicy, Charset, FloatWidth, FractionPolicy, InfPolicy, Inference,
     InvalidTextPolicy, NanPolicy, NestedPolicy, OverflowPolicy, TruncatePolicy, ValuePolicy,
@@ -87,15 +88,33 @@ fn named_inputs(args: &InputArgs, session: &Session) -> Result<Option<InputList>
         return Ok(None);
     }
     let mut list = empty_list(args, session);
+    let separator = if args.null_separated { 0 } else { b'\n' };
+    let listed = match &args.files_from {
+        Some(name) => {
+            session.interruption.may_not_look();
+            read_or_stdin(name)?
+        }
+        None => Vec::new(),
+    };
+    let listed_names = listed.split(|byte| *byte == separator);
+    let listed_names = listed_names.filter_map(|name| std::str::from_utf8(name).ok());
+    let names = args.inputs.iter().map(String::as_str).chain(listed_names);
+    let urls: Vec<&str> = names.filter(|name| is_at_server(name)).collect();
+    if !urls.is_empty() {
+        list.fetch_by(remotes(args, &urls, session)?);
+    }
     for name in &args.inputs {
         list.add(name)?;
     }
-    if let Some(name) = &args.files_from {
-        session.interruption.may_not_look();
-        let separator = if args.null_separated { 0 } else { b'\n' };
-        list.add_list(&read_or_stdin(name)?, separator)?;
-    }
+    list.add_list(&listed, separator)?;
     Ok(Some(list))
+}
+
+/// Returns what opens files at servers; what is fetched waits where rows that memory can't hold do.
+fn remotes(args: &InputArgs, urls: &[&str], session: &Session) -> Result<Remotes> {
+    let options = args.network.options(session, urls)?;
+    let folder = session.temporary_folder();
+    Ok(Remotes::new(Network::new(options)?, folder))
 }
 
 /// Returns what `--force` means for what stands in an output folder.

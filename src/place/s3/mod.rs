@@ -8,6 +8,7 @@ mod answers;
 mod client;
 mod download;
 mod multipart;
+mod range;
 mod refusal;
 mod settings;
 mod sums;
@@ -59,6 +60,12 @@ impl S3Place {
             has_bucket: AtomicBool::new(false),
             has_warned: AtomicBool::new(false),
         })
+    }
+
+    /// Returns an object, to be read by ranges.
+    pub(super) fn object(&self, key: String) -> range::S3Object {
+        let client = Arc::clone(&self.client);
+        range::S3Object { client, key }
     }
 
     async fn look(&self, key: &str) -> Result<Option<ObjectInfo>, Fault> {

@@ -3,13 +3,13 @@
 //! What is compressed can only be read from its beginning, so whoever reads it goes forward; to go back
 //! means to begin anew.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read};
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use flate2::bufread::MultiGzDecoder;
+
+use crate::source::InputName;
+use crate::source::file_bytes::{BytesReader, FileBytes};
 
 const READ_BYTES: usize = 64 << 10;
 /// A byte of a compressed file makes no more than this (deflate: 1032).
@@ -19,7 +19,7 @@ const MOST_EXPANSION: u64 = 1040;
 #[derive(Debug)]
 pub(super) enum FitsBytes {
     /// The file as it is.
-    Plain { file: File, len: u64 },
+    Plain(FileBytes),
     /// What a compressed file holds.
     Packed {
         unpacking: Box<Mutex<Unpacking>>,
@@ -30,16 +30,15 @@ pub(super) enum FitsBytes {
 
 impl FitsBytes {
     /// Opens a file.
-    pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let file = File::open(path)?;
-        let len = file.metadata()?.len();
+    pub(super) fn open(name: &InputName) -> io::Result<Self> {
+        let file = FileBytes::open(name)?;
         let mut magic = [0; 2];
         let is_packed = file.read_at(&mut magic, 0)? == 2 && magic == [0x1f, 0x8b];
         Ok(match is_packed {
-            false => Self::Plain { file, len },
+            false => Self::Plain(file),
             true => Self::Packed {
-                unpacking: Box::new(Mutex::new(Unpacking::begin(path)?)),
-                len,
+                len: file.len(),
+                unpacking: Box::new(Mutex::new(Unpacking::begin(file))),
             },
         })
     }
@@ -52,7 +51,8 @@ impl FitsBytes {
     /// Returns the bytes of the file itself.
     pub(super) fn file_bytes(&self) -> u64 {
         match self {
-            Self::Plain { len, .. } | Self::Packed { len, .. } => *len,
+            Self::Plain(file) => file.len(),
+            Self::Packed { len, .. } => *len,
         }
     }
 
@@ -60,7 +60,7 @@ impl FitsBytes {
     /// read.
     pub(super) fn most_bytes(&self) -> u64 {
         match self {
-            Self::Plain { len, .. } => *len,
+            Self::Plain(file) => file.len(),
             Self::Packed { len, .. } => len.saturating_mul(MOST_EXPANSION),
         }
     }
@@ -68,7 +68,7 @@ impl FitsBytes {
     /// Reads what there is at byte `at`; less than `buffer` holds only at the end.
     pub(super) fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         match self {
-            Self::Plain { file, .. } => {
+            Self::Plain(file) => {
                 let mut done = 0;
                 while done < buffer.len() {
                     match file.read_at(&mut buffer[done..], at.saturating_add(done as u64)) {
@@ -107,36 +107,31 @@ impl FitsBytes {
 
 /// A compressed file that is being unpacked.
 pub(super) struct Unpacking {
-    path: PathBuf,
-    decoder: MultiGzDecoder<BufReader<File>>,
+    file: FileBytes,
+    decoder: MultiGzDecoder<BufReader<BytesReader>>,
     /// Bytes that have been unpacked; nothing after a failure, where nobody knows.
     position: Option<u64>,
 }
 
 impl std::fmt::Debug for Unpacking {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Unpacking({} at {:?})",
-            self.path.display(),
-            self.position
-        )
+        write!(f, "Unpacking({:?} at {:?})", self.file, self.position)
     }
 }
 
 impl Unpacking {
-    fn begin(path: &Path) -> io::Result<Self> {
-        let file = BufReader::with_capacity(READ_BYTES, File::open(path)?);
-        Ok(Self {
-            path: path.to_owned(),
-            decoder: MultiGzDecoder::new(file),
+    fn begin(file: FileBytes) -> Self {
+        let reader = BufReader::with_capacity(READ_BYTES, file.reader(0));
+        Self {
+            file,
+            decoder: MultiGzDecoder::new(reader),
             position: Some(0),
-        })
+        }
     }
 
     fn read_at(&mut self, buffer: &mut [u8], at: u64) -> io::Result<usize> {
         if self.position.is_none_or(|position| at < position) {
-            *self = Self::begin(&self.path)?;
+            *self = Self::begin(self.file.clone());
         }
         self.pass_over(at - self.position.unwrap_or(0))?;
         let Some(position) = self.position.take() else {
@@ -183,7 +178,7 @@ mod tests {
         packer.write_all(&bytes).unwrap();
         let mut packed = packer.finish().unwrap();
         std::fs::write(&path, &packed).unwrap();
-        let file = FitsBytes::open(&path).unwrap();
+        let file = FitsBytes::open(&InputName::File(path.clone())).unwrap();
         assert!(file.is_packed() && file.most_bytes() >= 300_000);
         // Forward, back, and beyond the end.
         for (at, length) in [(0, 10), (5000, 70_000), (100, 5), (299_990, 10)] {
@@ -198,11 +193,16 @@ mod tests {
         let end = packed.len();
         packed[end - 6] ^= 1;
         std::fs::write(&path, &packed).unwrap();
-        let file = FitsBytes::open(&path).unwrap();
+        let file = FitsBytes::open(&InputName::File(path.clone())).unwrap();
         file.read_exact_at(&mut [0; 10], 299_000).unwrap();
         assert!(file.check_to_end().is_err());
         packed[end - 6] ^= 1;
         std::fs::write(&path, &packed[..end - 1]).unwrap();
-        assert!(FitsBytes::open(&path).unwrap().check_to_end().is_err());
+        assert!(
+            FitsBytes::open(&InputName::File(path.clone()))
+                .unwrap()
+                .check_to_end()
+                .is_err()
+        );
     }
 }

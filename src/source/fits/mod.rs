@@ -24,6 +24,7 @@ use self::bytes::FitsBytes;
 use self::column::Column;
 use self::header::{Header, UnitKind};
 pub use self::rows::FitsRows;
+use super::inputs::InputName;
 use super::parquet::ColumnRange;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::values::Charset;
@@ -140,8 +141,9 @@ impl FitsFile {
     ///
     /// # Errors
     /// The file is missing, unreadable, no whole FITS file, or has no such table.
-    pub fn open(path: &Path, options: FitsOptions<'_>) -> Result<Self> {
-        let bytes = FitsBytes::open(path).map_err(|error| Error::reading(path, error))?;
+    pub fn open(name: &InputName, options: FitsOptions<'_>) -> Result<Self> {
+        let path = &PathBuf::from(name.shown());
+        let bytes = FitsBytes::open(name).map_err(|error| Error::reading(path, error))?;
         let units = units(path, &bytes, options.hdu)?;
         let unit = chosen(path, &bytes, &units, options.hdu)?;
         if options.hdu.is_none() {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::source::InputName;
 
 use std::fmt::Write as _;
 
@@ -80,7 +81,7 @@ impl Made {
         let path = folder.path().join("x.fits");
         std::fs::write(&path, &self.0).unwrap();
         // The file stays readable when its name is gone.
-        FitsFile::open(&path, options)
+        FitsFile::open(&InputName::File(path), options)
     }
 }
 

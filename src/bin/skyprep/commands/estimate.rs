@@ -61,8 +61,7 @@ pub fn run(args: &EstimateArgs, session: &Session) -> Result<()> {
 
 /// Returns a folder for indexes that are looked up; it is not there yet.
 fn scratch(session: &Session) -> PathBuf {
-    let spill = session.limits().spill_folder.clone();
-    let folder = spill.unwrap_or_else(std::env::temp_dir);
+    let folder = session.temporary_folder();
     folder.join(format!("skyprep-estimate-{}", std::process::id()))
 }
 
