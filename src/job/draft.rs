@@ -93,7 +93,7 @@ impl DraftPass {
             let (stamp, look) = (input.stamp, input.look);
             let text = match look.format {
                 InputFormat::Parquet => stamp.bytes * TEXT_PER_PARQUET,
-                InputFormat::Fits => stamp.bytes * TEXT_PER_FITS,
+                InputFormat::Fits | InputFormat::Arrow => stamp.bytes * TEXT_PER_FITS,
                 InputFormat::Text => stamp.bytes,
             };
             self.text += text;

@@ -46,7 +46,7 @@ pub fn add_columns(
 
 fn open(input: &Input, read_as: &ReadAs) -> Result<ColumnFile> {
     ColumnFile::open(input, read_as.fits())?.ok_or_else(|| {
-        Error::usage("text has no types to look at; this reads Parquet and FITS")
+        Error::usage("text has no types to look at; this reads Parquet, Arrow and FITS")
             .at(Place::file(input.name.shown()))
     })
 }
@@ -136,7 +136,8 @@ impl Found {
             let is_text = is(InputFormat::Text);
             Place {
                 file: input.map(|input| input.name.shown()),
-                row_group: is(InputFormat::Parquet).then_some(row_group),
+                row_group: (is(InputFormat::Parquet) || is(InputFormat::Arrow))
+                    .then_some(row_group),
                 row: (!is_text).then_some(row),
                 line: is_text.then_some(row),
                 column: Some(name.to_owned()),

@@ -6,6 +6,7 @@ use std::ops::Range;
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
+use super::arrow_file::{ArrowFile, ArrowRows};
 use super::fits::{FitsFile, FitsOptions, FitsRows};
 use super::inputs::{Input, InputFormat, InputName};
 use super::parquet::{ColumnRange, ParquetFile, ParquetGroup};
@@ -21,6 +22,8 @@ pub enum ColumnFile {
     Parquet(ParquetFile),
     /// A table of a FITS file; blocks of rows stand for row groups.
     Fits(FitsFile),
+    /// Arrow IPC; record batches stand for row groups.
+    Arrow(ArrowFile),
 }
 
 impl ColumnFile {
@@ -36,6 +39,7 @@ impl ColumnFile {
             InputFormat::Text => None,
             InputFormat::Parquet => Some(Self::Parquet(ParquetFile::open_input(&input.name)?)),
             InputFormat::Fits => Some(Self::Fits(FitsFile::open(&input.name, options)?)),
+            InputFormat::Arrow => Some(Self::Arrow(ArrowFile::open(&input.name)?)),
         })
     }
 
@@ -44,6 +48,7 @@ impl ColumnFile {
         match self {
             Self::Parquet(file) => file.name(),
             Self::Fits(file) => file.name(),
+            Self::Arrow(file) => file.name(),
         }
     }
 
@@ -52,6 +57,7 @@ impl ColumnFile {
         match self {
             Self::Parquet(file) => file.schema(),
             Self::Fits(file) => file.schema(),
+            Self::Arrow(file) => file.schema(),
         }
     }
 
@@ -60,6 +66,7 @@ impl ColumnFile {
         match self {
             Self::Parquet(file) => file.row_groups(),
             Self::Fits(file) => file.blocks(),
+            Self::Arrow(file) => file.batches(),
         }
     }
 
@@ -68,6 +75,7 @@ impl ColumnFile {
         match self {
             Self::Parquet(file) => file.rows(number),
             Self::Fits(file) => file.rows(number),
+            Self::Arrow(file) => file.rows(number),
         }
     }
 
@@ -76,13 +84,14 @@ impl ColumnFile {
         match self {
             Self::Parquet(file) => file.compressed_bytes(number),
             Self::Fits(file) => file.bytes(number),
+            Self::Arrow(file) => file.batch_bytes(number),
         }
     }
 
     /// Says whether row groups can be read without those before them.
     pub fn can_be_cut(&self) -> bool {
         match self {
-            Self::Parquet(_) => true,
+            Self::Parquet(_) | Self::Arrow(_) => true,
             Self::Fits(file) => file.can_be_cut(),
         }
     }
@@ -91,7 +100,7 @@ impl ColumnFile {
     pub fn place(&self, number: usize) -> Place {
         let file = Place::file(self.name());
         match self {
-            Self::Parquet(_) => Place {
+            Self::Parquet(_) | Self::Arrow(_) => Place {
                 row_group: Some(number),
                 ..file
             },
@@ -105,6 +114,7 @@ impl ColumnFile {
         match self {
             Self::Parquet(file) => file.range_of(column),
             Self::Fits(file) => file.range_of(column),
+            Self::Arrow(_) => None,
         }
     }
 
@@ -117,6 +127,7 @@ impl ColumnFile {
         Ok(match self {
             Self::Parquet(file) => RowGroup::Parquet(file.plan(number, roots, budget)?),
             Self::Fits(file) => RowGroup::Fits(file.plan(number, roots)?),
+            Self::Arrow(file) => RowGroup::Arrow(file.plan(number, roots)?),
         })
     }
 }
@@ -128,6 +139,8 @@ pub enum RowGroup {
     Parquet(ParquetGroup),
     /// A block of rows of a FITS file.
     Fits(FitsRows),
+    /// A record batch of an Arrow IPC file.
+    Arrow(ArrowRows),
 }
 
 impl RowGroup {
@@ -135,7 +148,7 @@ impl RowGroup {
     pub fn open_bytes(&self) -> u64 {
         match self {
             Self::Parquet(group) => group.open_bytes(),
-            Self::Fits(_) => 0,
+            Self::Fits(_) | Self::Arrow(_) => 0,
         }
     }
 
@@ -144,6 +157,7 @@ impl RowGroup {
         match self {
             Self::Parquet(group) => group.memory(),
             Self::Fits(rows) => rows.memory(),
+            Self::Arrow(rows) => rows.memory(),
         }
     }
 }
@@ -154,6 +168,8 @@ pub enum SharedRowGroup {
     Parquet(Box<SharedParquet>),
     /// A block of rows of a FITS file: one span.
     Fits(FitsRows),
+    /// A record batch of an Arrow IPC file.
+    Arrow(ArrowRows),
 }
 
 impl SharedRowGroup {
@@ -165,6 +181,7 @@ impl SharedRowGroup {
                 Self::Parquet(Box::new(SharedParquet::new(group, first, memory)))
             }
             RowGroup::Fits(rows) => Self::Fits(rows.starting_at(first)),
+            RowGroup::Arrow(rows) => Self::Arrow(rows.starting_at(first)),
         }
     }
 
@@ -173,6 +190,7 @@ impl SharedRowGroup {
         match self {
             Self::Parquet(group) => group.number(),
             Self::Fits(rows) => rows.number(),
+            Self::Arrow(rows) => rows.number(),
         }
     }
 
@@ -181,6 +199,7 @@ impl SharedRowGroup {
         match self {
             Self::Parquet(group) => group.rows(),
             Self::Fits(rows) => rows.rows(),
+            Self::Arrow(rows) => rows.rows(),
         }
     }
 
@@ -188,7 +207,7 @@ impl SharedRowGroup {
     pub fn open_bytes(&self) -> u64 {
         match self {
             Self::Parquet(group) => group.open_bytes(),
-            Self::Fits(_) => 0,
+            Self::Fits(_) | Self::Arrow(_) => 0,
         }
     }
 
@@ -197,6 +216,7 @@ impl SharedRowGroup {
         match self {
             Self::Parquet(group) => group.span(start),
             Self::Fits(rows) => start..rows.rows().end,
+            Self::Arrow(rows) => rows.span(start),
         }
     }
 
@@ -206,6 +226,7 @@ impl SharedRowGroup {
         match self {
             Self::Parquet(group) => group.window(start),
             Self::Fits(rows) => (rows.rows().end, rows.memory()),
+            Self::Arrow(rows) => (rows.rows().end, rows.memory()),
         }
     }
 
@@ -213,7 +234,7 @@ impl SharedRowGroup {
     pub fn is_closed(&self) -> bool {
         match self {
             Self::Parquet(group) => group.is_closed(),
-            Self::Fits(_) => true,
+            Self::Fits(_) | Self::Arrow(_) => true,
         }
     }
 
@@ -232,7 +253,7 @@ impl SharedRowGroup {
     /// The file can't be read or is damaged.
     pub fn fetch(&self) -> Result<()> {
         match self {
-            Self::Parquet(_) => Ok(()),
+            Self::Parquet(_) | Self::Arrow(_) => Ok(()),
             Self::Fits(rows) => rows.fetch(),
         }
     }
@@ -245,6 +266,7 @@ impl SharedRowGroup {
         match self {
             Self::Parquet(group) => group.read(span),
             Self::Fits(rows) => rows.read(),
+            Self::Arrow(rows) => rows.read(span),
         }
     }
 
@@ -256,6 +278,7 @@ impl SharedRowGroup {
         match self {
             Self::Parquet(group) => group.check(),
             Self::Fits(rows) => rows.read().map(drop),
+            Self::Arrow(rows) => rows.check(),
         }
     }
 }

@@ -25,6 +25,8 @@ pub enum InputFormat {
     Parquet,
     /// A binary table of a FITS file.
     Fits,
+    /// An Arrow IPC file (Feather 2).
+    Arrow,
     /// Text in the dialect that the options say, maybe compressed with gzip or zstd.
     #[default]
     Text,
@@ -42,6 +44,7 @@ impl fmt::Display for InputFormat {
         f.write_str(match self {
             Self::Parquet => "Parquet",
             Self::Fits => "FITS",
+            Self::Arrow => "Arrow IPC",
             Self::Text => "text",
         })
     }
@@ -83,9 +86,9 @@ pub struct Input {
 }
 
 /// Endings of files that a folder is searched for.
-const KNOWN_ENDINGS: [&str; 11] = [
-    ".parquet", ".parq", ".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz", ".txt.gz", ".csv.zst",
-    ".tsv.zst", ".txt.zst",
+const KNOWN_ENDINGS: [&str; 13] = [
+    ".parquet", ".parq", ".arrow", ".feather", ".csv", ".tsv", ".txt", ".csv.gz", ".tsv.gz",
+    ".txt.gz", ".csv.zst", ".tsv.zst", ".txt.zst",
 ];
 
 /// Collects inputs in the order in which they are named.
@@ -264,7 +267,7 @@ impl InputList {
         if found.is_empty() {
             return Err(missing(
                 &path.display().to_string(),
-                "no .parquet, .fits, .csv, .tsv or .txt file in this folder",
+                "no .parquet, .arrow, .fits, .csv, .tsv or .txt file in this folder",
             ));
         }
         found.sort();
@@ -407,17 +410,20 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
     let refuse = |what: &str| {
         Err(Error::usage(format!("{what} are not read"))
             .at(Place::file(name.shown()))
-            .hint("unpack it, or convert it to Parquet, FITS or text first"))
+            .hint("unpack it, or convert it to Parquet, Arrow IPC, FITS or text first"))
     };
     let format = match head.as_slice() {
         [b'P', b'A', b'R', b'1', ..] => InputFormat::Parquet,
         [b'P', b'A', b'R', b'E', ..] => return refuse("encrypted Parquet files"),
-        [b'A', b'R', b'R', b'O', b'W', b'1', ..] => return refuse("Arrow IPC files"),
+        [b'A', b'R', b'R', b'O', b'W', b'1', ..] => InputFormat::Arrow,
+        [0xff, 0xff, 0xff, 0xff, _, _, _, 0, ..] => return refuse("Arrow IPC streams"),
+        [b'F', b'E', b'A', b'1', ..] => return refuse("Feather files of version 1"),
         [b'S', b'I', b'M', b'P', b'L', b'E', b' ', b' ', b'=', ..] => InputFormat::Fits,
         [0x1f, 0x8b, ..] if holds_fits(&file) => InputFormat::Fits,
         // An empty or damaged file of such a name must not pass for text.
         _ => match path.extension().and_then(|ending| ending.to_str()) {
             Some("parquet" | "parq") => InputFormat::Parquet,
+            Some("arrow" | "feather") => InputFormat::Arrow,
             _ if is_called_fits(path) => InputFormat::Fits,
             _ => InputFormat::Text,
         },

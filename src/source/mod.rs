@@ -4,6 +4,7 @@
 //! pieces are cut depends on the inputs alone, never on threads or memory, and pieces are numbered
 //! in input order: that is the order key that everything behind rests on.
 
+mod arrow_file;
 mod column_file;
 mod file_bytes;
 mod fits;
@@ -18,6 +19,7 @@ mod remote;
 mod text;
 mod whole_file;
 
+pub use arrow_file::{ArrowFile, ArrowRows};
 pub use column_file::{ColumnFile, RowGroup, SharedRowGroup};
 pub use fits::{FitsFile, FitsOptions, FitsRows};
 pub use inputs::{Input, InputFormat, InputList, InputName, is_at_server};

@@ -21,7 +21,7 @@ use super::loading::{Bits, parquet, parquet_with};
 
 /// What `skyprep convert` makes of a file without a schema.
 #[track_caller]
-fn text_of(file: &[u8], args: &str) -> String {
+pub(crate) fn text_of(file: &[u8], args: &str) -> String {
     let bench = Bench::in_memory();
     bench.write("x.parquet", file);
     let line = format!("convert x.parquet -o - --charset utf8mb4 {args}");
@@ -31,7 +31,7 @@ fn text_of(file: &[u8], args: &str) -> String {
 const ROWS: usize = 700;
 
 /// Columns of the types that encodings differ in, with NULL here and there.
-fn columns() -> Vec<(&'static str, ArrayRef)> {
+pub(crate) fn columns() -> Vec<(&'static str, ArrayRef)> {
     let bits = &mut Bits(5);
     let null = |row: usize| row % 11 != 3;
     let numbers: Vec<i64> = (0..ROWS)

@@ -26,6 +26,7 @@ fn inputs() -> BTreeMap<&'static str, Vec<u8>> {
     BTreeMap::from([
         ("a.parquet", star("part-00.parquet")),
         ("b.parquet", star("part-01.parquet")),
+        ("s.arrow", super::arrow_files::stars(None)),
         ("x.txt", text.clone().into_bytes()),
         ("x.txt.gz", gzip.finish().unwrap()),
         ("empty.txt", Vec::new()),
@@ -68,7 +69,7 @@ fn bring(bench: &Bench, server: Server, test: &str, name: &str, bytes: Vec<u8>) 
 
 /// What partition makes of stars and of texts, here and there.
 fn partitioned(bench: &Bench, names: &str, out: &str, more: &str) -> BTreeMap<String, Vec<u8>> {
-    let columns = match names.contains("parquet") {
+    let columns = match names.contains("parquet") || names.contains("arrow") {
         true => "--ra ra_degrees --dec dec_degrees --id star_id",
         false => "--ra ra --dec dec --id id --fields id,ra,dec",
     };
@@ -90,6 +91,7 @@ fn files_at_each_server_are_read_as_those_on_disk() {
         let options = format!("{options} --tmpdir tmp");
         for (number, names) in [
             &["a.parquet", "b.parquet"][..],
+            &["s.arrow"],
             &["x.txt"],
             &["x.txt.gz"],
             &["x.txt", "empty.txt"],
@@ -104,7 +106,7 @@ fn files_at_each_server_are_read_as_those_on_disk() {
             let there = partitioned(&bench, &at(&base), &format!("there{number}"), &options);
             assert!(!here.is_empty() && here == there, "{server:?}, {names:?}");
             let line = format!("convert {} -o - --columns", at(&base));
-            let column = if number == 0 {
+            let column = if number < 2 {
                 "star_id"
             } else {
                 "id --fields id,ra,dec"

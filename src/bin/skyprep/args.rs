@@ -45,7 +45,7 @@ pub struct Arguments {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Turn Parquet, FITS tables or text into text that MariaDB loads unchanged
+    /// Turn Parquet, Arrow, FITS tables or text into text that MariaDB loads unchanged
     Convert(ConvertArgs),
     /// Clean text: booleans, infinities, NaN, NULL, escapes
     Sanitize(SanitizeArgs),
@@ -85,7 +85,7 @@ pub enum Command {
     Run(RunArgs),
     /// Do a pipeline as many tasks: on this machine, by Slurm or by Dask
     Job(JobArgs),
-    /// Propose a table for Parquet or FITS files: Qserv's table JSON, or a CREATE TABLE
+    /// Propose a table for Parquet, Arrow or FITS files: Qserv's table JSON, or a CREATE TABLE
     ///
     /// A single INPUT that ends in .yaml, .yml or .json is a definition instead: Felis (file.yaml#Table
     /// where it has several tables) or table JSON, which is completed and written in the other form.
@@ -94,7 +94,7 @@ pub enum Command {
     Init(InitArgs),
     /// Say what Qserv and MariaDB would object to in a table
     ///
-    /// So far that is which columns a director may not have. With INPUT, Parquet, FITS or text, it also tells
+    /// So far that is which columns a director may not have. With INPUT, of any format, it also tells
     /// the CHAR(n) or BINARY(n) that would do.
     Check(CheckArgs),
     /// Draw how many rows each chunk has, as SVG, PNG or a page
@@ -295,7 +295,7 @@ pub struct InputArgs {
     /// Names in the list end with NUL instead of LF
     #[arg(short = '0', long = "null-separated", requires = "files_from")]
     pub null_separated: bool,
-    /// Format of the inputs [default: found from content; what is neither Parquet nor FITS is text]
+    /// Format of the inputs [default: found from content; what is neither Parquet, Arrow nor FITS is text]
     #[arg(long, value_name = "FORMAT")]
     pub input_format: Option<InputFormatArg>,
     #[command(flatten)]
@@ -307,6 +307,8 @@ pub enum InputFormatArg {
     Parquet,
     /// A binary table of each file
     Fits,
+    /// Record batches of Arrow IPC files (Feather 2)
+    Arrow,
     /// In the dialect that the options say, maybe compressed with gzip or zstd
     Text,
 }
@@ -429,7 +431,7 @@ pub struct ValueArgs {
     /// Text that is not valid in its character set: error, replace or keep [default: error]
     #[arg(long, value_name = "RULE", value_parser = ["error", "replace", "keep"])]
     pub invalid_text: Option<String>,
-    /// A further spelling of NULL: of all values of text inputs, of texts and binaries of Parquet and FITS; may
+    /// A further spelling of NULL: of all values of text inputs, of texts and binaries of other inputs; may
     /// be repeated
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub null_text: Vec<String>,

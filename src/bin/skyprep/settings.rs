@@ -76,6 +76,7 @@ fn empty_list(args: &InputArgs, session: &Session) -> InputList {
         list.force_format(match format {
             InputFormatArg::Parquet => InputFormat::Parquet,
             InputFormatArg::Fits => InputFormat::Fits,
+            InputFormatArg::Arrow => InputFormat::Arrow,
             InputFormatArg::Text => InputFormat::Text,
         });
     }

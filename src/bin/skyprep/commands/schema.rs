@@ -280,7 +280,7 @@ fn looked_at(
     {
         return Err(Error::usage("this is text, which has no types")
             .at(Place::file(text.name.shown()))
-            .hint("name Parquet or FITS files, or a definition that ends in .yaml, .yml or .json")
+            .hint("name Parquet, Arrow or FITS files, or a definition that ends in .yaml, .yml or .json")
             .into());
     }
     let mut columns = InputColumns::without(excluded(args)?);

@@ -97,9 +97,12 @@ fn inputs(tool: &ToolSettings) -> Result<Vec<Input>> {
                 "say --in.is-parquet",
             )?;
         }
-        if input.format == InputFormat::Fits {
+        if matches!(input.format, InputFormat::Fits | InputFormat::Arrow) {
             refuse(
-                "is a FITS file, which this tool does not read",
+                &format!(
+                    "is a file of {}, which this tool does not read",
+                    input.format
+                ),
                 "skyprep partition reads it",
             )?;
         }
