@@ -42,9 +42,10 @@ pub(super) fn left_out(sources: &Sources) -> Vec<String> {
     left_out
 }
 
-/// Makes the indexes that all folders have.
+/// Makes the indexes that all folders have; the director has so many rows.
 pub(super) fn merge(
     merge: &Merge,
+    rows: u64,
     folder: &OutputFolder,
     limits: &PassLimits,
     events: &dyn Events,
@@ -65,8 +66,8 @@ pub(super) fn merge(
                     events.advance(part.file.bytes, 0);
                 }
                 let paths: Vec<PathBuf> = parts.iter().map(|part| part.path(sources)).collect();
-                let rows = join_parquet_indexes(&paths, &staged)?;
-                FileDigest::of_file(&staged, rows)?.finish(&name, None, false)
+                let keys = join_parquet_indexes(&paths, &staged)?;
+                FileDigest::of_file(&staged, keys)?.finish(&name, None, false)
             }
             _ => {
                 let digests = Digests::Both;
@@ -77,6 +78,7 @@ pub(super) fn merge(
                 }
             }
         };
+        check_rows(&file, rows)?;
         check_keys(merge, &parts, &staged, folder, limits)?;
         files.push(file);
     }
@@ -126,6 +128,20 @@ fn merge_counts(
         index.write(&chunk_index_record(key, count))?;
     }
     index.finish()
+}
+
+/// Refuses an index that has not a key for each row.
+fn check_rows(file: &FileSummary, rows: u64) -> Result<()> {
+    if file.rows == rows {
+        return Ok(());
+    }
+    let message = format!(
+        "the indexes of the folders have {} keys, but their chunks {rows} rows",
+        file.rows
+    );
+    Err(Error::new(ErrorKind::Integrity, message)
+        .at(Place::file(file.path().into_owned()))
+        .hint("an index is cut off, or of another run; remove it, and make the folder again"))
 }
 
 /// Refuses keys of a director that come twice.

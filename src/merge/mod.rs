@@ -5,9 +5,11 @@
 //! so are the director's indexes, and what the indexes of chunks count is added up. Nothing is parsed.
 //! What a record says of a file is checked on the way.
 
+mod find;
 mod folders;
 mod indexes;
 mod joining;
+mod known;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +31,9 @@ use crate::publish::{
 };
 use crate::schema::TableKind;
 use crate::values::Charset;
+
+/// Folders without a record that are named one by one.
+const SHOWN_WARNINGS: usize = 5;
 
 /// What is to be merged.
 #[derive(Debug, Clone)]
@@ -120,9 +125,24 @@ impl Merge {
         &self.sources.columns
     }
 
-    /// Returns indexes that are left out, and why.
-    pub fn left_out(&self) -> Vec<String> {
-        indexes::left_out(&self.sources)
+    /// Returns what the user should know: folders without a record, indexes that are left out.
+    pub fn warnings(&self) -> Vec<String> {
+        let mut all = self.sources.warnings.clone();
+        if all.len() > SHOWN_WARNINGS {
+            let more = all.len() - SHOWN_WARNINGS;
+            all.truncate(SHOWN_WARNINGS);
+            all.push(format!("and {more} more folders have none"));
+        }
+        all.extend(indexes::left_out(&self.sources));
+        all
+    }
+
+    /// Refuses a file to be written that lies in what is merged.
+    ///
+    /// # Errors
+    /// It does.
+    pub fn check_outside(&self, file: &Path) -> Result<()> {
+        self.sources.check_outside(file)
     }
 
     /// Says what would be done, and touches nothing; nothing if all is there.
@@ -265,7 +285,13 @@ impl Merge {
         (report.rows_out, report.overlap_rows) = (rows(false), rows(true));
         report.rows_in = sources.recorded_rows() + unrecorded.into_inner();
         report.columns.clone_from(&sources.columns);
-        files.extend(indexes::merge(self, folder, limits, events)?);
+        files.extend(indexes::merge(
+            self,
+            report.rows_out,
+            folder,
+            limits,
+            events,
+        )?);
         report.files = files.len() as u64;
         report.bytes = files.iter().map(|file| file.bytes).sum();
         report.memory_peak = limits.gate.peak();

@@ -10,7 +10,9 @@ use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
+use super::bad_inputs::{PassedOver, passed_over};
 use super::folder_run::PassJob;
+use super::outlook::columns_of;
 use super::pass::{Events, InputSpan, NoEvents, Pass, PassInput, PassLimits, TargetCounts};
 use super::prepared::PreparedInputs;
 use super::rejects::Rejects;
@@ -24,9 +26,10 @@ use crate::publish::StagingPlace;
 use crate::schema::{OutputColumn, TableKind};
 use crate::source::{ColumnFile, InputFormat};
 
-/// The rows of a sample are those of one part in so many of the bytes, at least of one row group.
-const SAMPLED: u64 = 20;
-/// Files that a sample is taken of, at most.
+/// A sample is one part in so many, of files and of the row groups of each.
+const SAMPLED: usize = 20;
+/// Files that a sample is taken of, at least and at most.
+const SAMPLED_LEAST: usize = 4;
 const SAMPLED_FILES: usize = 64;
 /// Inputs of so many bytes in all are read as a whole.
 const SMALL: u64 = 32 << 20;
@@ -73,6 +76,9 @@ pub struct Estimate {
     pub measured_rows: u64,
     /// Bytes of a row, on average.
     pub row_bytes: f64,
+    /// Inputs that were passed over: the table lacks their rows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub passed_over: Vec<PassedOver>,
     /// The chunks that have rows, in order of their numbers.
     pub chunks: Vec<ChunkEstimate>,
 }
@@ -175,6 +181,7 @@ impl Estimate {
             index_bytes,
             is_exact: mean.is_none(),
             measured_rows: 0,
+            passed_over: Vec::new(),
             row_bytes: data_bytes as f64 / written.max(1) as f64,
             chunks,
         }
@@ -203,29 +210,66 @@ impl PassJob {
                     .hint("it is one file, of about as many bytes as its inputs are as text"),
             );
         };
+        let mut whole = self.clone();
+        whole.tables.truncate(1);
+        limits.bad_inputs.look_at(&mut whole.inputs)?;
+        let books = limits.rejects.snapshot();
+        loop {
+            match whole.estimate_readable(job, bytes, &staging, limits, events) {
+                Ok(mut estimate) => {
+                    estimate.passed_over = passed_over(&whole.inputs);
+                    return Ok(estimate);
+                }
+                // Its rows, and those that were set aside, are counted anew without it.
+                Err(error) => limits.bad_inputs.pass_over(&mut whole.inputs, error)?,
+            }
+            limits.rejects.restore(books.clone());
+        }
+    }
+
+    fn estimate_readable(
+        &self,
+        job: &TableJob,
+        bytes: EstimateBytes,
+        staging: &StagingPlace,
+        limits: &PassLimits,
+        events: &dyn Events,
+    ) -> Result<Estimate> {
         let rows_of = |counts: &TargetCounts| counts.rows_in - counts.rejected;
+        if !self.inputs.is_empty() && self.readable().next().is_none() {
+            let (counts, counted) = (TargetCounts::default(), Counted::default());
+            return Ok(Estimate::of(job, &counts, &counted, None));
+        }
         let sample = match bytes {
             EstimateBytes::Sampled if self.is_worth_sampling() => self.sample()?,
             _ => None,
         };
         let mut whole = self.clone();
-        whole.tables.truncate(1);
-        if let (Some(_), Some(job)) = (&sample, whole.tables.first_mut()) {
-            job.target = counting(&job.target);
+        if let (Some(_), Some(counted)) = (&sample, whole.tables.first_mut()) {
+            // What the inputs lack of the other columns is told all the same.
+            columns_of(
+                &self.readable().cloned().collect::<Vec<_>>(),
+                &[&job.target],
+            )?;
+            counted.target = counting(&counted.target);
         }
-        let (counts, counted) = whole.count(&staging, limits, events)?;
+        let (counts, counted) = whole.count(staging, limits, events)?;
         let (mean, measured_rows) = match sample {
             None => (None, rows_of(&counts)),
             Some(inputs) => {
                 let mut sample = self.clone();
-                sample.tables.truncate(1);
                 sample.inputs = inputs;
                 // What is wrong with other columns shows when the table is made.
-                let mut limits = limits.afresh();
-                limits.rejects = Rejects::new(u64::MAX, None).into();
-                let (counts, sampled) = sample.count(&staging, &limits, &NoEvents)?;
+                let mut lenient = limits.afresh();
+                lenient.rejects = Rejects::new(u64::MAX, None).into();
+                let (counts, sampled) = sample.count(staging, &lenient, &NoEvents)?;
                 let rows = rows_of(&counts);
-                (Some(sampled.text_bytes as f64 / rows.max(1) as f64), rows)
+                if rows == 0 {
+                    // A sample that tells nothing.
+                    let bytes = EstimateBytes::Exact;
+                    return self.estimate_readable(job, bytes, staging, &limits.afresh(), events);
+                }
+                (Some(sampled.text_bytes as f64 / rows as f64), rows)
             }
         };
         let estimate = Estimate {
@@ -237,6 +281,12 @@ impl PassJob {
             false => Err(Error::new(ErrorKind::Integrity, "the books don't balance")
                 .hint("please report this")),
         }
+    }
+
+    /// Returns the inputs that are not passed over.
+    fn readable(&self) -> impl Iterator<Item = &PassInput> {
+        let inputs = self.inputs.iter();
+        inputs.filter(|fed| fed.input.unreadable.is_none())
     }
 
     /// Says whether the inputs are files of columns, and more than little.
@@ -252,17 +302,18 @@ impl PassJob {
 
     /// Chooses row groups here and there; nothing if they would be a good part of the whole.
     fn sample(&self) -> Result<Option<Vec<PassInput>>> {
-        let readable = self.inputs.iter();
-        let readable: Vec<&PassInput> = readable
-            .filter(|fed| fed.input.unreadable.is_none())
-            .collect();
+        let readable: Vec<&PassInput> = self.readable().collect();
         let bytes = |fed: &PassInput| fed.input.stamp.as_ref().map_or(0, |stamp| stamp.bytes);
         let whole: u64 = readable.iter().map(|fed| bytes(fed)).sum();
-        let step = readable.len().div_ceil(SAMPLED_FILES).max(1);
+        // Evenly spread, and of each file so many row groups that a twentieth of all is read.
+        let files = (readable.len() / SAMPLED).clamp(SAMPLED_LEAST, SAMPLED_FILES);
+        let files = files.min(readable.len());
         let mut taken = 0.0;
         let mut sample = Vec::new();
-        // Not the first: names of files often go from one end of the sky to the other.
-        for fed in readable.iter().skip(step / 2).step_by(step) {
+        for number in 0..files {
+            let Some(fed) = readable.get(middle_of(number, files, readable.len())) else {
+                continue;
+            };
             let Some(file) = ColumnFile::open(&fed.input, fed.read_as.fits())? else {
                 continue;
             };
@@ -271,20 +322,22 @@ impl PassJob {
             if rows == 0 {
                 continue;
             }
-            let middle = groups / 2;
-            let mut part = (*fed).clone();
-            let mut share = 1.0;
-            if file.can_be_cut() {
-                part.part.span = Some(InputSpan::RowGroups {
-                    first: middle,
-                    end: middle + 1,
-                });
-                share = file.rows(middle) as f64 / rows as f64;
+            if !file.can_be_cut() {
+                sample.push((*fed).clone());
+                taken += bytes(fed) as f64;
+                continue;
             }
-            sample.push(part);
-            taken += bytes(fed) as f64 * share;
-            if taken >= (whole / SAMPLED) as f64 {
-                break;
+            let wanted = (groups * readable.len()).div_ceil(files * SAMPLED);
+            let wanted = wanted.min(groups);
+            for number in 0..wanted {
+                let group = middle_of(number, wanted, groups);
+                let mut part = (*fed).clone();
+                part.part.span = Some(InputSpan::RowGroups {
+                    first: group,
+                    end: group + 1,
+                });
+                sample.push(part);
+                taken += bytes(fed) as f64 * (file.rows(group) as f64 / rows as f64);
             }
         }
         let is_worth_it = taken * 3.0 < whole as f64 && !sample.is_empty();
@@ -298,9 +351,7 @@ impl PassJob {
         limits: &PassLimits,
         events: &dyn Events,
     ) -> Result<(TargetCounts, Counted)> {
-        let mut inputs = self.inputs.clone();
-        limits.bad_inputs.look_at(&mut inputs)?;
-        inputs.retain(|fed| fed.input.unreadable.is_none());
+        let inputs = self.readable().cloned().collect();
         let targets: Vec<&RowTarget> = self.tables.iter().map(|job| &job.target).collect();
         let inputs = PreparedInputs::new(inputs, &targets)?;
         let bytes = inputs.least_memory(&targets)?;
@@ -319,6 +370,11 @@ impl PassJob {
         let counts = counts.ok_or_else(|| Error::new(ErrorKind::Internal, "nothing was counted"));
         Ok((counts?, sink.finish()))
     }
+}
+
+/// Returns the one in the middle of part `number` of `parts` of so many.
+fn middle_of(number: usize, parts: usize, all: usize) -> usize {
+    (2 * number + 1) * all / (2 * parts.max(1))
 }
 
 /// Makes a target whose rows only go where those of `target` do.

@@ -35,7 +35,7 @@ pub use aws_profile::s3_settings;
 pub(crate) use blocks::{RowDigest, check_recorded};
 pub use credentials::{Credentials, HttpLogin, S3Settings, Secret};
 pub use network::{Network, NetworkOptions};
-pub use ranges::{RangeOfObject, RangedObject};
+pub use ranges::{Content, RangeOfObject, RangedObject};
 pub use reader::StreamReader;
 pub use retry::RetryPolicy;
 pub use url::{ObjectUrl, PlaceUrl, shown_url};

@@ -156,7 +156,10 @@ impl Network {
     pub fn object(&self, url: &str) -> Result<Arc<dyn RangedObject>> {
         let shared = Arc::clone(&self.shared);
         if !url.to_ascii_lowercase().starts_with("s3://") {
-            return Ok(Arc::new(super::http::object(shared, parse_http(url)?)));
+            let mut url = parse_http(url)?;
+            // It is for browsers.
+            url.set_fragment(None);
+            return Ok(Arc::new(super::http::object(shared, url)));
         }
         let ObjectUrl { place, key } = ObjectUrl::parse(url)?;
         match place {

@@ -6,7 +6,9 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use reqwest::StatusCode;
-use reqwest::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderMap, LAST_MODIFIED};
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_RANGE, ETAG, HeaderMap, LAST_MODIFIED,
+};
 
 use super::fault::Fault;
 use super::{Answer, ByteStream};
@@ -17,22 +19,88 @@ pub trait RangedObject: Send + Sync + Debug {
     /// Returns the URL as it may be shown: without signatures.
     fn url(&self) -> String;
 
-    /// Reads a range, which may reach beyond the end; nothing if there is no such object. With `tag`
-    /// the object must still have that tag. It is tried again as often as the network's options say.
+    /// Reads a range, which may reach beyond the end; nothing if there is no such object. It must still
+    /// be of the content `same`. It is tried again as often as the network's options say.
     ///
     /// # Errors
     /// The server does not answer, or refuses; the object is another one by now.
     fn read<'a>(
         &'a self,
         range: Range<u64>,
-        tag: Option<&'a str>,
+        same: Option<&'a Content>,
     ) -> Answer<'a, Option<RangeOfObject>>;
 
-    /// Reads all of the object; nothing if there is none. A stream that breaks is gone on with.
+    /// Reads all of the object, which must be of the content `same`; nothing if there is none. A stream
+    /// that breaks is gone on with.
     ///
     /// # Errors
-    /// The server does not answer, or refuses.
-    fn stream(&self) -> Answer<'_, Option<ByteStream>>;
+    /// The server does not answer, or refuses; the object is another one by now.
+    fn stream<'a>(&'a self, same: &'a Content) -> Answer<'a, Option<ByteStream>>;
+}
+
+/// What tells the content of an object from others, as far as the server tells.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Content {
+    /// The tag (its `ETag`), as it is written.
+    pub tag: Option<String>,
+    /// When it was changed last, as it is written.
+    pub modified: Option<String>,
+}
+
+impl Content {
+    /// Reads what an answer tells.
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let text = |name| {
+            let text = headers.get(name)?.to_str().ok()?.trim();
+            (!text.is_empty()).then(|| text.to_owned())
+        };
+        Self {
+            tag: text(ETAG),
+            modified: text(LAST_MODIFIED),
+        }
+    }
+
+    /// Says whether an answer with `found` is of this content, as far as that can be known.
+    pub(super) fn is_same(&self, found: &Self) -> bool {
+        match &self.tag {
+            Some(_) => self.tag == found.tag,
+            None => self.modified == found.modified,
+        }
+    }
+
+    /// Says when it was changed last.
+    pub fn modified_at(&self) -> Option<SystemTime> {
+        httpdate::parse_http_date(self.modified.as_deref()?).ok()
+    }
+
+    /// Says whether nothing is told.
+    pub fn is_unknown(&self) -> bool {
+        self.tag.is_none() && self.modified.is_none()
+    }
+}
+
+/// Refuses an answer that is not the object's own bytes.
+pub(super) fn check_encoding(url: &str, headers: &HeaderMap) -> Result<(), Fault> {
+    let encoding = headers.get(CONTENT_ENCODING);
+    match encoding.filter(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        None => Ok(()),
+        Some(encoding) => {
+            let message = format!(
+                "the server sends it as Content-Encoding {}, though it was asked not to",
+                String::from_utf8_lossy(encoding.as_bytes())
+            );
+            Err(refused(url, message, "fetch the file first"))
+        }
+    }
+}
+
+/// Makes the fault of an answer that asking again won't better.
+fn refused(url: &str, message: impl Into<String>, hint: &str) -> Fault {
+    Fault::Lasting(
+        Error::new(ErrorKind::ServerRefused, message)
+            .at(Place::file(super::url::shown(url)))
+            .hint(hint),
+    )
 }
 
 /// A range of an object.
@@ -44,17 +112,14 @@ pub struct RangeOfObject {
     pub has_ranges: bool,
     /// Bytes of the whole object.
     pub total: u64,
-    /// What tells this content from others, if the server has a tag.
-    pub tag: Option<String>,
-    /// When it was changed last, if the server tells.
-    pub modified: Option<SystemTime>,
+    /// What the server tells of the content.
+    pub content: Content,
 }
 
 /// What the head of an answer to a request for a range says.
 pub(super) struct RangeHead {
     pub(super) first: u64,
     pub(super) total: u64,
-    pub(super) modified: Option<SystemTime>,
     /// Bytes that are to come.
     pub(super) length: u64,
 }
@@ -66,13 +131,12 @@ impl RangeHead {
     }
 
     /// Returns what an answer with this head and these bytes comes to.
-    pub(super) fn with(self, bytes: Bytes, has_ranges: bool, tag: Option<String>) -> RangeOfObject {
+    pub(super) fn with(self, bytes: Bytes, has_ranges: bool, content: Content) -> RangeOfObject {
         RangeOfObject {
             bytes,
             has_ranges,
             total: self.total,
-            tag,
-            modified: self.modified,
+            content,
         }
     }
 
@@ -84,23 +148,30 @@ impl RangeHead {
         headers: &HeaderMap,
     ) -> Result<Self, Fault> {
         let text = |name| headers.get(name)?.to_str().ok().map(str::trim);
-        let modified = text(LAST_MODIFIED).and_then(|date| httpdate::parse_http_date(date).ok());
         let head = |first, total, length| Self {
             first,
             total,
-            modified,
             length,
         };
         let range = text(CONTENT_RANGE).and_then(|range| range.strip_prefix("bytes "));
         let total = range.and_then(|range| range.rsplit_once('/')?.1.parse().ok());
         if status == StatusCode::RANGE_NOT_SATISFIABLE {
-            // Not all say how much there is; but nobody asks beyond the end of what is there.
-            return Ok(head(wanted.start, total.unwrap_or(wanted.start), 0));
+            return match total {
+                Some(total) if total <= wanted.start => Ok(head(wanted.start, total, 0)),
+                _ => Err(refused(
+                    url,
+                    "the server says 416 Range Not Satisfiable, and not how much there is",
+                    "fetch the file first",
+                )),
+            };
         }
         // Some stores give a range with 200.
         if status == StatusCode::OK && range.is_none() {
             let length = text(CONTENT_LENGTH).and_then(|text| text.parse().ok());
-            let silent = || Fault::network(url, "the server tells no size, expected one");
+            let silent = || {
+                let message = "the server tells no size (Content-Length), expected one";
+                refused(url, message, "fetch the file first")
+            };
             let length = length.ok_or_else(silent)?;
             return Ok(head(0, length, length));
         }
@@ -115,9 +186,10 @@ impl RangeHead {
             {
                 Ok(head(first, total, last - first + 1))
             }
-            _ => Err(Fault::network(
+            _ => Err(refused(
                 url,
-                "the server sends another range than was asked for",
+                "the server sends another range than was asked for, or does not tell which",
+                "fetch the file first",
             )),
         }
     }
@@ -158,6 +230,7 @@ mod tests {
         assert_eq!(of(200, "", "100"), Some((0, 100, 100)));
         assert_eq!(of(200, "bytes 10-19/100", "10"), Some((10, 100, 10)));
         assert_eq!(of(416, "bytes */7", "0"), Some((10, 7, 0)));
+        assert_eq!(of(416, "", "0"), None);
         for odd in [
             "bytes 9-19/100",
             "bytes 10-20/100",

@@ -160,6 +160,7 @@ impl InputList {
     /// # Errors
     /// A name is not UTF-8, or nothing is there.
     pub fn add_list(&mut self, list: &[u8], separator: u8) -> Result<()> {
+        let mut names = Vec::new();
         for name in list.split(|byte| *byte == separator) {
             let name = name.strip_suffix(b"\r").unwrap_or(name);
             if name.is_empty() {
@@ -168,10 +169,25 @@ impl InputList {
             let name = std::str::from_utf8(name).map_err(|_| {
                 Error::usage(format!("{} is not UTF-8", crate::error::quote_value(name)))
             })?;
+            names.push(name);
+        }
+        // Files at servers are looked at together: each takes its time.
+        let urls: Vec<&str> = names
+            .iter()
+            .copied()
+            .filter(|name| is_at_server(name))
+            .collect();
+        let looked = self.remotes.as_ref().map(|remotes| remotes.look(&urls));
+        let mut looked = looked.into_iter().flatten();
+        for name in names {
             // Names in a list are no patterns: who made the list has found them already.
-            match name.contains("://") {
-                true => self.add_url(name)?,
-                false => self.add_path(Path::new(name))?,
+            match (is_at_server(name), name.contains("://")) {
+                (true, _) => match looked.next() {
+                    Some(looked) => self.add_remote(name, looked)?,
+                    None => self.add_url(name)?,
+                },
+                (false, true) => self.add_url(name)?,
+                (false, false) => self.add_path(Path::new(name))?,
             }
         }
         Ok(())
@@ -180,9 +196,8 @@ impl InputList {
     /// Adds the file of a `file://` URL, or one at a server.
     fn add_url(&mut self, url: &str) -> Result<()> {
         if let (Some(remotes), true) = (&self.remotes, is_at_server(url)) {
-            let remote = Arc::new(remotes.look(url)?);
-            self.names.push(InputName::Remote(remote));
-            return Ok(());
+            let looked = remotes.look(&[url]).pop();
+            return looked.map_or(Ok(()), |looked| self.add_remote(url, looked));
         }
         let Some(rest) = url.strip_prefix("file://") else {
             let scheme = url.split("://").next().unwrap_or_default();
@@ -203,6 +218,20 @@ impl InputList {
             );
         }
         self.add_path(&percent_decoded(path))
+    }
+
+    /// Adds a file at a server that was looked at.
+    fn add_remote(&mut self, url: &str, looked: Result<RemoteFile>) -> Result<()> {
+        match looked {
+            Ok(remote) => self.names.push(InputName::Remote(Arc::new(remote))),
+            // There is no such file here either, so it is passed over.
+            Err(error) if self.keeps_unreadable && error.kind() == ErrorKind::InputMissing => {
+                self.names
+                    .push(InputName::File(PathBuf::from(shown_url(url))));
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Returns the names in their order; nothing was looked at yet.
@@ -403,10 +432,19 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
         });
     }
     let reading = |error| Error::reading(Path::new(&name.shown()), error);
-    let file = FileBytes::open(&name).map_err(reading)?;
     let mut head = Vec::with_capacity(16);
-    let read = file.reader(0).take(16).read_to_end(&mut head);
-    read.map_err(reading)?;
+    let known = match &name {
+        InputName::Remote(remote) => remote.head(),
+        _ => None,
+    };
+    match known {
+        Some(known) => head.extend_from_slice(&known[..known.len().min(16)]),
+        None => {
+            let file = FileBytes::open(&name).map_err(reading)?;
+            let read = file.reader(0).take(16).read_to_end(&mut head);
+            read.map_err(reading)?;
+        }
+    }
     let refuse = |what: &str| {
         Err(Error::usage(format!("{what} are not read"))
             .at(Place::file(name.shown()))
@@ -419,7 +457,7 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
         [0xff, 0xff, 0xff, 0xff, _, _, _, 0, ..] => return refuse("Arrow IPC streams"),
         [b'F', b'E', b'A', b'1', ..] => return refuse("Feather files of version 1"),
         [b'S', b'I', b'M', b'P', b'L', b'E', b' ', b' ', b'=', ..] => InputFormat::Fits,
-        [0x1f, 0x8b, ..] if holds_fits(&file) => InputFormat::Fits,
+        [0x1f, 0x8b, ..] if holds_fits(&name) => InputFormat::Fits,
         // An empty or damaged file of such a name must not pass for text.
         _ => match path.extension().and_then(|ending| ending.to_str()) {
             Some("parquet" | "parq") => InputFormat::Parquet,
@@ -453,10 +491,18 @@ fn is_called_fits(path: &Path) -> bool {
 }
 
 /// Says whether a file that is compressed with gzip begins as FITS files do.
-fn holds_fits(file: &FileBytes) -> bool {
+fn holds_fits(name: &InputName) -> bool {
     let mut head = [0; 9];
-    let mut unpacked = flate2::read::MultiGzDecoder::new(file.reader(0));
-    let read = unpacked.read_exact(&mut head);
+    let known = match name {
+        InputName::Remote(remote) => remote.head(),
+        _ => None,
+    };
+    let read = match known {
+        Some(known) => flate2::read::MultiGzDecoder::new(known).read_exact(&mut head),
+        None => FileBytes::open(name).and_then(|file| {
+            flate2::read::MultiGzDecoder::new(file.reader(0)).read_exact(&mut head)
+        }),
+    };
     read.is_ok() && head == *b"SIMPLE  ="
 }
 

@@ -425,6 +425,10 @@ impl FileRanges {
             return Ok(());
         };
         let tail = self.0.read_vec(end, 8)?;
+        if !tail.ends_with(b"PAR1") {
+            // It is refused without more of it.
+            return Ok(());
+        }
         let length: [u8; 4] = tail[..4].try_into().unwrap_or_default();
         let start = end.saturating_sub(u64::from(u32::from_le_bytes(length)));
         self.0.expect(std::slice::from_ref(&(start..len)))

@@ -13,11 +13,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::UNIX_EPOCH;
 
+use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
 use rustix::fs::FallocateFlags;
 
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::place::{Network, RangedObject, shown_url};
+use crate::place::{Content, Network, RangedObject, shown_url};
 use crate::publish::{InputStamp, create_spill, remove_optional};
 
 /// What is fetched at least.
@@ -28,6 +29,33 @@ const AHEAD: u64 = 16;
 const PART: u64 = 4;
 /// Requests at the same time.
 const PARTS_AT_ONCE: usize = 8;
+/// Files that are looked at at the same time.
+const LOOKS_AT_ONCE: usize = 16;
+/// What is read of a file to look at it.
+const HEAD: u64 = 4 << 10;
+/// A server that tells a larger size is mistaken.
+const MOST_BYTES: u64 = 16 << 40;
+/// Fields of a query that are signatures and what belongs to them, besides those that begin with `x-`.
+const SIGNATURE_FIELDS: [&str; 18] = [
+    "signature",
+    "sig",
+    "token",
+    "expires",
+    "awsaccesskeyid",
+    "googleaccessid",
+    "key-pair-id",
+    "policy",
+    "se",
+    "st",
+    "sp",
+    "sv",
+    "sr",
+    "spr",
+    "ske",
+    "skt",
+    "skoid",
+    "sktid",
+];
 
 /// Opens files at servers.
 #[derive(Debug, Clone)]
@@ -46,35 +74,100 @@ impl Remotes {
         }
     }
 
-    /// Looks at the file of a URL.
-    ///
-    /// # Errors
-    /// There is none, or the server does not answer or refuses.
-    pub fn look(&self, url: &str) -> Result<RemoteFile> {
+    /// Looks at the files of URLs, some at the same time; the results are in the order of the URLs.
+    pub fn look(&self, urls: &[&str]) -> Vec<Result<RemoteFile>> {
+        let looks = futures_util::stream::iter(urls.iter().map(|url| self.look_at(url)));
+        self.network.wait(looks.buffered(LOOKS_AT_ONCE).collect())
+    }
+
+    async fn look_at(&self, url: &str) -> Result<RemoteFile> {
         let object = self.network.object(url)?;
         let name = object.url();
-        let found = self.network.wait(object.read(0..BLOCK, None))?;
+        let found = object.read(0..HEAD, None).await?;
         let found = found.ok_or_else(|| {
             Error::new(ErrorKind::InputMissing, "there is nothing of that name")
                 .at(Place::file(shown_url(url)))
                 .hint("check the URL; folders and patterns can't be searched at servers")
         })?;
-        let modified = found
-            .modified
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        let modified_ns = modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0));
+        if found.total > MOST_BYTES {
+            let message = format!("the server tells a size of {} bytes", found.total);
+            return Err(Error::new(ErrorKind::ServerRefused, message)
+                .at(Place::file(name))
+                .hint("no file is that large; fetch it by other means"));
+        }
+        if found.content.is_unknown() {
+            tracing::warn!(
+                "{name}: the server tells neither tag nor time, so a changed file can't be told from an \
+                 unchanged one"
+            );
+        }
         Ok(RemoteFile {
+            stamped: stamped_name(&name, url),
             name,
             object,
             network: Arc::clone(&self.network),
             folder: self.folder.clone(),
             bytes: found.total,
             has_ranges: found.has_ranges,
-            tag: found.tag,
-            modified_ns,
+            head: found.bytes,
+            content: found.content,
             open: Mutex::default(),
+            kept: Mutex::default(),
         })
     }
+}
+
+/// Returns what a URL is called in records: without signatures, which are renewed, but with a digest of
+/// the rest of its query, which tells files apart.
+fn stamped_name(shown: &str, url: &str) -> String {
+    let url = url.split_once('#').map_or(url, |(before, _)| before);
+    let name = with_plain_letters(shown);
+    let Some((_, query)) = url.split_once('?') else {
+        return name;
+    };
+    let is_signature = |field: &str| {
+        let field = field.to_ascii_lowercase();
+        let name = field
+            .split_once('=')
+            .map_or(field.as_str(), |(name, _)| name);
+        name.starts_with("x-") || SIGNATURE_FIELDS.contains(&name)
+    };
+    let rest: Vec<&str> = query
+        .split('&')
+        .filter(|field| !is_signature(field))
+        .collect();
+    match rest.is_empty() {
+        true => name,
+        false => {
+            let digest = xxhash_rust::xxh3::xxh3_64(rest.join("&").as_bytes());
+            format!("{name}?query={digest:016x}")
+        }
+    }
+}
+
+/// Writes letters, digits and the like as they are, which a URL may also have escaped.
+fn with_plain_letters(url: &str) -> String {
+    let mut plain = String::with_capacity(url.len());
+    let mut rest = url;
+    while let Some(at) = rest.find('%') {
+        let (before, escape) = rest.split_at(at);
+        plain.push_str(before);
+        let byte = escape
+            .get(1..3)
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        match byte {
+            Some(byte) if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) => {
+                plain.push(char::from(byte));
+                rest = &escape[3..];
+            }
+            _ => {
+                plain.push('%');
+                rest = &escape[1..];
+            }
+        }
+    }
+    plain.push_str(rest);
+    plain
 }
 
 /// A file at a server, as it was when it was looked at.
@@ -83,12 +176,17 @@ pub struct RemoteFile {
     object: Arc<dyn RangedObject>,
     network: Arc<Network>,
     folder: PathBuf,
+    /// As records have it.
+    stamped: String,
     bytes: u64,
     has_ranges: bool,
-    tag: Option<String>,
-    modified_ns: u64,
+    /// The first bytes, unless the server knows no ranges.
+    head: Bytes,
+    content: Content,
     /// What was fetched, while anybody has the file open.
     open: Mutex<Weak<Fetched>>,
+    /// The same of a server without ranges, which would send all once more.
+    kept: Mutex<Option<Arc<Fetched>>>,
 }
 
 impl fmt::Debug for RemoteFile {
@@ -99,7 +197,7 @@ impl fmt::Debug for RemoteFile {
 
 impl PartialEq for RemoteFile {
     fn eq(&self, other: &Self) -> bool {
-        self.name == other.name && self.bytes == other.bytes && self.tag == other.tag
+        self.stamped == other.stamped && self.content == other.content
     }
 }
 
@@ -113,14 +211,34 @@ impl RemoteFile {
 
     /// Returns what tells the file from a changed one.
     pub fn stamp(&self) -> InputStamp {
+        let modified = self.content.modified_at();
+        let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         InputStamp {
-            path: self.name.clone(),
+            path: self.stamped.clone(),
             found_as: None,
             bytes: self.bytes,
-            modified_ns: self.modified_ns,
-            tag: self.tag.clone(),
+            modified_ns: modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
+            tag: self.content.tag.clone(),
             sha256: None,
         }
+    }
+
+    /// The file does not hold on to who keeps it.
+    fn described(&self) -> Described {
+        Described {
+            name: self.name.clone(),
+            object: Arc::clone(&self.object),
+            network: Arc::clone(&self.network),
+            folder: self.folder.clone(),
+            bytes: self.bytes,
+            has_ranges: self.has_ranges,
+            content: self.content.clone(),
+        }
+    }
+
+    /// Returns the first bytes, some thousand; nothing if they were not fetched yet.
+    pub(super) fn head(&self) -> Option<&[u8]> {
+        (self.has_ranges || self.bytes == 0).then_some(&self.head)
     }
 
     /// Opens the file; all who have it open share what was fetched.
@@ -133,13 +251,27 @@ impl RemoteFile {
             return Ok(fetched);
         }
         let fetched = Arc::new(Fetched {
-            remote: Arc::clone(self),
+            remote: self.described(),
             file: nameless_file(&self.folder)?,
             present: Mutex::new(vec![false; usize_of(self.bytes.div_ceil(BLOCK))]),
         });
         *open = Arc::downgrade(&fetched);
+        if !self.has_ranges {
+            *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&fetched));
+        }
         Ok(fetched)
     }
+}
+
+/// What is known of a file, for whoever fetches it.
+struct Described {
+    name: String,
+    object: Arc<dyn RangedObject>,
+    network: Arc<Network>,
+    folder: PathBuf,
+    bytes: u64,
+    has_ranges: bool,
+    content: Content,
 }
 
 /// Makes a file that is gone with its last handle.
@@ -158,7 +290,7 @@ fn usize_of(number: u64) -> usize {
 
 /// A file at a server that is open: its bytes lie on disk, as far as they were needed.
 pub(crate) struct Fetched {
-    remote: Arc<RemoteFile>,
+    remote: Described,
     file: File,
     /// Blocks that are there.
     present: Mutex<Vec<bool>>,
@@ -216,34 +348,51 @@ impl Fetched {
             return Ok(());
         }
         let parts = parts_of(&wanted);
-        self.fetch_parts(&parts)?;
+        if !self.fetch_parts(&parts)? {
+            self.fetch_all()?;
+            present.fill(true);
+            return Ok(());
+        }
         for block in wanted {
             present[usize_of(block)] = true;
         }
         Ok(())
     }
 
-    fn fetch_parts(&self, parts: &[Range<u64>]) -> io::Result<()> {
+    /// Fetches parts; false if the server sends all of the file after all.
+    fn fetch_parts(&self, parts: &[Range<u64>]) -> io::Result<bool> {
         let remote = &self.remote;
         let fetch = |part: &Range<u64>| {
-            let bytes = part.start * BLOCK..(part.end * BLOCK).min(self.len());
+            let mut left = part.start * BLOCK..(part.end * BLOCK).min(self.len());
             async move {
-                let tag = remote.tag.as_deref();
-                let found = remote.object.read(bytes.clone(), tag).await?;
-                let found = found.filter(|found| {
-                    found.total == remote.bytes
-                        && found.bytes.len() as u64 == bytes.end - bytes.start
-                });
-                let found = found.ok_or_else(|| {
-                    Error::new(ErrorKind::Integrity, "was replaced while it was read")
-                        .at(Place::file(remote.name.as_str()))
-                        .hint("run the command again when nobody writes there")
-                })?;
-                self.write(&found.bytes, bytes.start)
+                // A server may send less than it was asked for.
+                while !left.is_empty() {
+                    let found = remote
+                        .object
+                        .read(left.clone(), Some(&remote.content))
+                        .await?;
+                    let found = found.ok_or_else(|| self.replaced())?;
+                    let length = found.bytes.len() as u64;
+                    if !found.has_ranges && found.total == remote.bytes {
+                        return Ok(false);
+                    }
+                    if found.total != remote.bytes || length > left.end - left.start {
+                        return Err(self.replaced());
+                    }
+                    if length == 0 {
+                        let message = "the server sends no bytes of a range that there is";
+                        return Err(Error::new(ErrorKind::Network, message)
+                            .at(Place::file(remote.name.as_str())));
+                    }
+                    self.write(&found.bytes, left.start)?;
+                    left.start += length;
+                }
+                Ok(true)
             }
         };
         let fetches = futures_util::stream::iter(parts.iter().map(fetch));
-        let all = fetches.buffer_unordered(PARTS_AT_ONCE).try_collect::<()>();
+        let all = fetches.buffer_unordered(PARTS_AT_ONCE);
+        let all = all.try_fold(true, |all, one| std::future::ready(Ok(all && one)));
         remote.network.wait(all).map_err(io::Error::other)
     }
 
@@ -252,13 +401,8 @@ impl Fetched {
         let remote = &self.remote;
         let all = async {
             let mut at = 0;
-            let replaced = || {
-                Error::new(ErrorKind::Integrity, "was replaced while it was read")
-                    .at(Place::file(remote.name.as_str()))
-                    .hint("run the command again when nobody writes there")
-            };
-            let stream = remote.object.stream().await?;
-            let mut stream = stream.ok_or_else(replaced)?;
+            let stream = remote.object.stream(&remote.content).await?;
+            let mut stream = stream.ok_or_else(|| self.replaced())?;
             while let Some(bytes) = stream.next().await {
                 let bytes = bytes?;
                 self.write(&bytes, at)?;
@@ -266,10 +410,16 @@ impl Fetched {
             }
             match at == remote.bytes {
                 true => Ok(()),
-                false => Err(replaced()),
+                false => Err(self.replaced()),
             }
         };
         remote.network.wait(all).map_err(io::Error::other)
+    }
+
+    fn replaced(&self) -> Error {
+        Error::new(ErrorKind::Integrity, "was replaced while it was read")
+            .at(Place::file(self.remote.name.as_str()))
+            .hint("run the command again when nobody writes there")
     }
 
     fn write(&self, bytes: &[u8], at: u64) -> Result<()> {
@@ -304,6 +454,23 @@ fn parts_of(blocks: &[u64]) -> Vec<Range<u64>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_in_records_tell_files_apart_but_not_signatures() {
+        let name = |url: &str| {
+            let shown = url.split(['?', '#']).next().unwrap();
+            stamped_name(shown, url)
+        };
+        assert_eq!(name("https://h/a%20b/%63.txt"), "https://h/a%20b/c.txt");
+        assert_eq!(name("https://h/x#y"), "https://h/x");
+        let signed = "https://h/x?X-Amz-Signature=1&X-Amz-Date=2&Expires=3&sig=4";
+        assert_eq!(name(signed), "https://h/x");
+        let one = name("https://h/get?file=1&sig=8");
+        assert!(one.starts_with("https://h/get?query="), "{one}");
+        assert_eq!(one, name("https://h/get?sig=9&file=1"));
+        assert_ne!(one, name("https://h/get?file=2"));
+        assert_eq!(name("https://h/%"), "https://h/%");
+    }
 
     #[test]
     fn parts_are_stretches_of_blocks() {

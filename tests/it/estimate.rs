@@ -259,3 +259,41 @@ fn bad_positions_are_told() {
         )))
         .failed(2, &["no output folder", "-o DIR"]);
 }
+
+#[test]
+fn files_that_are_passed_over_and_settings_count_as_for_partition() {
+    let bench = Bench::in_memory();
+    bench.write("x.txt", positions(100, 7919));
+    bench.write("bad.parquet", "PAR1junkPAR1");
+    let sky = format!("--kind director {SKY} --ra ra --dec dec --fields id,ra,dec");
+    let line = format!("estimate x.txt none.txt bad.parquet {sky} --keep-going --json");
+    let outcome = bench.run(words(&line));
+    assert_eq!(outcome.code, 1, "{}", outcome.stderr);
+    for said in ["none.txt", "bad.parquet", "2 input files were passed over"] {
+        assert!(outcome.stderr.contains(said), "{}", outcome.stderr);
+    }
+    let estimate: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    assert_eq!(estimate["rows_out"], 100);
+    assert_eq!(estimate["passed_over"].as_array().unwrap().len(), 2);
+    let line = format!("estimate none.txt {sky} --keep-going");
+    bench.run(words(&line)).failed(1, &["none.txt"]);
+    // What is set for partition counts, unless it is set for estimate.
+    bench.write(
+        "set.toml",
+        "[partition]\nno-overlap = true\nprefix = \"part\"\n[estimate]\nexact = true\n",
+    );
+    let overlap = |more: &str| -> u64 {
+        let line = format!("estimate x.txt {sky} --json {more}");
+        let outcome = bench.run(words(&line)).ok();
+        let estimate: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+        estimate["overlap_rows"].as_u64().unwrap()
+    };
+    assert!(overlap("") > 0);
+    let line = format!(
+        "estimate x.txt {} --json --config set.toml",
+        sky.replace("--overlap 0.5", "")
+    );
+    let outcome = bench.run(words(&line)).ok();
+    let estimate: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    assert_eq!(estimate["overlap_rows"], 0);
+}

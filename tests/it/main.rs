@@ -49,6 +49,7 @@ mod memory;
 mod merge;
 mod naive_chunker;
 mod naive_tokenizer;
+mod odd_servers;
 mod options;
 mod parquet_corpora;
 mod pipes;

@@ -156,7 +156,8 @@ fn folders_of_other_tools_are_merged_by_their_names() {
     bench
         .shell(
             "rm -r parts/*/.skyprep && mkdir parts/01/node_00003 && \
-             mv parts/01/chunk_1*.txt parts/01/node_00003 && echo log > parts/01/out.log",
+             mv parts/01/chunk_1*.txt parts/01/node_00003 && mkdir parts/01/000 && \
+             mv parts/01/chunk_2*.txt parts/01/000 && echo log > parts/01/out.log",
         )
         .ok();
     bench
@@ -255,7 +256,167 @@ fn tables_that_do_not_fit_are_refused() {
     bench
         .run(words("merge begun parts/00 -o out"))
         .failed(3, &["begun", "has not ended"]);
+    bench.shell("cp -r parts/00 copy").ok();
+    bench
+        .run(words("merge parts/00 copy -o out"))
+        .failed(2, &["copy", "same inputs"]);
     assert!(!bench.path("out").exists());
+}
+
+#[test]
+fn nothing_is_left_out_or_comes_twice_in_silence() {
+    let bench = inputs();
+    three(&bench, "");
+    // What no record knows.
+    bench.write("parts/01/chunk_9.txt", "1\t2\t3\n");
+    bench
+        .run(words("merge parts -o out"))
+        .failed(9, &["parts/01/chunk_9.txt", "does not know"]);
+    fs::remove_file(bench.path("parts/01/chunk_9.txt")).unwrap();
+    let by_name = "--table T --kind director -o out";
+    bench
+        .shell("cp -r parts plain && rm -r plain/*/.skyprep")
+        .ok();
+    // Links, nested folders, and the same by another name.
+    bench.shell("ln -s 02 plain/latest").ok();
+    bench
+        .run(words(&format!("merge plain {by_name}")))
+        .failed(2, &["plain/latest", "named twice"]);
+    bench.shell("rm plain/latest && ln -s . plain/loop").ok();
+    bench
+        .run(words(&format!("merge plain {by_name}")))
+        .failed(2, &["plain/loop", "named twice"]);
+    bench.shell("rm plain/loop").ok();
+    bench
+        .run(words(&format!("merge plain plain/00 {by_name}")))
+        .failed(2, &["plain/00", "named twice"]);
+    bench.shell("mkdir parts/01/node_00001").ok();
+    bench.write("parts/01/node_00001/chunk_3.txt", "1\t2\t3\n");
+    bench
+        .run(words("merge parts/01 parts/01/node_00001 -o out"))
+        .failed(9, &["node_00001/chunk_3.txt"]);
+    bench.shell("rm -r parts/01/node_00001").ok();
+    // A name that is no text.
+    bench.shell("mv plain/02 \"plain/$(printf '\\377')\"").ok();
+    bench
+        .run(words(&format!("merge plain {by_name}")))
+        .failed(2, &["not UTF-8"]);
+    bench
+        .shell("mv plain/?[!0-9]* plain/02 2> /dev/null || mv plain/$(printf '\\377') plain/02")
+        .ok();
+    // An index that is cut off has not a key for each row.
+    let index = "plain/01/chunk_object_index.txt";
+    let text = fs::read_to_string(bench.path(index)).unwrap();
+    let cut: String = text
+        .lines()
+        .take(10)
+        .map(|line| format!("{line}\n"))
+        .collect();
+    bench.write(index, cut);
+    bench
+        .run(words(&format!("merge plain {by_name}")))
+        .failed(9, &["keys, but their chunks 3000 rows"]);
+    fs::remove_file(bench.path(index)).unwrap();
+    let outcome = bench.run(words(&format!("merge plain {by_name}"))).ok();
+    assert!(
+        outcome
+            .stderr
+            .contains("chunk_object_index.txt is left out: plain/01 has none"),
+        "{}",
+        outcome.stderr
+    );
+    assert!(
+        outcome.stderr.contains("has no record"),
+        "{}",
+        outcome.stderr
+    );
+}
+
+#[test]
+fn sources_are_never_written() {
+    let bench = inputs();
+    three(&bench, "");
+    let before = times(&bench.path("parts"));
+    bench.shell("ln -s parts/00 link && ln -s parts all").ok();
+    for out in ["link", "link/", "all", "parts/new", "all/new"] {
+        bench
+            .run(words(&format!("merge parts -o {out} --force")))
+            .failed(2, &["lie in each other"]);
+    }
+    for option in ["--report", "--depfile"] {
+        bench
+            .run(words(&format!(
+                "merge parts -o out {option} parts/01/x.json"
+            )))
+            .failed(2, &["parts/01/x.json", "lies in a folder"]);
+    }
+    bench.run(words("merge parts -o out")).ok();
+    assert_eq!(times(&bench.path("parts")), before);
+}
+
+#[test]
+fn what_other_commands_made_is_taken_for_what_it_is() {
+    let bench = inputs();
+    // Qserv's own tool has made a folder, and skyprep has appended to it.
+    bench.write(
+        "sph.json",
+        r#"{"part": {"pos": "ra,dec", "id": "id", "chunk": "chunkId", "num-stripes": 18,
+            "num-sub-stripes": 10, "overlap": 0.5},
+            "in": {"csv": {"no-quote": true, "field": ["id", "ra", "dec"]}},
+            "out": {"csv": {"no-quote": true}}}"#,
+    );
+    let sph = |input: &str, out: &str| {
+        let line = format!("sph-partition -c sph.json -i {input} --out.dir={out}");
+        bench.run(words(&line)).ok();
+    };
+    for number in 0..3 {
+        sph(&format!("{number}.txt"), &format!("expected/{number}"));
+    }
+    bench
+        .run(words("merge expected -o all --table Object"))
+        .ok();
+    bench
+        .shell("cp -r expected/0 cpp && rm -r cpp/.skyprep")
+        .ok();
+    let kept: Vec<String> = data(&bench, "cpp").into_keys().collect();
+    bench
+        .shell("head -n 3 1.txt > few.txt && tail -n +4 1.txt > rest.txt")
+        .ok();
+    sph("few.txt", "cpp");
+    sph("rest.txt", "more");
+    assert!(kept.len() > 100);
+    bench
+        .run(words("merge cpp more expected/2 -o again --table Object"))
+        .ok();
+    let rows = |folder: &str| {
+        let all = data(&bench, folder).into_iter();
+        let mut rows: Vec<String> = all
+            .filter(|(name, _)| name.ends_with(".txt"))
+            .flat_map(|(name, bytes)| {
+                let text = String::from_utf8(bytes).unwrap();
+                text.lines()
+                    .map(|line| format!("{name} {line}"))
+                    .collect::<Vec<_>>()
+            })
+            .collect();
+        rows.sort();
+        rows
+    };
+    assert!(rows("all") == rows("again"));
+    // A database's folder has several tables.
+    bench.run(words("stage all site --database d")).ok();
+    bench
+        .run(words("merge site/d -o out --table Object --kind director"))
+        .failed(2, &["folder of a database"]);
+    // Without any row there is a table all the same.
+    bench.write("none.txt", "");
+    partition(&bench, "none.txt", "none/0", "").ok();
+    let outcome = bench.run(words("merge none -o nothing --json")).ok();
+    assert!(
+        String::from_utf8(outcome.stdout)
+            .unwrap()
+            .contains("\"rows_in\": 0")
+    );
 }
 
 #[test]

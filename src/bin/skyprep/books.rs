@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use skyprep::error::{Error, ErrorKind};
-use skyprep::pipeline::{Outlook, OutputState, TableOutlook, TableReport};
+use skyprep::pipeline::{Outlook, OutputState, PassedOver, TableOutlook, TableReport};
 use skyprep::publish::{read_optional, write_atomically};
 use skyprep::report::{Report, depfile, grouped};
 use skyprep::source::Input;
@@ -100,11 +100,19 @@ pub fn close_rejects(session: &Session, report: &Report) -> Result<()> {
 /// # Errors
 /// There are any.
 pub fn end(session: &Session, report: &Report) -> Result<()> {
-    let count = report.passed_over.len();
+    end_with(session, &report.passed_over)
+}
+
+/// Lists inputs that were passed over, as [`end`] does.
+///
+/// # Errors
+/// There are any.
+pub fn end_with(session: &Session, passed_over: &[PassedOver]) -> Result<()> {
+    let count = passed_over.len();
     if count == 0 {
         return Ok(());
     }
-    for input in &report.passed_over {
+    for input in passed_over {
         session.printer.passed_over(&input.file, &input.reason);
     }
     let what = match count {

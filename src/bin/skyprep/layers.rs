@@ -342,7 +342,8 @@ fn settings_of(
     let mut all = Arguments::command();
     all.build();
     let mut settings = BTreeMap::new();
-    let mut section = None;
+    let (mut base, mut section) = (None, None);
+    let own_name = name.split(' ').next();
     for (key, value) in table {
         if let toml::Value::Table(own) = value {
             let Some(of) = all.find_subcommand(key) else {
@@ -357,8 +358,11 @@ fn settings_of(
                     return Err(unknown(key, options().map(|(long, _)| long)));
                 }
             }
-            if name.split(' ').next() == Some(key.as_str()) {
+            if own_name == Some(key.as_str()) {
                 section = Some(own);
+            } else if own_name == Some("estimate") && key == "partition" {
+                // What partition is told counts for what it would make.
+                base = Some(own);
             }
             continue;
         }
@@ -372,7 +376,8 @@ fn settings_of(
             settings.insert(long.to_owned(), setting(key, arg, value)?);
         }
     }
-    for (key, value) in section.into_iter().flatten() {
+    let sections = base.into_iter().chain(section);
+    for (key, value) in sections.flatten() {
         if let Some((long, arg)) = find(command, key) {
             settings.insert(long.to_owned(), setting(key, arg, value)?);
         }

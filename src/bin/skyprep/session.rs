@@ -122,10 +122,24 @@ impl Session {
         )
     }
 
-    /// Returns where files may lie for a while that are not to be beside an output.
+    /// Returns where files may lie for a while that are not to be beside an output: on a disk, if there
+    /// is any such folder.
     pub fn temporary_folder(&self) -> PathBuf {
-        let spill = self.limits.spill_folder.clone().or(self.tmpdir.clone());
-        spill.unwrap_or_else(std::env::temp_dir)
+        let by_variable = ["SLURM_TMPDIR", "TMPDIR"].into_iter();
+        let by_variable = by_variable.filter_map(std::env::var_os);
+        let asked = self.limits.spill_folder.clone().or(self.tmpdir.clone());
+        let all = asked
+            .into_iter()
+            .chain(
+                by_variable
+                    .filter(|folder| !folder.is_empty())
+                    .map(PathBuf::from),
+            )
+            .chain([std::env::temp_dir(), PathBuf::from("/var/tmp")]);
+        let all: Vec<PathBuf> = all.filter(|folder| check_folder(folder).is_ok()).collect();
+        let on_disk = all.iter().find(|folder| !is_in_memory(folder));
+        let chosen = on_disk.or(all.first()).cloned();
+        chosen.unwrap_or_else(std::env::temp_dir)
     }
 
     /// Begins the report of this command.

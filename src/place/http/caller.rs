@@ -129,10 +129,13 @@ impl Caller {
             Some(HttpLogin::Bearer(token)) => token.reveal(),
             None => "",
         };
-        match secret {
-            "" => text,
-            _ => text.replace(secret, "***"),
-        }
+        // Queries may be signatures, and servers repeat what they were asked for.
+        let values = url.query_pairs().map(|(_, value)| value.into_owned());
+        let query = url.query().map(str::to_owned);
+        let secrets = [secret.to_owned()].into_iter().chain(query).chain(values);
+        secrets
+            .filter(|secret| secret.len() >= 4)
+            .fold(text, |text, secret| text.replace(&secret, "***"))
     }
 }
 

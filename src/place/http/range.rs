@@ -4,14 +4,15 @@ use std::ops::Range;
 
 use ::url::Url;
 use bytes::{Bytes, BytesMut};
-use reqwest::header::RANGE;
+use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Method, StatusCode};
 
 use super::super::fault::Fault;
-use super::super::ranges::{RangeHead, RangeOfObject, RangedObject, range_header, replaced};
+use super::super::ranges::{
+    Content, RangeHead, RangeOfObject, RangedObject, check_encoding, range_header, replaced,
+};
 use super::super::{Answer, ByteStream, shown_url};
 use super::caller::{Caller, is_absent};
-use super::look::strong_tag;
 
 /// What a URL names, signature and all.
 #[derive(Debug)]
@@ -28,20 +29,21 @@ impl RangedObject for HttpObject {
     fn read<'a>(
         &'a self,
         range: Range<u64>,
-        tag: Option<&'a str>,
+        same: Option<&'a Content>,
     ) -> Answer<'a, Option<RangeOfObject>> {
         Box::pin(async move {
             let options = &self.caller.shared.options;
             let range = &range;
             let tries = options.retry.run(&options.cancel, |_| {
-                Box::pin(async move { self.try_read(range, tag).await })
+                Box::pin(async move { self.try_read(range, same).await })
             });
             tries.await
         })
     }
 
-    fn stream(&self) -> Answer<'_, Option<ByteStream>> {
-        Box::pin(super::read::read(self.caller.clone(), self.url.clone()))
+    fn stream<'a>(&'a self, same: &'a Content) -> Answer<'a, Option<ByteStream>> {
+        let (caller, url) = (self.caller.clone(), self.url.clone());
+        Box::pin(super::read::read_same(caller, url, Some(same)))
     }
 }
 
@@ -49,20 +51,27 @@ impl HttpObject {
     async fn try_read(
         &self,
         range: &Range<u64>,
-        tag: Option<&str>,
+        same: Option<&Content>,
     ) -> Result<Option<RangeOfObject>, Fault> {
         let (caller, url) = (&self.caller, &self.url);
         let request = caller.request(Method::GET, url);
         let request = request.header(RANGE, range_header(range));
         let mut answer = caller.send(url, request).await?;
+        if answer.status() == StatusCode::RANGE_NOT_SATISFIABLE
+            && !answer.headers().contains_key(CONTENT_RANGE)
+        {
+            // That may be for want of any bytes; how many there are shows without a range.
+            answer = caller.send(url, caller.request(Method::GET, url)).await?;
+        }
         match answer.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => {}
             status if is_absent(status) => return Ok(None),
             _ => return Err(caller.refusal(url, answer).await),
         }
         let head = RangeHead::of(url.as_str(), range, answer.status(), answer.headers())?;
-        let found = strong_tag(&answer);
-        if tag.is_some() && found.as_deref() != tag {
+        check_encoding(url.as_str(), answer.headers())?;
+        let found = Content::of(answer.headers());
+        if same.is_some_and(|same| !same.is_same(&found)) {
             return Err(replaced(url.as_str()));
         }
         if head.is_too_much(range) {

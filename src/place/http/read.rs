@@ -8,6 +8,8 @@ use reqwest::{Method, Response, StatusCode};
 
 use super::super::ByteStream;
 use super::super::fault::Fault;
+use super::super::ranges::{Content, check_encoding, replaced};
+use super::super::url::shown;
 use super::caller::{Caller, is_absent, text};
 use super::look::strong_tag;
 use crate::error::{Error, ErrorKind, Place, Result};
@@ -22,6 +24,7 @@ struct Reading {
     /// Size, if the server told it.
     bytes: Option<u64>,
     tag: Option<String>,
+    content: Content,
     is_over: bool,
 }
 
@@ -30,6 +33,18 @@ struct Reading {
 /// # Errors
 /// The server does not answer, or refuses.
 pub(super) async fn read(caller: Caller, url: Url) -> Result<Option<ByteStream>> {
+    read_same(caller, url, None).await
+}
+
+/// Begins to read an object, which must be of the content `same`; nothing if there is none.
+///
+/// # Errors
+/// The server does not answer, or refuses; the object is another one.
+pub(super) async fn read_same(
+    caller: Caller,
+    url: Url,
+    same: Option<&Content>,
+) -> Result<Option<ByteStream>> {
     let (policy, cancel) = {
         let options = &caller.shared.options;
         (options.retry, options.cancel.clone())
@@ -38,7 +53,16 @@ pub(super) async fn read(caller: Caller, url: Url) -> Result<Option<ByteStream>>
         Box::pin(async {
             let answer = caller.send(&url, caller.request(Method::GET, &url)).await?;
             match answer.status() {
-                StatusCode::OK => Ok(Some(answer)),
+                StatusCode::OK => {
+                    let found = Content::of(answer.headers());
+                    if let Some(same) = same {
+                        check_encoding(url.as_str(), answer.headers())?;
+                        if !same.is_same(&found) {
+                            return Err(replaced(url.as_str()));
+                        }
+                    }
+                    Ok(Some(answer))
+                }
                 status if is_absent(status) => Ok(None),
                 _ => Err(caller.refusal(&url, answer).await),
             }
@@ -50,6 +74,7 @@ pub(super) async fn read(caller: Caller, url: Url) -> Result<Option<ByteStream>>
     let reading = Reading {
         bytes: length(&answer),
         tag: strong_tag(&answer),
+        content: Content::of(answer.headers()),
         answer: Some(answer),
         offset: 0,
         is_over: false,
@@ -155,11 +180,12 @@ impl Reading {
         };
         let differ = |a: bool, b: bool| a && b;
         let is_other = differ(bytes.is_some() && self.bytes.is_some(), bytes != self.bytes)
-            || differ(self.tag.is_some(), strong_tag(&answer) != self.tag);
+            || differ(self.tag.is_some(), strong_tag(&answer) != self.tag)
+            || !self.content.is_same(&Content::of(answer.headers()));
         if is_other {
             return Err(Fault::Lasting(
                 Error::new(ErrorKind::Integrity, "changed while it was read")
-                    .at(Place::file(self.url.to_string()))
+                    .at(Place::file(shown(self.url.as_str())))
                     .hint("run the same command again when nobody writes there"),
             ));
         }

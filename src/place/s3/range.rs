@@ -6,11 +6,14 @@ use std::sync::Arc;
 use bytes::{Bytes, BytesMut};
 use reqwest::Method;
 
-use super::client::{Client, Request, tag_of};
+use super::client::{Client, Request};
 use super::is_missing;
 use super::refusal::Failure;
+use crate::error::{Error, ErrorKind, Place};
 use crate::place::fault::Fault;
-use crate::place::ranges::{RangeHead, RangeOfObject, RangedObject, range_header, replaced};
+use crate::place::ranges::{
+    Content, RangeHead, RangeOfObject, RangedObject, check_encoding, range_header, replaced,
+};
 use crate::place::{Answer, ByteStream};
 
 /// An object of a bucket.
@@ -28,19 +31,25 @@ impl RangedObject for S3Object {
     fn read<'a>(
         &'a self,
         range: Range<u64>,
-        tag: Option<&'a str>,
+        same: Option<&'a Content>,
     ) -> Answer<'a, Option<RangeOfObject>> {
         Box::pin(async move {
             let range = &range;
             let client = &self.client;
             client
-                .retry(|_| Box::pin(async move { self.try_read(range, tag).await }))
+                .retry(|_| Box::pin(async move { self.try_read(range, same).await }))
                 .await
         })
     }
 
-    fn stream(&self) -> Answer<'_, Option<ByteStream>> {
-        Box::pin(super::download::get(&self.client, &self.key))
+    fn stream<'a>(&'a self, _same: &'a Content) -> Answer<'a, Option<ByteStream>> {
+        let error = Error::new(
+            ErrorKind::ServerRefused,
+            "the store gives no ranges of objects",
+        )
+        .at(Place::file(self.url()))
+        .hint("fetch the file first");
+        Box::pin(async move { Err(error) })
     }
 }
 
@@ -48,13 +57,13 @@ impl S3Object {
     async fn try_read(
         &self,
         range: &Range<u64>,
-        tag: Option<&str>,
+        same: Option<&Content>,
     ) -> Result<Option<RangeOfObject>, Fault> {
         let (client, key) = (&self.client, self.key.as_str());
         let url = client.shown_url(key);
         let mut request = Request::new(Method::GET, key).header("range", &range_header(range));
-        if let Some(tag) = tag {
-            request = request.header("if-match", &format!("\"{tag}\""));
+        if let Some(tag) = same.and_then(|same| same.tag.as_deref()) {
+            request = request.header("if-match", tag);
         }
         let mut answer = match client.unless_cancelled(client.open(&request)).await? {
             Ok(answer) => answer,
@@ -63,17 +72,29 @@ impl S3Object {
             }
             // An object without bytes has no ranges.
             Err(Failure::Refused(refusal)) if refusal.status.as_u16() == 416 => {
-                let head = RangeHead::of(&url, range, refusal.status, &refusal.headers)?;
-                let found = tag_of(&refusal.headers);
-                return Ok(Some(head.with(Bytes::new(), true, found)));
+                let seen = super::look(client, key).await.map_err(Fault::from)?;
+                if seen.info.bytes > range.start {
+                    return Err(refusal.fault());
+                }
+                let content = Content {
+                    tag: seen.info.tag.map(|tag| format!("\"{tag}\"")),
+                    modified: None,
+                };
+                return Ok(Some(RangeOfObject {
+                    bytes: Bytes::new(),
+                    has_ranges: true,
+                    total: seen.info.bytes,
+                    content,
+                }));
             }
             Err(Failure::Refused(refusal)) if is_missing(&refusal) => return Ok(None),
             Err(failure) => return Err(failure.into()),
         };
         let head = RangeHead::of(&url, range, answer.status(), answer.headers())?;
-        let found = tag_of(answer.headers());
+        check_encoding(&url, answer.headers())?;
+        let found = Content::of(answer.headers());
         // Not all stores look at If-Match.
-        if tag.is_some() && found.as_deref() != tag {
+        if same.is_some_and(|same| !same.is_same(&found)) {
             return Err(replaced(&url));
         }
         if head.is_too_much(range) {

@@ -1,6 +1,6 @@
 //! `skyprep estimate`
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::Result;
 use skyprep::pipeline::{ChunkEstimate, Estimate, EstimateBytes};
@@ -32,7 +32,9 @@ pub fn run(args: &EstimateArgs, session: &Session) -> Result<()> {
         true => EstimateBytes::Exact,
         false => EstimateBytes::Sampled,
     };
-    let scratch = scratch(session);
+    // Nobody else makes a folder of this name.
+    let name_of_scratch = format!(".skyprep-{}-{:016x}", std::process::id(), fastrand::u64(..));
+    let scratch = session.temporary_folder().join(name_of_scratch);
     progress.start(&format!("estimating {name}"), 0);
     let estimate = job.estimate(bytes, &scratch, &session.pass_limits(), &progress);
     progress.end();
@@ -42,10 +44,14 @@ pub fn run(args: &EstimateArgs, session: &Session) -> Result<()> {
     removed?;
     session.limits().rejects.close()?;
     if estimate.rejected > 0 {
-        session.printer.warn(&format!(
-            "{} rows would be rejected; --reject-file FILE makes a list",
-            grouped(estimate.rejected)
-        ));
+        let listed = match &said.rejects.reject_file {
+            Some(file) => format!("listed in {}", file.display()),
+            None => "--reject-file FILE makes a list".to_owned(),
+        };
+        let rows = grouped(estimate.rejected);
+        session
+            .printer
+            .warn(&format!("{rows} rows would be rejected; {listed}"));
     }
     if let Some(path) = &said.books.report {
         write_atomically(path, &estimate.to_bytes()?)?;
@@ -56,13 +62,8 @@ pub fn run(args: &EstimateArgs, session: &Session) -> Result<()> {
             let text = in_words(&estimate, completed.output.as_deref());
             session.printer.result(&text)
         }
-    }
-}
-
-/// Returns a folder for indexes that are looked up; it is not there yet.
-fn scratch(session: &Session) -> PathBuf {
-    let folder = session.temporary_folder();
-    folder.join(format!("skyprep-estimate-{}", std::process::id()))
+    }?;
+    books::end_with(session, &estimate.passed_over)
 }
 
 fn in_words(estimate: &Estimate, output: Option<&Path>) -> String {

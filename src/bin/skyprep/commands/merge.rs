@@ -19,8 +19,14 @@ use crate::settings;
 pub fn run(args: &MergeArgs, session: &Session) -> Result<()> {
     books::check(&args.books, None, DataTo::Files, &[])?;
     let merge = Merge::plan(&options(args)?)?;
-    for index in merge.left_out() {
-        session.printer.warn(&index);
+    for path in [&args.books.report, &args.books.depfile]
+        .into_iter()
+        .flatten()
+    {
+        merge.check_outside(path)?;
+    }
+    for warning in merge.warnings() {
+        session.printer.warn(&warning);
     }
     if args.books.dry_run {
         return foretell(args, &merge, session);

@@ -370,10 +370,14 @@ fn output_names(command: &StreamCommand<'_>) -> Result<Vec<String>> {
     let mut owners: BTreeMap<String, String> = BTreeMap::new();
     let mut names = Vec::with_capacity(command.inputs.len());
     for input in &command.inputs {
-        let InputName::File(path) = &input.name else {
-            return Err(Error::usage("stdin has no name for an output folder")
-                .hint("name an output file")
-                .into());
+        let path = match &input.name {
+            InputName::File(path) => path.clone(),
+            InputName::Remote(remote) => PathBuf::from(remote.name()),
+            InputName::Stdin => {
+                return Err(Error::usage("stdin has no name for an output folder")
+                    .hint("name an output file")
+                    .into());
+            }
         };
         let stem = path
             .file_name()
