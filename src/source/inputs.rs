@@ -421,26 +421,26 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
             (path.clone(), InputStamp::of(path)?)
         }
     };
-    let path = path.as_path();
-    if let Some(format) = format {
-        let stamp = Some(stamp);
-        return Ok(Input {
-            name,
-            format,
-            stamp,
-            unreadable: None,
-        });
-    }
+    let format = match format {
+        Some(format) => format,
+        None => format_of(&name, &path)?,
+    };
+    Ok(Input {
+        name,
+        format,
+        stamp: Some(stamp),
+        unreadable: None,
+    })
+}
+
+/// Finds out what an input holds, whose name ends as `path` does.
+fn format_of(name: &InputName, path: &Path) -> Result<InputFormat> {
     let reading = |error| Error::reading(Path::new(&name.shown()), error);
     let mut head = Vec::with_capacity(16);
-    let known = match &name {
-        InputName::Remote(remote) => remote.head(),
-        _ => None,
-    };
-    match known {
+    match known_head(name) {
         Some(known) => head.extend_from_slice(&known[..known.len().min(16)]),
         None => {
-            let file = FileBytes::open(&name).map_err(reading)?;
+            let file = FileBytes::open(name).map_err(reading)?;
             let read = file.reader(0).take(16).read_to_end(&mut head);
             read.map_err(reading)?;
         }
@@ -450,28 +450,33 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
             .at(Place::file(name.shown()))
             .hint("unpack it, or convert it to Parquet, Arrow IPC, FITS or text first"))
     };
-    let format = match head.as_slice() {
+    let ending = path.extension().and_then(|ending| ending.to_str());
+    Ok(match head.as_slice() {
         [b'P', b'A', b'R', b'1', ..] => InputFormat::Parquet,
         [b'P', b'A', b'R', b'E', ..] => return refuse("encrypted Parquet files"),
-        [b'A', b'R', b'R', b'O', b'W', b'1', ..] => InputFormat::Arrow,
+        [b'A', b'R', b'R', b'O', b'W', b'1', 0, 0, ..] => InputFormat::Arrow,
         [0xff, 0xff, 0xff, 0xff, _, _, _, 0, ..] => return refuse("Arrow IPC streams"),
-        [b'F', b'E', b'A', b'1', ..] => return refuse("Feather files of version 1"),
+        [b'F', b'E', b'A', b'1', ..] if ending == Some("feather") => {
+            return refuse("Feather files of version 1");
+        }
         [b'S', b'I', b'M', b'P', b'L', b'E', b' ', b' ', b'=', ..] => InputFormat::Fits,
-        [0x1f, 0x8b, ..] if holds_fits(&name) => InputFormat::Fits,
+        [0x1f, 0x8b, ..] if holds_fits(name) => InputFormat::Fits,
         // An empty or damaged file of such a name must not pass for text.
-        _ => match path.extension().and_then(|ending| ending.to_str()) {
+        _ => match ending {
             Some("parquet" | "parq") => InputFormat::Parquet,
             Some("arrow" | "feather") => InputFormat::Arrow,
             _ if is_called_fits(path) => InputFormat::Fits,
             _ => InputFormat::Text,
         },
-    };
-    Ok(Input {
-        name,
-        format,
-        stamp: Some(stamp),
-        unreadable: None,
     })
+}
+
+/// Returns the first bytes of an input, if they have been read.
+fn known_head(name: &InputName) -> Option<&[u8]> {
+    match name {
+        InputName::Remote(remote) => remote.head(),
+        _ => None,
+    }
 }
 
 /// Returns the path of a URL, whose end may tell a format.
@@ -493,11 +498,7 @@ fn is_called_fits(path: &Path) -> bool {
 /// Says whether a file that is compressed with gzip begins as FITS files do.
 fn holds_fits(name: &InputName) -> bool {
     let mut head = [0; 9];
-    let known = match name {
-        InputName::Remote(remote) => remote.head(),
-        _ => None,
-    };
-    let read = match known {
+    let read = match known_head(name) {
         Some(known) => flate2::read::MultiGzDecoder::new(known).read_exact(&mut head),
         None => FileBytes::open(name).and_then(|file| {
             flate2::read::MultiGzDecoder::new(file.reader(0)).read_exact(&mut head)
@@ -564,9 +565,9 @@ mod tests {
             .unwrap();
         assert_eq!(names(&list), [path("a b%.csv"), path("a b%.csv")]);
         assert_eq!(code("file://host/x.csv"), ErrorKind::Usage);
-        fs::write(path("x.arrow"), "ARROW1\0\0").unwrap();
+        fs::write(path("x.feather"), "FEA1\0\0").unwrap();
         let mut list = InputList::default();
-        list.add(&path("x.arrow")).unwrap();
+        list.add(&path("x.feather")).unwrap();
         assert_eq!(list.resolve().unwrap_err().kind(), ErrorKind::Usage);
         assert_eq!(
             InputList::default().resolve().unwrap_err().kind(),

@@ -234,8 +234,10 @@ fn what_is_no_file_is_refused() {
     bench
         .run(words("convert stream -o -"))
         .failed(2, &["Arrow IPC streams"]);
-    bench.write("old", b"FEA1 and so on");
-    bench.run(words("convert old -o -")).failed(2, &["Feather"]);
+    bench.write("old.feather", b"FEA1 and so on");
+    bench
+        .run(words("convert old.feather -o -"))
+        .failed(2, &["Feather"]);
     bench.write("x.arrow", arrow_of(&all, None));
     bench.shell("cat x.arrow | skyprep convert - -o -").failed(
         2,
