@@ -271,7 +271,7 @@ fn open_stream_at(input: &Input, offset: u64) -> Result<Box<dyn Read + Send>> {
             Box::new(decoder.map_err(reading)?)
         }
         [b'P', b'A', b'R', b'1', ..] => return Err(no_stream("Parquet", &input.name)),
-        [b'A', b'R', b'R', b'O', b'W', b'1', ..] => {
+        [b'A', b'R', b'R', b'O', b'W', b'1', 0, 0, ..] => {
             return Err(no_stream("Arrow IPC", &input.name));
         }
         b"SIMPLE  =" => return Err(no_stream("FITS", &input.name)),
