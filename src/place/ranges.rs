@@ -64,7 +64,7 @@ impl Content {
     pub(super) fn is_same(&self, found: &Self) -> bool {
         match &self.tag {
             Some(_) => self.tag == found.tag,
-            None => self.modified == found.modified,
+            None => self.modified.is_none() || self.modified == found.modified,
         }
     }
 

@@ -129,7 +129,7 @@ fn one_folder_holds_one_partitioned_table() {
 fn a_failed_run_leaves_no_staged_files() {
     let bench = Bench::new();
     bench.write("x.txt", format!("{}bad\n", "1\t10\t20\n".repeat(200_000)));
-    let args = format!("{PARTITION} x.txt -o out --memory-limit 20MiB");
+    let args = format!("{PARTITION} x.txt -o out --memory-limit 32MiB");
     bench.run(words(&args)).failed(1, &["x.txt, line 200001"]);
     assert!(!bench.path("out/.skyprep/staging").exists());
 }

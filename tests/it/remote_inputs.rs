@@ -142,9 +142,11 @@ fn the_same_again_is_done_already_until_the_file_changes() {
     let base = serve(&bench, server, "again");
     let line = format!(
         "partition {base}/x.txt -o out {SKY} --ra ra --dec dec --fields id,ra,dec \
-         --report report.json"
+         --report report.json --depfile deps.mk"
     );
     bench.run(words(&line)).ok();
+    let deps = fs::read_to_string(bench.path("deps.mk")).unwrap();
+    assert!(!deps.contains("http"), "{deps}");
     let again = bench.run(words(&line)).ok();
     assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
     let report = fs::read_to_string(bench.path("report.json")).unwrap();

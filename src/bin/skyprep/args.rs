@@ -149,8 +149,8 @@ pub struct GlobalArgs {
     /// How rows get into one file per chunk; auto measures what is quickest
     #[arg(long, global = true, value_name = "WAY", default_value = "auto")]
     pub finish: FinishArg,
-    /// Where rows wait that memory can't hold [default: SLURM_TMPDIR, TMPDIR, else beside the
-    /// output]; a folder in memory (tmpfs) is passed over
+    /// Where rows wait that memory can't hold, and what was fetched from servers [default:
+    /// SLURM_TMPDIR, TMPDIR, else beside the output]; a folder in memory (tmpfs) is passed over
     #[arg(long, global = true, value_name = "DIR")]
     pub tmpdir: Option<PathBuf>,
     /// Output files open at once, at least 8 [default: what ulimit -n leaves, at most 256]

@@ -8,7 +8,7 @@ use skyprep::error::{Error, ErrorKind};
 use skyprep::pipeline::{Outlook, OutputState, PassedOver, TableOutlook, TableReport};
 use skyprep::publish::{read_optional, write_atomically};
 use skyprep::report::{Report, depfile, grouped};
-use skyprep::source::Input;
+use skyprep::source::{Input, is_at_server};
 
 use crate::args::{BookArgs, RejectArgs};
 use crate::session::Session;
@@ -152,8 +152,10 @@ pub fn close(
         report.write(path)?;
     }
     if let Some(path) = &args.depfile {
-        // Pipes have no size, and make can't tell whether they are new.
-        let files = report.inputs.iter().filter(|input| input.bytes.is_some());
+        // Pipes have no size, and of those and of URLs make can't tell whether they are new.
+        let is_file = |path: &str| !is_at_server(path);
+        let files = report.inputs.iter();
+        let files = files.filter(|input| input.bytes.is_some() && is_file(&input.path));
         let files = files.map(|input| &input.path).chain(sources);
         let mut known = BTreeSet::new();
         let inputs: Vec<String> = files.filter(|path| known.insert(*path)).cloned().collect();

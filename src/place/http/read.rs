@@ -74,7 +74,8 @@ pub(super) async fn read_same(
     let reading = Reading {
         bytes: length(&answer),
         tag: strong_tag(&answer),
-        content: Content::of(answer.headers()),
+        // Who does not say what it must be is content with a strong tag.
+        content: same.cloned().unwrap_or_default(),
         answer: Some(answer),
         offset: 0,
         is_over: false,
