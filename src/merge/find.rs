@@ -1,6 +1,6 @@
 //! Finding chunk files: by records, and by names where there is none.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -40,8 +40,7 @@ pub(super) struct Found<'o> {
     pub(super) table: Option<FoundTable>,
     pub(super) warnings: Vec<String>,
     /// Folders that were entered, without links, and whether a record tells what is in them.
-    entered: Vec<(PathBuf, bool)>,
-    known_folders: HashSet<PathBuf>,
+    entered: BTreeMap<PathBuf, bool>,
     /// What each folder with a record was made of.
     made_of: HashSet<String>,
 }
@@ -67,8 +66,7 @@ impl<'o> Found<'o> {
             stamps: Vec::new(),
             table: None,
             warnings: Vec::new(),
-            entered: Vec::new(),
-            known_folders: HashSet::new(),
+            entered: BTreeMap::new(),
             made_of: HashSet::new(),
         }
     }
@@ -99,7 +97,7 @@ impl<'o> Found<'o> {
             self.warnings.push(format!(
                 "{shown} has no record: its files are taken by their names"
             ));
-            let root = self.add_root(folder)?;
+            let root = self.add_root(folder);
             // Those that lie in the folder come before those of nodes and parts in it.
             listing
                 .files
@@ -117,10 +115,8 @@ impl<'o> Found<'o> {
 
     /// Refuses a folder that lies in another one whose files a record tells.
     pub(super) fn check_nesting(&self) -> Result<()> {
-        let mut all = self.entered.clone();
-        all.sort();
         let mut outer: Option<&Path> = None;
-        for (path, is_recorded) in &all {
+        for (path, is_recorded) in &self.entered {
             match outer {
                 Some(outer) if path.starts_with(outer) => {
                     return Err(Error::usage(format!(
@@ -141,18 +137,17 @@ impl<'o> Found<'o> {
     fn enter(&mut self, folder: &Path, is_recorded: bool) -> Result<()> {
         let physical = folder.canonicalize();
         let physical = physical.map_err(|error| Error::reading(folder, error))?;
-        if !self.known_folders.insert(physical.clone()) {
+        if self.entered.insert(physical, is_recorded).is_some() {
             return Err(Error::usage("is named twice")
                 .at(Place::file(folder.display().to_string()))
                 .hint("its rows would come twice"));
         }
-        self.entered.push((physical, is_recorded));
         Ok(())
     }
 
-    fn add_root(&mut self, folder: &Path) -> Result<u32> {
+    fn add_root(&mut self, folder: &Path) -> u32 {
         self.roots.push(folder.to_owned());
-        Ok(u32::try_from(self.roots.len() - 1).unwrap_or(u32::MAX))
+        u32::try_from(self.roots.len() - 1).unwrap_or(u32::MAX)
     }
 
     fn add_unrecorded(
@@ -204,7 +199,7 @@ impl<'o> Found<'o> {
         self.compare(folder, &identity, set)?;
         self.enter(folder, true)?;
         self.check_origin(folder, set)?;
-        let root = self.add_root(folder)?;
+        let root = self.add_root(folder);
         self.stamps.push(InputStamp::of(
             &folder.join(STATE_FOLDER).join(RECORD_FILE),
         )?);

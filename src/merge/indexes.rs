@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Merge;
 use super::folders::{Part, Role, Sources};
-use super::joining::{check_content, join};
+use super::joining::{join, read_checked};
 use crate::error::{Error, ErrorKind, Place, Result, quote_value};
 use crate::exchange::{Digests, FileDigest, FileSummary, SubChunkCount};
 use crate::partition::key_index::{
@@ -62,7 +62,9 @@ pub(super) fn merge(
         let file = match format {
             IndexFormat::Parquet => {
                 for part in &parts {
-                    check_content(sources, part)?;
+                    if part.is_recorded {
+                        read_checked(sources, part, |_| {})?;
+                    }
                     events.advance(part.file.bytes, 0);
                 }
                 let paths: Vec<PathBuf> = parts.iter().map(|part| part.path(sources)).collect();
@@ -100,10 +102,10 @@ fn merge_counts(
     }
     let mut counts: BTreeMap<(i32, i32), SubChunkCount> = BTreeMap::new();
     for part in &parts {
-        check_content(sources, part)?;
         let path = part.path(sources);
         let _memory = limits.gate.charge(part.file.bytes);
-        let bytes = std::fs::read(&path).map_err(|error| Error::reading(&path, error))?;
+        let mut bytes = Vec::new();
+        read_checked(sources, part, |block| bytes.extend_from_slice(block))?;
         let at = |message: &str| {
             Error::new(ErrorKind::Integrity, message)
                 .at(Place::file(path.display().to_string()))

@@ -86,21 +86,26 @@ pub(super) fn join(
     })
 }
 
-/// Reads a whole file, which is to be what its record says.
+/// Reads a whole file, which is to be what its record says, and gives its blocks to `each`.
 ///
 /// # Errors
 /// It can't be read, or is another.
-pub(super) fn check_content(sources: &Sources, part: &Part) -> Result<()> {
-    if !part.is_recorded {
-        return Ok(());
-    }
+pub(super) fn read_checked(
+    sources: &Sources,
+    part: &Part,
+    mut each: impl FnMut(&[u8]),
+) -> Result<()> {
     let path = part.path(sources);
     let mut digest = FileDigest::new(Digests::Xxh3);
     each_block(&path, |bytes| {
         digest.update(bytes);
+        each(bytes);
         Ok(())
     })?;
-    check_recorded(&path, &part.file, &digest.finish("", None, false))
+    match part.is_recorded {
+        true => check_recorded(&path, &part.file, &digest.finish("", None, false)),
+        false => Ok(()),
+    }
 }
 
 /// Refuses files whose size is not what their record says, before any work.

@@ -83,9 +83,7 @@ impl PassJob {
     /// Reads all inputs, and makes nothing of them.
     fn read_through(&self, limits: &PassLimits) -> Result<()> {
         let targets: Vec<&RowTarget> = self.tables.iter().map(|job| &job.target).collect();
-        let readable = self.inputs.iter().cloned();
-        let readable = readable.filter(|fed| fed.input.unreadable.is_none());
-        let inputs = PreparedInputs::new(readable.collect(), &targets)?;
+        let inputs = PreparedInputs::new(self.readable().cloned().collect(), &targets)?;
         let pass = Pass {
             inputs: &inputs,
             sinks: targets.iter().map(|_| &Nowhere as &dyn Sink).collect(),

@@ -283,12 +283,6 @@ impl PassJob {
         }
     }
 
-    /// Returns the inputs that are not passed over.
-    fn readable(&self) -> impl Iterator<Item = &PassInput> {
-        let inputs = self.inputs.iter();
-        inputs.filter(|fed| fed.input.unreadable.is_none())
-    }
-
     /// Says whether the inputs are files of columns, and more than little.
     fn is_worth_sampling(&self) -> bool {
         let stamps = self

@@ -234,10 +234,8 @@ impl PassJob {
     /// Refuses a memory limit that can't be kept, before any work.
     pub(super) fn check_memory(&self, limits: &PassLimits) -> Result<()> {
         let targets: Vec<&RowTarget> = self.tables.iter().map(|job| &job.target).collect();
-        let readable = self.inputs.iter().cloned();
-        let readable: Vec<_> = readable
-            .filter(|fed| fed.input.unreadable.is_none() && fed.input.stamp.is_some())
-            .collect();
+        let is_no_pipe = |fed: &&PassInput| fed.input.stamp.is_some();
+        let readable: Vec<_> = self.readable().filter(is_no_pipe).cloned().collect();
         // What is wrong with inputs is told by the pass, in their order.
         let Ok(inputs) = PreparedInputs::new(readable, &targets) else {
             return Ok(());
@@ -312,9 +310,7 @@ impl PassJob {
             let nothing = publish_nothing(sets, self.outdated.clone(), dropped, folder);
             return nothing.map(Made::Tables);
         }
-        let readable = self.inputs.iter().cloned();
-        let readable = readable.filter(|fed| fed.input.unreadable.is_none());
-        let inputs = PreparedInputs::new(readable.collect(), &targets)?;
+        let inputs = PreparedInputs::new(self.readable().cloned().collect(), &targets)?;
         let identity = self.identity();
         if identity.is_none() {
             folder.clear_staging()?;
@@ -460,6 +456,12 @@ impl PassJob {
         // An index that can't be looked at is an error when it is opened.
         stamps.extend(self.tables[table].index_stamps().unwrap_or_default());
         Some(stamps)
+    }
+
+    /// Returns the inputs that are not passed over.
+    pub(super) fn readable(&self) -> impl Iterator<Item = &PassInput> {
+        let inputs = self.inputs.iter();
+        inputs.filter(|fed| fed.input.unreadable.is_none())
     }
 
     /// Returns the inputs of table number `table`.

@@ -35,6 +35,7 @@ pub use aws_profile::s3_settings;
 pub(crate) use blocks::{RowDigest, check_recorded};
 pub use credentials::{Credentials, HttpLogin, S3Settings, Secret};
 pub use network::{Network, NetworkOptions};
+pub(crate) use ranges::replaced;
 pub use ranges::{Content, RangeOfObject, RangedObject};
 pub use reader::StreamReader;
 pub use retry::RetryPolicy;

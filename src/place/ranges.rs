@@ -125,6 +125,22 @@ pub(super) struct RangeHead {
 }
 
 impl RangeHead {
+    /// Reads the head of an answer that must be of the content `same`, and tells of which it is.
+    pub(super) fn of_same(
+        url: &str,
+        wanted: &Range<u64>,
+        (status, headers): (StatusCode, &HeaderMap),
+        same: Option<&Content>,
+    ) -> Result<(Self, Content), Fault> {
+        let head = Self::of(url, wanted, status, headers)?;
+        check_encoding(url, headers)?;
+        let found = Content::of(headers);
+        match same {
+            Some(same) if !same.is_same(&found) => Err(Fault::Lasting(replaced(url))),
+            _ => Ok((head, found)),
+        }
+    }
+
     /// Says whether more is to come than was asked for, as from servers that know no ranges.
     pub(super) fn is_too_much(&self, wanted: &Range<u64>) -> bool {
         self.first != wanted.start || self.length > wanted.end.saturating_sub(wanted.start)
@@ -200,13 +216,11 @@ pub(super) fn range_header(range: &Range<u64>) -> String {
     format!("bytes={}-{}", range.start, range.end.saturating_sub(1))
 }
 
-/// Makes the fault of an object that is another one by now.
-pub(super) fn replaced(url: &str) -> Fault {
-    Fault::Lasting(
-        Error::new(ErrorKind::Integrity, "was replaced while it was read")
-            .at(Place::file(super::url::shown(url)))
-            .hint("run the command again when nobody writes there"),
-    )
+/// Makes the error for an object that is another one by now.
+pub(crate) fn replaced(url: &str) -> Error {
+    Error::new(ErrorKind::Integrity, "was replaced while it was read")
+        .at(Place::file(super::url::shown(url)))
+        .hint("run the command again when nobody writes there")
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use rustix::fs::FallocateFlags;
 
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::place::{Content, Network, RangedObject, shown_url};
+use crate::place::{Content, Network, RangedObject, replaced, shown_url};
 use crate::publish::{InputStamp, create_spill, remove_optional};
 
 /// What is fetched at least.
@@ -103,14 +103,16 @@ impl Remotes {
         }
         Ok(RemoteFile {
             stamped: stamped_name(&name, url),
-            name,
-            object,
-            network: Arc::clone(&self.network),
-            folder: self.folder.clone(),
-            bytes: found.total,
-            has_ranges: found.has_ranges,
+            origin: Arc::new(Origin {
+                name,
+                object,
+                network: Arc::clone(&self.network),
+                folder: self.folder.clone(),
+                bytes: found.total,
+                has_ranges: found.has_ranges,
+                content: found.content,
+            }),
             head: found.bytes,
-            content: found.content,
             open: Mutex::default(),
             kept: Mutex::default(),
         })
@@ -172,17 +174,11 @@ fn with_plain_letters(url: &str) -> String {
 
 /// A file at a server, as it was when it was looked at.
 pub struct RemoteFile {
-    name: String,
-    object: Arc<dyn RangedObject>,
-    network: Arc<Network>,
-    folder: PathBuf,
-    /// As records have it.
+    /// The URL as records have it.
     stamped: String,
-    bytes: u64,
-    has_ranges: bool,
+    origin: Arc<Origin>,
     /// The first bytes, unless the server knows no ranges.
     head: Bytes,
-    content: Content,
     /// What was fetched, while anybody has the file open.
     open: Mutex<Weak<Fetched>>,
     /// The same of a server without ranges, which would send all once more.
@@ -191,13 +187,17 @@ pub struct RemoteFile {
 
 impl fmt::Debug for RemoteFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RemoteFile({}, {} bytes)", self.name, self.bytes)
+        write!(
+            f,
+            "RemoteFile({}, {} bytes)",
+            self.origin.name, self.origin.bytes
+        )
     }
 }
 
 impl PartialEq for RemoteFile {
     fn eq(&self, other: &Self) -> bool {
-        self.stamped == other.stamped && self.content == other.content
+        self.stamped == other.stamped && self.origin.content == other.origin.content
     }
 }
 
@@ -206,39 +206,26 @@ impl Eq for RemoteFile {}
 impl RemoteFile {
     /// Returns the URL as it may be shown.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.origin.name
     }
 
     /// Returns what tells the file from a changed one.
     pub fn stamp(&self) -> InputStamp {
-        let modified = self.content.modified_at();
+        let modified = self.origin.content.modified_at();
         let modified = modified.and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         InputStamp {
             path: self.stamped.clone(),
             found_as: None,
-            bytes: self.bytes,
+            bytes: self.origin.bytes,
             modified_ns: modified.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(0)),
-            tag: self.content.tag.clone(),
+            tag: self.origin.content.tag.clone(),
             sha256: None,
-        }
-    }
-
-    /// The file does not hold on to who keeps it.
-    fn described(&self) -> Described {
-        Described {
-            name: self.name.clone(),
-            object: Arc::clone(&self.object),
-            network: Arc::clone(&self.network),
-            folder: self.folder.clone(),
-            bytes: self.bytes,
-            has_ranges: self.has_ranges,
-            content: self.content.clone(),
         }
     }
 
     /// Returns the first bytes, some thousand; nothing if they were not fetched yet.
     pub(super) fn head(&self) -> Option<&[u8]> {
-        (self.has_ranges || self.bytes == 0).then_some(&self.head)
+        (self.origin.has_ranges || self.origin.bytes == 0).then_some(&self.head)
     }
 
     /// Opens the file; all who have it open share what was fetched.
@@ -251,20 +238,21 @@ impl RemoteFile {
             return Ok(fetched);
         }
         let fetched = Arc::new(Fetched {
-            remote: self.described(),
-            file: nameless_file(&self.folder)?,
-            present: Mutex::new(vec![false; usize_of(self.bytes.div_ceil(BLOCK))]),
+            remote: Arc::clone(&self.origin),
+            file: nameless_file(&self.origin.folder)?,
+            present: Mutex::new(vec![false; usize_of(self.origin.bytes.div_ceil(BLOCK))]),
         });
         *open = Arc::downgrade(&fetched);
-        if !self.has_ranges {
+        if !self.origin.has_ranges {
             *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&fetched));
         }
         Ok(fetched)
     }
 }
 
-/// What is known of a file, for whoever fetches it.
-struct Described {
+/// Where a file comes from, and what it was when it was looked at.
+struct Origin {
+    /// The URL as it may be shown.
     name: String,
     object: Arc<dyn RangedObject>,
     network: Arc<Network>,
@@ -290,7 +278,7 @@ fn usize_of(number: u64) -> usize {
 
 /// A file at a server that is open: its bytes lie on disk, as far as they were needed.
 pub(crate) struct Fetched {
-    remote: Described,
+    remote: Arc<Origin>,
     file: File,
     /// Blocks that are there.
     present: Mutex<Vec<bool>>,
@@ -417,9 +405,7 @@ impl Fetched {
     }
 
     fn replaced(&self) -> Error {
-        Error::new(ErrorKind::Integrity, "was replaced while it was read")
-            .at(Place::file(self.remote.name.as_str()))
-            .hint("run the command again when nobody writes there")
+        replaced(&self.remote.name)
     }
 
     fn write(&self, bytes: &[u8], at: u64) -> Result<()> {

@@ -22,6 +22,8 @@ use crate::signals::Interruption;
 
 /// More threads than this can only be a slip, and would take all memory for their stacks.
 const MOST_THREADS: usize = 1024;
+/// Variables that name a folder for temporary files; the first counts most.
+const TEMPORARY: [&str; 2] = ["SLURM_TMPDIR", "TMPDIR"];
 const MOST_MEMORY_UNASKED: u64 = 2 << 30;
 const LEAST_OPEN_FILES: u64 = 8;
 /// Files that the process needs beside outputs: inputs, standard streams, locks.
@@ -125,7 +127,7 @@ impl Session {
     /// Returns where files may lie for a while that are not to be beside an output: on a disk, if there
     /// is any such folder.
     pub fn temporary_folder(&self) -> PathBuf {
-        let by_variable = ["SLURM_TMPDIR", "TMPDIR"].into_iter();
+        let by_variable = TEMPORARY.into_iter();
         let by_variable = by_variable.filter_map(std::env::var_os);
         let asked = self.limits.spill_folder.clone().or(self.tmpdir.clone());
         let all = asked
@@ -246,7 +248,7 @@ impl Finder<'_> {
         }
         let asked = self.global.tmpdir.clone();
         let asked = asked.map(|folder| (folder, self.origin("tmpdir")));
-        let by_variable = ["SLURM_TMPDIR", "TMPDIR"].into_iter().filter_map(|name| {
+        let by_variable = TEMPORARY.into_iter().filter_map(|name| {
             let folder = std::env::var_os(name).filter(|folder| !folder.is_empty())?;
             Some((PathBuf::from(folder), name.to_owned()))
         });

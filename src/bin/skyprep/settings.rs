@@ -336,6 +336,15 @@ fn policy(args: &ValueArgs) -> ValuePolicy {
     }
 }
 
+/// Returns the dialect of a name; without one Qserv's.
+pub fn named_dialect(name: Option<&str>) -> Result<Dialect> {
+    let options = DialectOptions {
+        dialect: name.map(ToOwned::to_owned),
+        ..DialectOptions::default()
+    };
+    Ok(options.resolve(&Dialect::qserv()).map_err(Error::from)?)
+}
+
 /// Returns the character set of a name that clap has checked; latin1 without one.
 pub fn charset(name: Option<&str>) -> Charset {
     name.and_then(Charset::from_name).unwrap_or_default()

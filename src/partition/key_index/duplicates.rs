@@ -99,8 +99,8 @@ pub fn same_key(
     }
 }
 
-/// Finds the keys that an index of text or Parquet has more than once; what memory can't hold goes to a file that is
-/// made at `scratch`.
+/// Finds the keys that an index of text or Parquet has more than once; what memory can't hold goes to
+/// a file that is made at `scratch`.
 ///
 /// # Errors
 /// The index can't be read, a row of it is refused, or there are more such keys than memory holds.

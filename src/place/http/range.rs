@@ -8,9 +8,7 @@ use reqwest::header::{CONTENT_RANGE, RANGE};
 use reqwest::{Method, StatusCode};
 
 use super::super::fault::Fault;
-use super::super::ranges::{
-    Content, RangeHead, RangeOfObject, RangedObject, check_encoding, range_header, replaced,
-};
+use super::super::ranges::{Content, RangeHead, RangeOfObject, RangedObject, range_header};
 use super::super::{Answer, ByteStream, shown_url};
 use super::caller::{Caller, is_absent};
 
@@ -68,12 +66,8 @@ impl HttpObject {
             status if is_absent(status) => return Ok(None),
             _ => return Err(caller.refusal(url, answer).await),
         }
-        let head = RangeHead::of(url.as_str(), range, answer.status(), answer.headers())?;
-        check_encoding(url.as_str(), answer.headers())?;
-        let found = Content::of(answer.headers());
-        if same.is_some_and(|same| !same.is_same(&found)) {
-            return Err(replaced(url.as_str()));
-        }
+        let told = (answer.status(), answer.headers());
+        let (head, found) = RangeHead::of_same(url.as_str(), range, told, same)?;
         if head.is_too_much(range) {
             return Ok(Some(head.with(Bytes::new(), false, found)));
         }

@@ -58,7 +58,7 @@ pub(super) async fn read_same(
                     if let Some(same) = same {
                         check_encoding(url.as_str(), answer.headers())?;
                         if !same.is_same(&found) {
-                            return Err(replaced(url.as_str()));
+                            return Err(Fault::Lasting(replaced(url.as_str())));
                         }
                     }
                     Ok(Some(answer))

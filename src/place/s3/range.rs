@@ -12,7 +12,7 @@ use super::refusal::Failure;
 use crate::error::{Error, ErrorKind, Place};
 use crate::place::fault::Fault;
 use crate::place::ranges::{
-    Content, RangeHead, RangeOfObject, RangedObject, check_encoding, range_header, replaced,
+    Content, RangeHead, RangeOfObject, RangedObject, range_header, replaced,
 };
 use crate::place::{Answer, ByteStream};
 
@@ -68,7 +68,7 @@ impl S3Object {
         let mut answer = match client.unless_cancelled(client.open(&request)).await? {
             Ok(answer) => answer,
             Err(Failure::Refused(refusal)) if refusal.status.as_u16() == 412 => {
-                return Err(replaced(&url));
+                return Err(Fault::Lasting(replaced(&url)));
             }
             // An object without bytes has no ranges.
             Err(Failure::Refused(refusal)) if refusal.status.as_u16() == 416 => {
@@ -90,13 +90,9 @@ impl S3Object {
             Err(Failure::Refused(refusal)) if is_missing(&refusal) => return Ok(None),
             Err(failure) => return Err(failure.into()),
         };
-        let head = RangeHead::of(&url, range, answer.status(), answer.headers())?;
-        check_encoding(&url, answer.headers())?;
-        let found = Content::of(answer.headers());
         // Not all stores look at If-Match.
-        if same.is_some_and(|same| !same.is_same(&found)) {
-            return Err(replaced(&url));
-        }
+        let told = (answer.status(), answer.headers());
+        let (head, found) = RangeHead::of_same(&url, range, told, same)?;
         if head.is_too_much(range) {
             return Ok(Some(head.with(Bytes::new(), false, found)));
         }

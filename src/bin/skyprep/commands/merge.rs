@@ -1,8 +1,6 @@
 //! `skyprep merge`
 
 use anyhow::Result;
-use skyprep::dialect::{Dialect, DialectOptions};
-use skyprep::error::Error;
 use skyprep::merge::{KnownTable, Merge, MergeOptions, MergeStanding};
 use skyprep::partition::Partitioning;
 use skyprep::pipeline::check_writable;
@@ -67,16 +65,8 @@ pub fn run(args: &MergeArgs, session: &Session) -> Result<()> {
 }
 
 fn options(args: &MergeArgs) -> Result<MergeOptions> {
-    let dialect = match &args.dialect {
-        None => None,
-        Some(name) => {
-            let options = DialectOptions {
-                dialect: Some(name.clone()),
-                ..DialectOptions::default()
-            };
-            Some(options.resolve(&Dialect::qserv()).map_err(Error::from)?)
-        }
-    };
+    let dialect = args.dialect.as_deref();
+    let dialect = dialect.map(|name| settings::named_dialect(Some(name)));
     let partitioning = match (args.stripes, args.sub_stripes, args.overlap) {
         (Some(stripes), Some(sub_stripes), Some(overlap)) => Some(Partitioning {
             stripes,
@@ -91,7 +81,7 @@ fn options(args: &MergeArgs) -> Result<MergeOptions> {
             table: args.table.clone(),
             kind: args.kind.map(Into::into),
             partitioning,
-            dialect,
+            dialect: dialect.transpose()?,
             charset: args
                 .charset
                 .as_deref()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use serde_json::json;
-use skyprep::dialect::{Dialect, DialectOptions};
+use skyprep::dialect::Dialect;
 use skyprep::error::Error;
 use skyprep::exchange::ChunkNames;
 use skyprep::partition::key_index::{DuplicateRule, IndexFormat, IndexSource};
@@ -433,12 +433,8 @@ fn refuse_others_columns(args: &PartitionArgs, kind: TableKind) -> Result<()> {
 
 /// Returns the dialect of an index that is text.
 fn index_dialect(args: &PartitionArgs, output: &Dialect) -> Result<Dialect> {
-    let Some(name) = &args.index_dialect else {
-        return Ok(output.clone());
-    };
-    let options = DialectOptions {
-        dialect: Some(name.clone()),
-        ..DialectOptions::default()
-    };
-    Ok(options.resolve(&Dialect::qserv()).map_err(Error::from)?)
+    match args.index_dialect.as_deref() {
+        Some(name) => settings::named_dialect(Some(name)),
+        None => Ok(output.clone()),
+    }
 }

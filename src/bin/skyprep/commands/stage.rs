@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::Error;
 use skyprep::manifest::UtcTime;
 use skyprep::place::PlaceUrl;
@@ -76,10 +75,6 @@ fn options(
     dest: &Path,
     session: &Session,
 ) -> Result<StageOptions> {
-    let dialect = DialectOptions {
-        dialect: args.dialect.clone(),
-        ..DialectOptions::default()
-    };
     let place = match dest.to_str().filter(|text| text.contains("://")) {
         Some(url) => PlaceUrl::parse(url)?,
         None => PlaceUrl::Folder(dest.to_owned()),
@@ -92,7 +87,7 @@ fn options(
             database: args.database.clone(),
             table: args.table.clone(),
             kind: args.kind.map(Into::into),
-            dialect: dialect.resolve(&Dialect::qserv()).map_err(Error::from)?,
+            dialect: settings::named_dialect(args.dialect.as_deref())?,
             charset: settings::charset(args.charset.as_deref()),
         },
         replace: settings::replace(args.force),
