@@ -560,10 +560,10 @@ impl BoundRouting<'_> {
         };
         let routed = self.plan.router.route(&mut address, packet);
         routed.map_err(|fault| self.plan.columns.fault(fault))?;
-        packet.end_row();
         if self.director_key.is_some() {
             packet.end_key();
         }
+        self.plan.router.end_row(packet);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use super::chunk_names::ChunkNames;
 use super::digest::Digests;
 use super::grouping::{Entry, Source};
-use super::packet::{MatchSides, Packet, SlotPart, SlotText};
+use super::packet::{MatchSides, NOWHERE, Packet, SlotPart, SlotText};
 use crate::error::Result;
 
 /// How the rows of a partitioned table are finished.
@@ -228,7 +228,8 @@ impl ChunkRows {
     /// Appends the keys of a packet's rows with their places: lines of the director index.
     pub(super) fn write_keys(&self, packet: &Packet, text: &mut Vec<u8>) {
         let routes = packet.chunks().iter().zip(packet.sub_chunks());
-        for (key, (chunk, sub_chunk)) in packet.keys().zip(routes) {
+        let keys = packet.keys().zip(routes);
+        for (key, (chunk, sub_chunk)) in keys.filter(|(_, (chunk, _))| **chunk != NOWHERE) {
             text.extend_from_slice(key);
             for number in [self.chunk_numbers[*chunk as usize], *sub_chunk] {
                 text.push(self.delimiter);

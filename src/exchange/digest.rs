@@ -372,6 +372,11 @@ impl FileSummary {
         self.name.is_overlap
     }
 
+    /// Says whether both hold the same rows, as far as digests tell.
+    pub fn has_same_content(&self, other: &Self) -> bool {
+        (self.rows, self.bytes, self.xxh3) == (other.rows, other.bytes, other.xxh3)
+    }
+
     /// Compares files by where they lie: equal for the same path, else in some fixed order.
     ///
     /// This makes no text of the paths, so that many files can be sorted.

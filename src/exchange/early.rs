@@ -44,7 +44,7 @@ impl EarlyRuns {
         let mut text = 0;
         for packet in run {
             text += packet.text().len();
-            let own = packet.chunks().iter().map(|chunk| *chunk as usize * 2);
+            let own = packet.own_chunks().map(|chunk| chunk as usize * 2);
             let further = packet.further().iter();
             for file in own.chain(further.map(|place| place.chunk as usize * 2 + 1)) {
                 let (word, bit) = (&mut is_in[file / 64], 1 << (file % 64));

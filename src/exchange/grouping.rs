@@ -1,6 +1,6 @@
 //! Groups the rows of a run by the file that they go to.
 
-use super::packet::Packet;
+use super::packet::{NOWHERE, Packet};
 use crate::error::{Error, ErrorKind, Result};
 
 /// A row of a packet, or a further place of one.
@@ -71,20 +71,20 @@ impl Groups {
     /// The run has more than 2^32 rows.
     pub(super) fn of(packets: &[Packet], files: usize) -> Result<Self> {
         let mut bounds = vec![0u32; files + 1];
-        let total: usize = packets
+        let most: usize = packets
             .iter()
             .map(|p| p.chunks().len() + p.further().len())
             .sum();
-        if u32::try_from(total).is_err() {
+        if u32::try_from(most).is_err() {
             return Err(Error::new(
                 ErrorKind::Internal,
-                format!("a run of {total} rows is too long"),
+                format!("a run of {most} rows is too long"),
             ));
         }
         for packet in packets {
             let further = further_file(packet);
-            for chunk in packet.chunks() {
-                bounds[*chunk as usize * 2 + 1] += 1;
+            for chunk in packet.own_chunks() {
+                bounds[chunk as usize * 2 + 1] += 1;
             }
             for place in packet.further() {
                 bounds[place.chunk as usize * 2 + further + 1] += 1;
@@ -94,7 +94,8 @@ impl Groups {
             bounds[file + 1] += bounds[file];
         }
         // Each bound moves up to the next while its file is filled; shifted back at the end.
-        let mut entries = vec![Entry::default(); total];
+        let total = bounds.last().copied().unwrap_or(0);
+        let mut entries = vec![Entry::default(); total as usize];
         let mut put = |file: usize, entry: Entry| {
             entries[bounds[file] as usize] = entry;
             bounds[file] += 1;
@@ -103,7 +104,9 @@ impl Groups {
             let further_file = further_file(packet);
             let mut further = packet.further().iter().enumerate().peekable();
             for (row, chunk) in packet.chunks().iter().enumerate() {
-                put(*chunk as usize * 2, Entry::new(number, Source::Row(row)));
+                if *chunk != NOWHERE {
+                    put(*chunk as usize * 2, Entry::new(number, Source::Row(row)));
+                }
                 // Row by row, for second rows of matches go into the files of other rows.
                 while let Some((index, place)) =
                     further.next_if(|(_, place)| place.row as usize == row)
@@ -115,7 +118,7 @@ impl Groups {
         }
         bounds.rotate_right(1);
         bounds[0] = 0;
-        bounds[files] = total as u32;
+        bounds[files] = total;
         Ok(Self { entries, bounds })
     }
 

@@ -17,6 +17,9 @@ pub struct FurtherPlace {
     pub sub_chunk: i32,
 }
 
+/// In place of a dense chunk index: the row has further places only.
+pub(super) const NOWHERE: u32 = u32::MAX;
+
 /// Which sides of a match lie in the chunk that its row is written to: the bits of Qserv's
 /// `partitioningFlags`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +102,8 @@ pub struct Packet {
     shape: PacketShape,
     /// Place of the rows among the stretches of inputs that are read apart from each other.
     order: u32,
+    /// Rows that have gone to chunks that nobody wants, or keep a further place only.
+    elsewhere: u64,
     lease: Lease,
     /// Paid for a text that outgrew the shape.
     overweight: Option<Lease>,
@@ -121,6 +126,7 @@ impl Packet {
             key_ends: Vec::with_capacity(keyed),
             shape,
             order: 0,
+            elsewhere: 0,
             lease,
             overweight: None,
         }
@@ -187,6 +193,7 @@ impl Packet {
         self.further.clear();
         self.keys.truncate(0);
         self.key_ends.clear();
+        self.elsewhere = 0;
         if self.overweight.take().is_some() {
             self.text
                 .shrink_to(self.shape.text_bytes + PacketShape::SLACK);
@@ -255,6 +262,45 @@ impl Packet {
         });
     }
 
+    /// Of the row that ended last keeps the places in chunks that `is_wanted` names by their dense
+    /// index, and counts it as [`elsewhere`](Self::elsewhere) if its own is not among them; a row
+    /// without any is forgotten.
+    pub fn keep_places(&mut self, is_wanted: impl Fn(u32) -> bool) {
+        let Some(row) = self.chunks.len().checked_sub(1) else {
+            return;
+        };
+        let first = self
+            .further
+            .partition_point(|place| (place.row as usize) < row);
+        let mut kept = first;
+        for at in first..self.further.len() {
+            if is_wanted(self.further[at].chunk) {
+                self.further[kept] = self.further[at];
+                kept += 1;
+            }
+        }
+        self.further.truncate(kept);
+        if is_wanted(self.chunks[row]) {
+            return;
+        }
+        self.elsewhere += 1;
+        if kept > first {
+            self.chunks[row] = NOWHERE;
+            return;
+        }
+        self.chunks.truncate(row);
+        self.sub_chunks.truncate(row);
+        self.sides.truncate(row);
+        self.row_ends.truncate(row);
+        self.key_ends.truncate(row);
+        self.abandon_row();
+    }
+
+    /// Returns the number of rows whose own chunk nobody wants.
+    pub fn elsewhere(&self) -> u64 {
+        self.elsewhere
+    }
+
     /// Returns the text that the next row's key is written into.
     pub fn key_mut(&mut self) -> &mut TextBuffer {
         &mut self.keys
@@ -275,9 +321,17 @@ impl Packet {
         &self.row_ends
     }
 
-    /// Returns the dense chunk index of each row.
+    /// Returns the dense chunk index of each row; [`NOWHERE`] where nobody wants that chunk.
     pub fn chunks(&self) -> &[u32] {
         &self.chunks
+    }
+
+    /// Returns the dense chunk index of each row whose own chunk is wanted.
+    pub(super) fn own_chunks(&self) -> impl Iterator<Item = u32> {
+        self.chunks
+            .iter()
+            .copied()
+            .filter(|chunk| *chunk != NOWHERE)
     }
 
     /// Returns the sub-chunk of each row.
@@ -483,6 +537,25 @@ mod tests {
         assert_eq!(packet.chunks(), [5]);
         assert_eq!((packet.further()[0].row, packet.further()[0].chunk), (0, 6));
         assert_eq!(packet.keys().collect::<Vec<_>>(), [b"def"]);
+    }
+
+    #[test]
+    fn rows_without_a_wanted_place_are_forgotten() {
+        let mut packet = packet();
+        // Each has a further place in the next chunk.
+        for (head, chunk) in [(&b"ab"[..], 4), (b"c", 3), (b"def", 5), (b"g", 2)] {
+            add(&mut packet, head, b"x", chunk);
+            packet.keep_places(|chunk| chunk == 4);
+        }
+        assert_eq!(packet.chunks(), [4, NOWHERE]);
+        assert_eq!(packet.own_chunks().collect::<Vec<_>>(), [4]);
+        assert_eq!(packet.further().len(), 1, "of row 'c', in chunk 4");
+        assert_eq!((packet.further()[0].row, packet.further()[0].chunk), (1, 4));
+        assert_eq!((packet.rows(), packet.elsewhere()), (2, 3));
+        assert_eq!(row(&packet, 1), "c<>x\n");
+        assert_eq!(packet.keys().collect::<Vec<_>>(), [&b"ab"[..], b"c"]);
+        packet.clear();
+        assert_eq!(packet.elsewhere(), 0);
     }
 
     #[test]

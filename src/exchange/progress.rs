@@ -25,6 +25,9 @@ pub struct OutputCounts {
     /// Rows of matches that were written a second time, for the chunk of the second side.
     #[serde(default)]
     pub second_rows: u64,
+    /// Rows whose own chunk nobody wants.
+    #[serde(default)]
+    pub elsewhere: u64,
     /// Changes per column and rule.
     pub changes: RuleCounts,
 }
@@ -35,6 +38,7 @@ impl OutputCounts {
         self.rows_in += other.rows_in;
         self.rejected += other.rejected;
         self.second_rows += other.second_rows;
+        self.elsewhere += other.elsewhere;
         self.changes.merge(&other.changes);
     }
 }

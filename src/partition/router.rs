@@ -9,6 +9,7 @@ use super::geometry::{ChunkId, Chunker, PositionFault, angular_separation_deg, c
 use super::joined::JoinedKeys;
 use super::key_index::{Key, KeyPlace};
 use super::key_watch::PieceOrigin;
+use super::only_chunks::OnlyChunks;
 use super::unknown_keys::UnknownKeys;
 use crate::error::Error;
 use crate::exchange::{MatchSides, Packet};
@@ -135,19 +136,36 @@ pub struct Router {
     chunker: Arc<Chunker>,
     ra: RaRule,
     way: Way,
+    only: Option<Arc<OnlyChunks>>,
 }
 
 /// A place as the exchange counts it: dense chunk index and sub-chunk.
 type Place = (u32, i32);
 
 impl Router {
-    pub(super) fn new(chunker: Arc<Chunker>, ra: RaRule, way: Way) -> Self {
+    /// Makes a router of rows to all chunks, or to those of `only`.
+    pub(super) fn new(
+        chunker: Arc<Chunker>,
+        ra: RaRule,
+        way: Way,
+        only: Option<Arc<OnlyChunks>>,
+    ) -> Self {
         let most = chunker.max_sub_chunks_per_chunk() * chunker.sub_stripes_per_stripe();
         Self {
             sub_chunks: i32::try_from(most).unwrap_or(i32::MAX),
             chunker,
             ra,
             way,
+            only,
+        }
+    }
+
+    /// Ends the row that was routed last, and forgets what of it goes to chunks that nobody wants.
+    #[inline]
+    pub fn end_row(&self, packet: &mut Packet) {
+        packet.end_row();
+        if let Some(only) = &self.only {
+            packet.keep_places(|chunk| only.has(chunk));
         }
     }
 

@@ -8,6 +8,7 @@ use super::director_index::DirectorIndex;
 use super::geometry::Chunker;
 use super::joined::JoinedKeys;
 use super::key_watch::KeyWatch;
+use super::only_chunks::OnlyChunks;
 use super::router::{KeyLookup, OverlapRule, RaRule, Router, UnknownKeyRule, Way};
 use super::unknown_keys::UnknownKeys;
 use crate::dialect::Dialect;
@@ -112,6 +113,9 @@ pub struct Routing {
     /// Keys of matches that no index has and that counted as NULL.
     #[serde(skip)]
     pub unknown_keys: Arc<UnknownKeys>,
+    /// The chunks that are to be made, unless all are.
+    #[serde(skip)]
+    pub only: Option<Arc<OnlyChunks>>,
 }
 
 /// What the user and the schema say about where rows go.
@@ -221,6 +225,7 @@ impl Routing {
             columns: options.columns,
             watch: None,
             unknown_keys: Arc::default(),
+            only: None,
         })
     }
 
@@ -266,7 +271,8 @@ impl Routing {
                 seen: Arc::clone(&self.unknown_keys),
             },
         };
-        Router::new(Arc::clone(&self.chunker), self.ra_rule, way)
+        let chunker = Arc::clone(&self.chunker);
+        Router::new(chunker, self.ra_rule, way, self.only.clone())
     }
 
     /// Returns the chunk number of each dense index.

@@ -389,6 +389,9 @@ impl PassJob {
             }
             self.extend(&mut sets, folder)?;
         }
+        if self.standing == StandingFiles::Restored {
+            self.check_complete(&sets, folder)?;
+        }
         folder.publish(Publication {
             sets,
             outdated: self.outdated.clone(),
@@ -449,7 +452,7 @@ impl PassJob {
 
     /// Returns the stamps of what table number `table` is made of: its inputs, and the indexes that
     /// its keys are looked up in; nothing if an input is stdin.
-    fn stamps(&self, table: usize) -> Option<Vec<InputStamp>> {
+    pub(super) fn stamps(&self, table: usize) -> Option<Vec<InputStamp>> {
         let feeding = self.feeding(table);
         let inputs: Option<Vec<_>> = feeding.map(|input| input.input.stamp.clone()).collect();
         let mut stamps = inputs?;

@@ -236,6 +236,8 @@ pub struct TargetCounts {
     pub rejected: u64,
     /// Rows of matches that were written a second time.
     pub second_rows: u64,
+    /// Rows whose own chunk is not to be made.
+    pub elsewhere: u64,
     /// Changes per column and rule.
     pub changes: RuleCounts,
     /// The most bytes that this target's packets held at once.
@@ -383,6 +385,7 @@ impl Pass<'_> {
             rows_in: total.counts.rows_in,
             rejected: total.counts.rejected,
             second_rows: total.counts.second_rows,
+            elsewhere: total.counts.elsewhere,
             changes: total.counts.changes,
             memory_peak: total.memory_peak,
         };

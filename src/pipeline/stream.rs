@@ -38,6 +38,7 @@ impl StreamOutcome {
             rows_in: self.counts.rows_in,
             rows_out: self.written.rows(),
             second_rows: 0,
+            elsewhere: 0,
             overlap_rows: 0,
             rejected: self.counts.rejected,
             reject_file: self.reject_file.clone(),

@@ -88,6 +88,9 @@ pub struct TableReport {
     /// Those of them that are second rows: of matches whose sides lie in two chunks.
     #[serde(default)]
     pub second_rows: u64,
+    /// Rows whose own chunk was not to be made.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub elsewhere: u64,
     /// Overlap rows.
     pub overlap_rows: u64,
     /// Rows that were refused.
@@ -360,6 +363,7 @@ impl TableJob {
             rows_in: counts.rows_in,
             rows_out,
             second_rows: counts.second_rows,
+            elsewhere: counts.elsewhere,
             overlap_rows,
             rejected: counts.rejected,
             reject_file: None,
@@ -471,6 +475,7 @@ impl TableReport {
             rows_in: 0,
             rows_out: 0,
             second_rows: 0,
+            elsewhere: 0,
             overlap_rows: 0,
             rejected: 0,
             reject_file: None,
@@ -484,20 +489,32 @@ impl TableReport {
         }
     }
 
-    /// Checks that every row that came in was written once or refused, but for second rows.
+    /// Checks that every row that came in was written once or refused, or belongs to a chunk that was
+    /// not to be made; second rows come on top.
     pub(crate) fn check_balance(&self) -> Result<()> {
-        if self.rows_in + self.second_rows == self.rows_out + self.rejected {
+        let placed = self.rows_out + self.rejected + self.elsewhere;
+        if self.rows_in + self.second_rows == placed {
             return Ok(());
         }
         Err(Error::new(
             ErrorKind::Integrity,
             format!(
-                "table {}: {} rows came in, but {} were written ({} a second time) and {} refused",
-                self.table, self.rows_in, self.rows_out, self.second_rows, self.rejected
+                "table {}: {} rows came in, but {} were written ({} a second time), {} refused and {} \
+                 left to other chunks",
+                self.table,
+                self.rows_in,
+                self.rows_out,
+                self.second_rows,
+                self.rejected,
+                self.elsewhere
             ),
         )
         .hint("nothing was published; please report this"))
     }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl TableSink {

@@ -81,8 +81,9 @@ impl Worker<'_> {
             return worked;
         }
         emitter.submit_all();
-        for (counts, rows) in self.counts.iter_mut().zip(emitter.second_rows) {
-            counts.second_rows += rows;
+        for (counts, told) in self.counts.iter_mut().zip(emitter.told) {
+            counts.second_rows += told.second_rows;
+            counts.elsewhere += told.elsewhere;
         }
         Ok(())
     }
@@ -259,8 +260,24 @@ struct Emitter<'a> {
     wanted: Vec<bool>,
     /// Bad rows of this piece.
     rejected: u64,
-    /// Rows of this piece that each output writes a second time.
-    second_rows: Vec<u64>,
+    /// What the packets of this piece told, for each output.
+    told: Vec<Told>,
+}
+
+/// What a packet tells when it is handed in.
+#[derive(Clone, Copy, Default)]
+struct Told {
+    /// Rows that are written a second time.
+    second_rows: u64,
+    /// Rows whose own chunk is not to be made.
+    elsewhere: u64,
+}
+
+impl Told {
+    fn note(&mut self, packet: &Packet) {
+        self.second_rows += packet.second_rows();
+        self.elsewhere += packet.elsewhere();
+    }
 }
 
 impl<'a> Emitter<'a> {
@@ -272,7 +289,7 @@ impl<'a> Emitter<'a> {
             packets: (0..targets).map(|_| None).collect(),
             wanted: (0..targets).map(|at| collector.wants(piece, at)).collect(),
             rejected: 0,
-            second_rows: vec![0; targets],
+            told: vec![Told::default(); targets],
         }
     }
 
@@ -287,7 +304,7 @@ impl<'a> Emitter<'a> {
         if slot.as_ref().is_some_and(Packet::is_full)
             && let Some(full) = slot.take()
         {
-            self.second_rows[target] += full.second_rows();
+            self.told[target].note(&full);
             self.collector.submit(self.piece, target, full);
         }
         match slot {
@@ -303,7 +320,7 @@ impl<'a> Emitter<'a> {
     /// Hands in the packet of output number `target`, if there is one.
     fn submit(&mut self, target: usize) {
         if let Some(packet) = self.packets.get_mut(target).and_then(Option::take) {
-            self.second_rows[target] += packet.second_rows();
+            self.told[target].note(&packet);
             self.collector.submit(self.piece, target, packet);
         }
     }

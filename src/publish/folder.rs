@@ -16,6 +16,7 @@ use super::files::{create_folders, remove_optional, remove_tree, rename};
 use super::lock::FolderLock;
 use super::log::{Contents, Intent, Log, Pending, RECORD_FILE, is_pending};
 use super::record::{InputStamp, Record, SetRecord};
+use super::restore::put_back;
 use super::sync::SyncMode;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::FileSummary;
@@ -84,6 +85,9 @@ pub enum StandingFiles {
     /// They stay, and those of sets of the same name go on being theirs. Where a staged file has the
     /// name of one that stands, it takes its place: it holds what stood there, too.
     Extended,
+    /// They are put back: staged files are those that the record tells of, and take the places of lost or
+    /// damaged ones. The record stays as it is.
+    Restored,
 }
 
 /// Whether an intent is carried out for the first time, or again after a kill or a failure.
@@ -240,6 +244,11 @@ impl OutputFolder {
         self.was_interrupted
     }
 
+    /// Returns how files are made to last.
+    pub(super) fn sync_mode(&self) -> SyncMode {
+        self.options.sync
+    }
+
     /// Returns the record as it stands.
     pub fn record(&self) -> &Record {
         &self.record
@@ -273,6 +282,11 @@ impl OutputFolder {
     pub fn publish(&mut self, publication: Publication) -> Result<()> {
         // An earlier publication that failed halfway comes first, or its files would be nobody's.
         self.carry_out(Attempt::Again)?;
+        if publication.standing == StandingFiles::Restored {
+            self.lock.check()?;
+            let mut sets = publication.sets.iter();
+            return sets.try_for_each(|(name, set)| put_back(self, name, &set.files));
+        }
         let mut pending = Pending {
             sets: publication.sets,
             intent: Intent {
@@ -298,7 +312,7 @@ impl OutputFolder {
         crash_point("files-synced");
         let attempt = match publication.standing {
             StandingFiles::Replaced => Attempt::First,
-            StandingFiles::Kept => Attempt::Again,
+            StandingFiles::Kept | StandingFiles::Restored => Attempt::Again,
             StandingFiles::Extended => {
                 self.add_standing(&mut pending.sets);
                 // What stands and stays is not staged.

@@ -15,6 +15,7 @@ mod joined;
 mod lock;
 mod log;
 mod record;
+mod restore;
 mod sync;
 
 #[cfg(debug_assertions)]

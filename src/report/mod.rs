@@ -91,7 +91,7 @@ pub struct TableEntry {
     /// What was counted when it was made.
     #[serde(flatten)]
     pub counts: TableReport,
-    /// Rows that went to the output; the others were rejected.
+    /// Rows that went to the output; the others were rejected or belong to other chunks.
     pub rows_routed: u64,
     /// Whether this command made it; else it stood already.
     pub is_new: bool,
@@ -168,7 +168,9 @@ impl Report {
             }
         }
         self.tables.push(TableEntry {
-            rows_routed: counts.rows_in.saturating_sub(counts.rejected),
+            rows_routed: counts
+                .rows_in
+                .saturating_sub(counts.rejected + counts.elsewhere),
             counts,
             is_new,
         });

@@ -483,10 +483,10 @@ impl TextRows<'_> {
         }
         let routed = routing.router.route(&mut address, packet);
         routed.map_err(|fault| routing.columns.fault(fault))?;
-        packet.end_row();
         if routing.director_key.is_some() {
             packet.end_key();
         }
+        routing.router.end_row(packet);
         Ok(())
     }
 }

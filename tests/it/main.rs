@@ -50,6 +50,7 @@ mod merge;
 mod naive_chunker;
 mod naive_tokenizer;
 mod odd_servers;
+mod only_chunks;
 mod options;
 mod parquet_corpora;
 mod pipes;

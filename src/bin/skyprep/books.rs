@@ -196,6 +196,21 @@ pub fn foretell(session: &Session, root: &Path, outlook: Outlook) -> Result<()> 
     outlook.refusal.map_or(Ok(()), |error| Err(error.into()))
 }
 
+/// Tells that some chunks would be made again in the folder where the whole table stands.
+pub fn foretell_redo(
+    session: &Session,
+    inputs: &[Input],
+    root: &Path,
+    chunks: usize,
+) -> Result<()> {
+    let text = inputs_in_words(inputs);
+    let root = root.display();
+    say_outlook(
+        session,
+        &format!("{text}output folder: {root}, where {chunks} chunks would be made again\n"),
+    )
+}
+
 /// Tells what a command would do to a file or stdout.
 pub fn foretell_file(
     session: &Session,

@@ -132,6 +132,16 @@ pub struct PartitionArgs {
     /// partitioningFlags]
     #[arg(long, value_name = "COL", help_heading = "Partitioning")]
     pub flags_column: Option<String>,
+    /// Make the files of these chunks only. Where the whole table stands, made with the same options from
+    /// the same inputs, they are made again in place and must come out as the record tells; else they
+    /// are made for themselves, with an index of their own keys. May be repeated
+    #[arg(
+        long,
+        value_name = "ID,...",
+        value_delimiter = ',',
+        help_heading = "Partitioning"
+    )]
+    pub only_chunks: Vec<i32>,
     /// Write chunk_index.bin: rows per sub-chunk
     #[arg(long, help_heading = "Partitioning")]
     pub chunk_index: bool,
@@ -187,10 +197,11 @@ pub struct PartitionArgs {
 }
 
 /// What only says how files are written: `estimate` writes none.
-const OF_FILES: [&str; 9] = [
+const OF_FILES: [&str; 10] = [
     "force",
     "index_format",
     "chunk_index",
+    "only_chunks",
     "stats",
     "prefix",
     "num_nodes",

@@ -151,7 +151,15 @@ pub fn format_tables(tables: &[TableReport]) -> String {
             format!("{:.1} MiB", table.memory_peak as f64 / f64::from(1 << 20)),
         ]);
     }
-    aligned(&lines)
+    let mut text = aligned(&lines);
+    for table in tables.iter().filter(|table| table.elsewhere > 0) {
+        let rows = grouped(table.elsewhere);
+        text.push_str(&format!(
+            "{}: {rows} rows belong to chunks that were not asked for\n",
+            table.table
+        ));
+    }
+    text
 }
 
 /// Lays out a table: its first column to the left, all others, which are numbers, to the right.

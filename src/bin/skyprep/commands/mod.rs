@@ -12,6 +12,7 @@ pub mod merge;
 mod output;
 pub mod pages;
 pub mod partition;
+mod redo;
 pub mod release;
 pub mod run;
 pub mod sanitize;

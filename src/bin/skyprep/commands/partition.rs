@@ -21,6 +21,7 @@ use skyprep::schema::{
 };
 use skyprep::source::Input;
 
+use super::redo;
 use super::statistics::Statistics;
 use super::unknown_keys::warn_of_unknown_keys;
 use crate::books::{self, DataTo};
@@ -44,15 +45,27 @@ pub fn run(said: &PartitionArgs, session: &Session) -> Result<()> {
     let mut report = session.begin_report();
     report.add_inputs(&inputs);
     let replace = settings::replace(args.force);
+    let (job, folder) = match redo::plan(args, job, (root, &inputs), session)? {
+        redo::Planned::Foretold => return Ok(()),
+        redo::Planned::InPlace { job, folder } => (*job, Some((None, Some(*folder)))),
+        redo::Planned::Fresh(job) => (*job, None),
+    };
     let jobs = [job];
     if args.books.dry_run {
         return books::foretell(session, root, outlook(root, &jobs, replace)?);
     }
-    let Standing { done, folder } =
-        standing(root, &jobs, replace, session.folder, &session.pass_limits())?;
+    let (done, folder) = match folder {
+        Some(taken) => taken,
+        None => {
+            let limits = session.pass_limits();
+            let Standing { done, folder } =
+                standing(root, &jobs, replace, session.folder, &limits)?;
+            (done.into_iter().flatten().next(), folder)
+        }
+    };
     let [job] = jobs;
     let tables = job.tables.clone();
-    let reports = match (done.into_iter().flatten().next(), folder) {
+    let reports = match (done, folder) {
         (None, Some(mut folder)) => {
             let stamps = inputs.iter().filter_map(|input| input.stamp.as_ref());
             progress.start(&name, stamps.map(|stamp| stamp.bytes).sum());
@@ -358,6 +371,7 @@ fn refuse_routing(args: &PartitionArgs) -> Result<()> {
             ("--index2", args.index2.is_some()),
             ("--wrap-ra", args.wrap_ra),
             ("--unknown-keys", args.unknown_keys.is_some()),
+            ("--only-chunks", !args.only_chunks.is_empty()),
         ]);
     match given.find(|(_, is_given)| *is_given) {
         Some((option, _)) => Err(idle_option(option, TableKind::Regular)),
