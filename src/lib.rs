@@ -64,4 +64,5 @@ pub mod sky;
 pub mod source;
 pub mod sph;
 pub mod stage;
+pub mod typed;
 pub mod values;

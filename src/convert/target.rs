@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use arrow::datatypes::{DataType, Schema};
 use serde::Serialize;
 
 use super::bad_row::BadRow;
@@ -61,6 +62,8 @@ pub enum TextForm {
     },
     /// Lines of fields in a dialect, where all values but NULL are in quotes.
     AllInQuotes,
+    /// Lines of fields in a dialect, on their way to a Parquet file.
+    Parquet,
 }
 
 /// What stands around the values of a row.
@@ -243,10 +246,24 @@ impl RowTarget {
         Ok(Some(out.as_slice().to_vec()))
     }
 
+    /// Returns the type that an output's column has in an input of columns `schema`; nothing where the
+    /// input does not have it, or others write it.
+    ///
+    /// # Errors
+    /// The input has the column twice.
+    pub fn input_type(&self, column: &OutputColumn, schema: &Schema) -> Result<Option<DataType>> {
+        if column.content != ColumnContent::Input {
+            return Ok(None);
+        }
+        let names: Vec<String> = schema.fields().iter().map(|f| f.name().clone()).collect();
+        let root = self.find(&column.name, &self.renamed(&names))?;
+        Ok(root.map(|root| schema.field(root).data_type().clone()))
+    }
+
     /// Returns what writes values.
     pub fn encoder(&self) -> Encoder {
         match self.form {
-            TextForm::Lines => self.dialect.encoder(),
+            TextForm::Lines | TextForm::Parquet => self.dialect.encoder(),
             TextForm::JsonRows => Encoder::json_rows(),
             TextForm::Bare => Encoder::bare(),
             TextForm::Quoted { escapes } => Encoder::all_quoted(escapes),

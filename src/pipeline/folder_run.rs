@@ -280,7 +280,12 @@ impl PassJob {
             .tables
             .iter()
             .enumerate()
-            .map(|(number, job)| job.sink(inputs.columns(number), folder, limits, identity))
+            .map(
+                |(number, job)| match inputs.typed_columns(number, &job.target)? {
+                    Some(columns) => Ok((job.parquet_sink(columns, folder, limits)?, None)),
+                    None => job.sink(inputs.columns(number), folder, limits, identity),
+                },
+            )
             .collect();
         Ok(made?.into_iter().unzip())
     }

@@ -8,12 +8,13 @@ use serde::Serialize;
 
 use super::pass::{InputSpan, PassInput};
 use super::row_groups::Span;
-use crate::convert::{RowPlan, RowTarget};
+use crate::convert::{RowPlan, RowTarget, TextForm};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::PiecePosition;
 use crate::sanitize::TextPlan;
 use crate::schema::OutputColumn;
 use crate::source::{BLOCK_MEMORY, ColumnFile, DecodeBudget, SharedRowGroup, TextFile};
+use crate::typed::{PARQUET_MEMORY, TypedColumn};
 
 /// Bytes by which younger pieces may be ahead: enough for some fifteen threads that read Parquet.
 const AHEAD: u64 = 24 << 20;
@@ -145,6 +146,35 @@ impl PreparedInputs {
         &self.columns[target]
     }
 
+    /// Returns the types of the columns of output number `number`, if it is to be a Parquet file: the
+    /// schema's, else those that they have in the first input.
+    pub(super) fn typed_columns(
+        &self,
+        number: usize,
+        target: &RowTarget,
+    ) -> Result<Option<Vec<TypedColumn>>> {
+        if target.form != TextForm::Parquet {
+            return Ok(None);
+        }
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let feeding = self.inputs.iter().zip(opened.iter());
+        let mut feeding = feeding.filter(|(fed, _)| fed.feeds.contains(&number));
+        let schema = match feeding.next() {
+            Some((_, Some(Opened::Columns(file)))) => Some(file.schema()),
+            _ => None,
+        };
+        let columns = self.columns(number).iter();
+        let typed = columns.map(|column| {
+            let input = match &schema {
+                Some(schema) => target.input_type(column, schema)?,
+                None => None,
+            };
+            let bools = target.policy.bool;
+            Ok(TypedColumn::of(column, input.as_ref(), bools))
+        });
+        typed.collect::<Result<Vec<_>>>().map(Some)
+    }
+
     /// Returns the number of inputs.
     pub(super) fn len(&self) -> usize {
         self.inputs.len()
@@ -253,8 +283,9 @@ impl PreparedInputs {
         Ok(())
     }
 
-    /// Returns the bytes of memory that reading the dearest piece of any input with columns takes at
-    /// least; of each file the largest row group stands for all.
+    /// Returns the bytes of memory that the pass takes at least: for reading the dearest piece of any
+    /// input with columns, where of each file the largest row group stands for all, and for writing
+    /// Parquet files.
     ///
     /// # Errors
     /// An input lacks columns: of several the first. Whatever else is wrong with inputs is left to
@@ -288,7 +319,9 @@ impl PreparedInputs {
                 Err(_) => {}
             }
         }
-        Ok(most)
+        let is_parquet = |target: &&&RowTarget| target.form == TextForm::Parquet;
+        let written = targets.iter().filter(is_parquet).count() as u64;
+        Ok(most + written * PARQUET_MEMORY)
     }
 
     /// Opens input number `number` and compiles the plans of the targets that it feeds.

@@ -9,9 +9,10 @@ use super::prepared::PreparedInputs;
 use super::table::TableReport;
 use crate::convert::{RowTarget, TextForm};
 use crate::error::{Error, ErrorKind, Place, Result};
-use crate::exchange::{FileDigest, FileFrame, StreamSink, check_room};
+use crate::exchange::{FileDigest, FileFrame, Sink, StreamSink, check_room};
 use crate::schema::OutputColumn;
 use crate::schema::TableKind;
+use crate::typed::{PARQUET_MEMORY, ParquetSink};
 
 /// What went through a stream.
 #[derive(Debug)]
@@ -85,17 +86,15 @@ pub fn stream(
         .iter()
         .map(|column| column.name.clone())
         .collect();
-    let sink = StreamSink::new(name, out)
-        .without_digests()
-        .framed(frame(target, inputs.columns(0))?, None)?;
+    let sink = StreamKind::begin((name, out), &inputs, target, limits)?;
     let pass = Pass {
         inputs: &inputs,
         targets: vec![target],
-        sinks: vec![&sink],
+        sinks: vec![sink.as_sink()],
         starts: vec![None],
     };
     let counts = pass.run(limits, events)?.pop().unwrap_or_default();
-    let written = sink.finish()?.pop().unwrap_or_default();
+    let written = sink.finish()?;
     if written.rows() + counts.rejected != counts.rows_in {
         let message = format!(
             "{} rows came in, but {} were written and {} refused",
@@ -112,6 +111,44 @@ pub fn stream(
         counts,
         written,
     })
+}
+
+/// What takes the rows of a stream.
+enum StreamKind {
+    Text(Box<StreamSink>),
+    Parquet(Box<ParquetSink>),
+}
+
+impl StreamKind {
+    fn begin(
+        (name, out): (PathBuf, Box<dyn Write + Send>),
+        inputs: &PreparedInputs,
+        target: &RowTarget,
+        limits: &PassLimits,
+    ) -> Result<Self> {
+        if let Some(columns) = inputs.typed_columns(0, target)? {
+            let (dialect, paid) = (target.dialect.clone(), limits.gate.charge(PARQUET_MEMORY));
+            let sink = ParquetSink::new(name, out, columns, dialect, paid)?;
+            return Ok(Self::Parquet(Box::new(sink)));
+        }
+        let frame = frame(target, inputs.columns(0))?;
+        let sink = StreamSink::new(name, out).without_digests();
+        Ok(Self::Text(Box::new(sink.framed(frame, None)?)))
+    }
+
+    fn as_sink(&self) -> &dyn Sink {
+        match self {
+            Self::Text(sink) => sink.as_ref(),
+            Self::Parquet(sink) => sink.as_ref(),
+        }
+    }
+
+    fn finish(self) -> Result<FileDigest> {
+        match self {
+            Self::Text(sink) => Ok(sink.finish()?.pop().unwrap_or_default()),
+            Self::Parquet(sink) => sink.finish(),
+        }
+    }
 }
 
 /// Returns what stands around the rows of each file.

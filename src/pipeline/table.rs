@@ -28,6 +28,7 @@ use crate::publish::{
 };
 use crate::schema::{OutputColumn, TableKind, row_steps};
 use crate::sph::SubChunkRows;
+use crate::typed::{PARQUET_MEMORY, ParquetSink, TypedColumn};
 
 const EXCHANGE: &str = "exchange";
 
@@ -120,6 +121,7 @@ pub struct TableReport {
 pub(super) enum TableSink {
     Chunks(Box<ChunkSink>),
     Stream { sink: Box<StreamSink> },
+    Parquet(Box<ParquetSink>),
 }
 
 impl TableJob {
@@ -209,6 +211,21 @@ impl TableJob {
         // Any name will do: what counts is that the folder is there.
         let staged = staging.staged(&format!("{}{}", self.folder, self.chunk_index()))?;
         Ok(staged.parent().map_or_else(PathBuf::new, PathBuf::from))
+    }
+
+    /// Makes the sink of a Parquet file, which a later run begins anew.
+    pub(super) fn parquet_sink(
+        &self,
+        columns: Vec<TypedColumn>,
+        folder: &OutputFolder,
+        limits: &PassLimits,
+    ) -> Result<TableSink> {
+        let path = self.part_path(0);
+        let out = begin_anew(&folder.staged(&path)?)?;
+        let (shown, dialect) = (folder.root().join(path), self.target.dialect.clone());
+        let paid = limits.gate.charge(PARQUET_MEMORY);
+        let sink = ParquetSink::new(shown, out, columns, dialect, paid)?;
+        Ok(TableSink::Parquet(Box::new(sink)))
     }
 
     fn stream_sink(
@@ -341,6 +358,9 @@ impl TableJob {
                 parts
                     .map(|(part, digest)| digest.finish(self.part_path(part), None, false))
                     .collect()
+            }
+            TableSink::Parquet(sink) => {
+                vec![sink.finish()?.finish(self.part_path(0), None, false)]
             }
             TableSink::Chunks(sink) => self.finish_chunks(*sink, staging, &mut sub_chunks)?,
         };
@@ -522,6 +542,7 @@ impl TableSink {
         match self {
             Self::Chunks(sink) => sink.as_ref(),
             Self::Stream { sink } => sink.as_ref(),
+            Self::Parquet(sink) => sink.as_ref(),
         }
     }
 }

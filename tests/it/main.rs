@@ -53,6 +53,7 @@ mod odd_servers;
 mod only_chunks;
 mod options;
 mod parquet_corpora;
+mod parquet_out;
 mod pipes;
 mod place_conformance;
 mod place_faults;

@@ -484,6 +484,8 @@ pub enum FormArg {
     Csv,
     /// The body of a request to Qserv's ingest service: rows as JSON arrays, in utf8mb4
     Json,
+    /// A Parquet file of what the table would hold: numbers, dates and texts as such
+    Parquet,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use skyprep::convert::{RowTarget, TextForm};
+use skyprep::dialect::Dialect;
 use skyprep::error::Error;
 use skyprep::resources::ByteSize;
 use skyprep::values::{BinaryForm, Charset};
@@ -33,8 +34,10 @@ pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
         columns,
         schema,
     )?;
-    if args.to == FormArg::Json {
-        choose_json(args, &mut target)?;
+    match args.to {
+        FormArg::Csv => {}
+        FormArg::Json => choose_json(args, &mut target)?,
+        FormArg::Parquet => choose_parquet(args, &mut target)?,
     }
     if let Some(form) = args.drop_in {
         target.policy.reference_style = true;
@@ -71,8 +74,8 @@ pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
     run_streams(command, session)
 }
 
-/// Lets the rows become JSON for the ingest service.
-fn choose_json(args: &ConvertArgs, target: &mut RowTarget) -> Result<()> {
+/// Refuses what says how text is written, for outputs that are none.
+fn refuse_text_options(args: &ConvertArgs, form: &str) -> Result<()> {
     let (text, stream) = (&args.text_out, &args.stream_out);
     let has_dialect = [
         &text.dialect,
@@ -85,16 +88,41 @@ fn choose_json(args: &ConvertArgs, target: &mut RowTarget) -> Result<()> {
     .chain([&stream.line_terminator])
     .any(Option::is_some);
     if has_dialect || stream.header {
-        let message = "the options of text outputs say nothing about --to json";
+        let message = format!("the options of text outputs say nothing about --to {form}");
         return Err(Error::usage(message).into());
     }
-    target.form = TextForm::JsonRows;
+    Ok(())
+}
+
+/// Lets texts be in utf8mb4, as all are in this form.
+fn choose_utf8(args: &ConvertArgs, form: &str, target: &mut RowTarget) -> Result<()> {
     match args.values.charset.as_deref() {
         None | Some("utf8mb4") => target.policy.charset = Charset::Utf8mb4,
         Some(other) => {
-            return Err(Error::usage(format!("--charset {other}: JSON is always utf8mb4")).into());
+            let message = format!("--charset {other}: {form} is always utf8mb4");
+            return Err(Error::usage(message).into());
         }
     }
+    Ok(())
+}
+
+/// Lets the rows become a Parquet file.
+fn choose_parquet(args: &ConvertArgs, target: &mut RowTarget) -> Result<()> {
+    refuse_text_options(args, "parquet")?;
+    choose_utf8(args, "Parquet", target)?;
+    if args.split_size.is_some() {
+        return Err(Error::usage("--split-size cuts texts, and --to parquet makes none").into());
+    }
+    target.form = TextForm::Parquet;
+    target.dialect = Dialect::qserv();
+    Ok(())
+}
+
+/// Lets the rows become JSON for the ingest service.
+fn choose_json(args: &ConvertArgs, target: &mut RowTarget) -> Result<()> {
+    refuse_text_options(args, "json")?;
+    choose_utf8(args, "JSON", target)?;
+    target.form = TextForm::JsonRows;
     match args.values.binary.as_deref() {
         None => target.policy.binary = BinaryForm::Hex,
         Some("escape") => {

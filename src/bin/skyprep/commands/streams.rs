@@ -389,6 +389,7 @@ fn output_names(command: &StreamCommand<'_>) -> Result<Vec<String>> {
         let stem = stem.rsplit_once('.').map_or(stem, |(stem, _)| stem);
         let ending = match command.target.form {
             TextForm::JsonRows => "json",
+            TextForm::Parquet => "parquet",
             _ if command.target.dialect.delimiter() == b',' => "csv",
             _ => "txt",
         };

@@ -1,0 +1,223 @@
+//! A sink that writes rows into a Parquet file.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::datatypes::{Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::arrow::arrow_writer::{
+    ArrowColumnWriter, ArrowRowGroupWriterFactory, ArrowWriterOptions, compute_leaves,
+};
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
+use parquet::file::writer::SerializedFileWriter;
+use rayon::prelude::*;
+
+use super::batch::Batch;
+use super::column_type::TypedColumn;
+use crate::dialect::Dialect;
+use crate::error::{Error, ErrorKind, Result};
+use crate::exchange::{FileDigest, Packet, RunEnd, Sink};
+use crate::resources::Lease;
+
+/// Memory that writing takes: a batch as text and as columns, and the packed pages of a row group.
+pub const PARQUET_MEMORY: u64 = 48 << 20;
+
+/// Text and rows from which on a row group is full.
+const GROUP_TEXT: u64 = 64 << 20;
+const GROUP_ROWS: u64 = 1 << 20;
+
+/// Writes packets into one Parquet file, in the order they come.
+pub struct ParquetSink {
+    /// What messages call the file.
+    name: PathBuf,
+    state: Mutex<State>,
+    _paid: Lease,
+}
+
+struct State {
+    batch: Batch,
+    schema: SchemaRef,
+    file: SerializedFileWriter<Digesting>,
+    writers: ArrowRowGroupWriterFactory,
+    /// The row group being written.
+    group: Vec<ArrowColumnWriter>,
+    groups: usize,
+    group_rows: u64,
+    group_text: u64,
+    rows: u64,
+}
+
+impl ParquetSink {
+    /// Begins a file of these columns; rows come in `dialect`, and `paid` is for [`PARQUET_MEMORY`].
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn new(
+        name: PathBuf,
+        out: Box<dyn Write + Send>,
+        columns: Vec<TypedColumn>,
+        dialect: Dialect,
+        paid: Lease,
+    ) -> Result<Self> {
+        let schema = Arc::new(TypedColumn::schema(&columns));
+        let properties = WriterProperties::builder()
+            .set_created_by(concat!("skyprep ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            // Row groups end where we say.
+            .set_max_row_group_row_count(None)
+            .build();
+        let options = ArrowWriterOptions::new().with_properties(properties);
+        let out = Digesting {
+            out,
+            digest: FileDigest::default(),
+        };
+        let writer = ArrowWriter::try_new_with_options(out, Arc::clone(&schema), options);
+        let parts = writer.and_then(ArrowWriter::into_serialized_writer);
+        let (file, writers) = parts.map_err(|error| failed(&name, error))?;
+        let state = State {
+            batch: Batch::new(columns, dialect),
+            schema,
+            file,
+            writers,
+            group: Vec::new(),
+            groups: 0,
+            group_rows: 0,
+            group_text: 0,
+            rows: 0,
+        };
+        Ok(Self {
+            name,
+            state: Mutex::new(state),
+            _paid: paid,
+        })
+    }
+
+    /// Writes the last rows and the footer, and returns what went into the file.
+    ///
+    /// # Errors
+    /// The last bytes can't be written.
+    pub fn finish(self) -> Result<FileDigest> {
+        let state = self.state.into_inner();
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        state.write_batch(&self.name)?;
+        state.end_group(&self.name)?;
+        let rows = state.rows;
+        let failed = |error| failed(&self.name, error);
+        // This writes the footer.
+        let mut out = state.file.into_inner().map_err(failed)?;
+        let flushed = out.out.flush();
+        flushed.map_err(|error| Error::writing(&self.name, error))?;
+        out.digest.add_rows(rows);
+        Ok(out.digest)
+    }
+}
+
+impl Sink for ParquetSink {
+    fn is_stream(&self) -> bool {
+        true
+    }
+
+    fn write_run(&self, packets: &[Packet], _: RunEnd<'_>) -> Result<()> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for packet in packets {
+            let mut start = 0;
+            for end in packet.row_ends() {
+                let end = *end as usize;
+                let row = packet.text().get(start..end).unwrap_or_default();
+                state.batch.push(row)?;
+                start = end;
+                if state.batch.is_full() {
+                    state.write_batch(&self.name)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    /// Encodes the rows that wait, each column for itself.
+    fn write_batch(&mut self, name: &std::path::Path) -> Result<()> {
+        let (rows, text) = self.batch.size();
+        if rows == 0 {
+            return Ok(());
+        }
+        let columns = self.batch.take()?;
+        if self.group.is_empty() {
+            let writers = self.writers.create_column_writers(self.groups);
+            self.group = writers.map_err(|error| failed(name, error))?;
+        }
+        let schema: &Schema = &self.schema;
+        let encode = |((writer, array), field): ((&mut ArrowColumnWriter, _), &Arc<_>)| {
+            // No column is nested, so each has one leaf.
+            let mut leaves = compute_leaves(field, &array)?.into_iter();
+            leaves.try_for_each(|leaf| writer.write(&leaf))
+        };
+        self.group
+            .par_iter_mut()
+            .zip(columns)
+            .zip(schema.fields().as_ref())
+            .try_for_each(encode)
+            .map_err(|error| failed(name, error))?;
+        self.group_rows += rows as u64;
+        self.group_text += text as u64;
+        self.rows += rows as u64;
+        match self.group_rows >= GROUP_ROWS || self.group_text >= GROUP_TEXT {
+            true => self.end_group(name),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes the pages of the row group.
+    fn end_group(&mut self, name: &std::path::Path) -> Result<()> {
+        if self.group.is_empty() {
+            return Ok(());
+        }
+        let failed = |error| failed(name, error);
+        let writers = std::mem::take(&mut self.group);
+        let chunks: Result<Vec<_>, _> = writers
+            .into_par_iter()
+            .map(ArrowColumnWriter::close)
+            .collect();
+        let mut group = self.file.next_row_group().map_err(failed)?;
+        for chunk in chunks.map_err(failed)? {
+            chunk.append_to_row_group(&mut group).map_err(failed)?;
+        }
+        group.close().map_err(failed)?;
+        (self.group_rows, self.group_text) = (0, 0);
+        self.groups += 1;
+        Ok(())
+    }
+}
+
+/// Digests what is written.
+struct Digesting {
+    out: Box<dyn Write + Send>,
+    digest: FileDigest,
+}
+
+impl Write for Digesting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.digest.update(bytes.get(..written).unwrap_or_default());
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+/// Tells what went wrong: mostly the file that could not be written.
+fn failed(name: &std::path::Path, error: ParquetError) -> Error {
+    match error {
+        ParquetError::External(inner) => match inner.downcast::<io::Error>() {
+            Ok(error) => Error::writing(name, *error),
+            Err(other) => Error::new(ErrorKind::Internal, format!("Parquet: {other}")),
+        },
+        other => Error::new(ErrorKind::Internal, format!("Parquet: {other}")),
+    }
+}
