@@ -544,6 +544,7 @@ impl BoundRouting<'_> {
             let written = key.write(row, encoder, keys, &mut RuleCounts::default());
             let written = written.and_then(|()| {
                 let text = keys.as_slice().get(start..).unwrap_or_default();
+                self.plan.router.check_own_key(text)?;
                 self.check_key(row, text)
             });
             written.map_err(|cell| {

@@ -135,12 +135,14 @@ impl RowTarget {
         if let Some(name) = self.exclude.iter().find(|name| !self.knows(name, &renamed)) {
             return Err(missing(name, &renamed));
         }
+        let routing = self.routing.as_ref();
+        let routing = routing.filter(|routing| !routing.is_to_triangles());
         let columns = OutputChoice {
             columns: self.columns.as_deref(),
             schema: self.schema.as_ref(),
             exclude: &self.exclude,
             constants: &self.constants,
-            chunk_columns: self.routing.as_ref().map(|routing| &routing.columns),
+            chunk_columns: routing.map(|routing| &routing.columns),
         }
         .resolve(&renamed)?;
         if columns.is_empty() && !renamed.is_empty() {

@@ -32,6 +32,7 @@ mod task_sinks;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "tests make files of their own")]
 mod tests;
+mod triangle_sink;
 
 pub use chunk_names::{ChunkNames, chunk_of_name};
 pub use chunk_rows::{ChunkRows, SubChunkCount};
@@ -47,6 +48,7 @@ pub use sealed::{SealedFile, SealedWriter, Section, SectionContent};
 pub use sealed_merge::{MergeWork, SealedRuns, join_sealed};
 pub use stream_sink::{FileFrame, Parts, StreamSink};
 pub use task_sinks::{TaskChunkSink, TaskRowSink, TaskSinkOptions};
+pub use triangle_sink::{TriangleSink, TriangleSinkOptions};
 
 use crate::error::Result;
 

@@ -306,6 +306,12 @@ impl Packet {
         &mut self.keys
     }
 
+    /// Returns the key that was written and not ended yet.
+    pub fn open_key(&self) -> &[u8] {
+        let start = self.key_ends.last().copied().unwrap_or(0) as usize;
+        self.keys.as_slice().get(start..).unwrap_or_default()
+    }
+
     /// Ends the key of the row written last.
     pub fn end_key(&mut self) {
         self.key_ends.push(self.keys.len() as u32);

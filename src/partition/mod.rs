@@ -3,6 +3,7 @@
 mod chunk_index;
 mod director_index;
 pub mod geometry;
+pub mod htm;
 mod joined;
 pub mod key_index;
 mod key_watch;

@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 
 use super::director_index::DirectorIndex;
 use super::geometry::{ChunkId, Chunker, PositionFault, angular_separation_deg, check_position};
+use super::htm::HtmId;
 use super::joined::JoinedKeys;
 use super::key_index::{Key, KeyPlace};
 use super::key_watch::PieceOrigin;
 use super::only_chunks::OnlyChunks;
 use super::unknown_keys::UnknownKeys;
-use crate::error::Error;
+use crate::error::{Error, quote_value};
 use crate::exchange::{MatchSides, Packet};
 use crate::values::CellFault;
 
@@ -114,6 +115,8 @@ pub(super) enum Way {
         has_fallback: bool,
     },
     MatchPositions,
+    /// To the triangle of this level, whose number takes the place of the chunk's.
+    Triangle(u32),
     MatchKeys {
         lookups: [KeyLookup; 2],
         unknown: [UnknownKeyRule; 2],
@@ -157,6 +160,24 @@ impl Router {
             ra,
             way,
             only,
+        }
+    }
+
+    /// Checks the text of a row's own key: rows of triangles are told apart by whole numbers.
+    ///
+    /// # Errors
+    /// It is none of 64 bits.
+    pub(crate) fn check_own_key(&self, key: &[u8]) -> Result<(), CellFault> {
+        if !matches!(self.way, Way::Triangle(_)) {
+            return Ok(());
+        }
+        let number = std::str::from_utf8(key).ok();
+        match number.and_then(|text| text.parse::<i64>().ok()) {
+            Some(_) => Ok(()),
+            None => {
+                let expected = ", expected a whole number of 64 bits";
+                Err(CellFault::found(quote_value(key), expected))
+            }
         }
     }
 
@@ -204,6 +225,10 @@ impl Router {
                 };
                 packet.route(chunk, sub_chunk);
             }
+            Way::Triangle(level) => {
+                let (ra, dec) = self.needed_position(row, 0)?;
+                packet.route(HtmId::at_position(ra, dec, *level).number(), 0);
+            }
             Way::MatchPositions => self.route_pair(self.sides_by_position(row)?, packet, || {
                 let cell = CellFault::new("both positions are NULL, expected at least one");
                 RouteFault::position(0, Coordinate::Ra, cell)
@@ -244,7 +269,7 @@ impl Router {
     /// Returns where each key is looked up.
     fn lookups(&self) -> &[KeyLookup] {
         match &self.way {
-            Way::Position(_) | Way::MatchPositions => &[],
+            Way::Position(_) | Way::Triangle(_) | Way::MatchPositions => &[],
             Way::Key { lookup, .. } => std::slice::from_ref(lookup),
             Way::MatchKeys { lookups, .. } => lookups,
         }

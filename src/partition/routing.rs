@@ -9,6 +9,7 @@ use super::geometry::Chunker;
 use super::joined::JoinedKeys;
 use super::key_watch::KeyWatch;
 use super::only_chunks::OnlyChunks;
+use super::partitioning::Partitioning;
 use super::router::{KeyLookup, OverlapRule, RaRule, Router, UnknownKeyRule, Way};
 use super::unknown_keys::UnknownKeys;
 use crate::dialect::Dialect;
@@ -81,6 +82,13 @@ pub enum RouteBy {
         key: KeyColumn,
         /// Where it goes if the key is NULL or not in the index.
         fallback: Option<PositionColumns>,
+    },
+    /// Its position, to a triangle of the sky's mesh.
+    Triangle {
+        /// The columns.
+        position: PositionColumns,
+        /// Level of the triangles.
+        level: u32,
     },
     /// The positions of both sides of a match.
     MatchPositions([PositionColumns; 2]),
@@ -229,10 +237,39 @@ impl Routing {
         })
     }
 
+    /// Sends rows to triangles of the sky's mesh, with their keys beside them.
+    ///
+    /// # Errors
+    /// None that can be met: the sky is divided as little as possible, for nobody asks for chunks.
+    pub fn to_triangles(position: PositionColumns, key: String, level: u32) -> Result<Self> {
+        let sky = Partitioning {
+            stripes: 1,
+            sub_stripes: 1,
+            overlap: 0.0,
+        };
+        Ok(Self {
+            chunker: sky.chunker()?,
+            by: RouteBy::Triangle { position, level },
+            ra_rule: RaRule::Checked,
+            director_key: Some(key),
+            columns: ChunkColumns::default(),
+            watch: None,
+            unknown_keys: Arc::default(),
+            only: None,
+        })
+    }
+
+    /// Says whether rows go to triangles in place of chunks.
+    pub fn is_to_triangles(&self) -> bool {
+        matches!(self.by, RouteBy::Triangle { .. })
+    }
+
     /// Returns the columns of positions, as they are numbered in a row's address.
     pub fn positions(&self) -> Vec<&PositionColumns> {
         match &self.by {
-            RouteBy::Position { position, .. } => vec![position],
+            RouteBy::Position { position, .. } | RouteBy::Triangle { position, .. } => {
+                vec![position]
+            }
             RouteBy::Key { fallback, .. } => fallback.iter().collect(),
             RouteBy::MatchPositions(positions) => positions.iter().collect(),
             RouteBy::MatchKeys { .. } => Vec::new(),
@@ -242,7 +279,9 @@ impl Routing {
     /// Returns the columns of keys that are looked up, as they are numbered in a row's address.
     pub fn keys(&self) -> Vec<&KeyColumn> {
         match &self.by {
-            RouteBy::Position { .. } | RouteBy::MatchPositions(_) => Vec::new(),
+            RouteBy::Position { .. } | RouteBy::Triangle { .. } | RouteBy::MatchPositions(_) => {
+                Vec::new()
+            }
             RouteBy::Key { key, .. } => vec![key],
             RouteBy::MatchKeys { keys, .. } => keys.iter().collect(),
         }
@@ -264,6 +303,7 @@ impl Routing {
                 lookup: key.lookup(),
                 has_fallback: fallback.is_some(),
             },
+            RouteBy::Triangle { level, .. } => Way::Triangle(*level),
             RouteBy::MatchPositions(_) => Way::MatchPositions,
             RouteBy::MatchKeys { keys, unknown } => Way::MatchKeys {
                 lookups: keys.each_ref().map(KeyColumn::lookup),

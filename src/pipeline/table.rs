@@ -16,7 +16,7 @@ use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{
     ChunkNames, ChunkRows, ChunkSink, ChunkSinkOptions, Digests, FileDigest, FileSummary, Finish,
-    JournalPlace, Mark, Parts, Sink, StreamSink,
+    JournalPlace, Mark, Parts, Sink, StreamSink, TriangleSink, TriangleSinkOptions,
 };
 use crate::partition::key_index::{
     DuplicateRule, DuplicatedKeys, IndexColumns, IndexFormat, write_compact_index,
@@ -27,7 +27,7 @@ use crate::publish::{
     InputStamp, OutputFolder, StagingPlace, TableIdentity, append, remove_optional,
 };
 use crate::schema::{OutputColumn, TableKind, row_steps};
-use crate::sph::SubChunkRows;
+use crate::sph::{HTM_INDEX, SubChunkRows, htm_index_record};
 use crate::typed::{PARQUET_MEMORY, ParquetSink, TypedColumn};
 
 const EXCHANGE: &str = "exchange";
@@ -122,6 +122,7 @@ pub(super) enum TableSink {
     Chunks(Box<ChunkSink>),
     Stream { sink: Box<StreamSink> },
     Parquet(Box<ParquetSink>),
+    Triangles(Box<TriangleSink>),
 }
 
 impl TableJob {
@@ -161,6 +162,9 @@ impl TableJob {
         let Some(routing) = &self.target.routing else {
             return self.stream_sink(columns, folder, journal);
         };
+        if routing.is_to_triangles() {
+            return Ok((self.triangle_sink(folder, limits)?, None));
+        }
         let options = ChunkSinkOptions {
             rows: self.chunk_rows(routing, columns),
             staging: self.chunk_staging(&folder.staging_place())?,
@@ -211,6 +215,25 @@ impl TableJob {
         // Any name will do: what counts is that the folder is there.
         let staged = staging.staged(&format!("{}{}", self.folder, self.chunk_index()))?;
         Ok(staged.parent().map_or_else(PathBuf::new, PathBuf::from))
+    }
+
+    /// Makes the sink of rows that go to triangles, which a later run begins anew.
+    fn triangle_sink(&self, folder: &OutputFolder, limits: &PassLimits) -> Result<TableSink> {
+        // What an earlier run has left there would be appended to.
+        folder.clear_staging()?;
+        let staging = folder.staging_place();
+        for node in 0..self.nodes {
+            let names = ChunkNames::new("", "htm", self.nodes);
+            staging.staged(&names.file(i32::try_from(node).unwrap_or(0), false))?;
+        }
+        Ok(TableSink::Triangles(Box::new(TriangleSink::new(
+            TriangleSinkOptions {
+                staging: staging.path().to_owned(),
+                nodes: self.nodes,
+                line_end: self.target.dialect.line_terminator().as_bytes(),
+                gate: Arc::clone(&limits.gate),
+            },
+        ))))
     }
 
     /// Makes the sink of a Parquet file, which a later run begins anew.
@@ -265,9 +288,14 @@ impl TableJob {
         format!("{}_index.bin", self.prefix)
     }
 
-    /// Returns the path of the rows-per-sub-chunk index, relative to the output folder.
+    /// Returns the path of the index that counts the rows of sub-chunks, or of triangles, relative to the
+    /// output folder.
     pub fn chunk_index_path(&self) -> String {
-        format!("{}{}", self.folder, self.chunk_index())
+        let routing = self.target.routing.as_ref();
+        match routing.is_some_and(Routing::is_to_triangles) {
+            true => HTM_INDEX.to_owned(),
+            false => format!("{}{}", self.folder, self.chunk_index()),
+        }
     }
 
     /// Returns the path of the journal.
@@ -359,6 +387,7 @@ impl TableJob {
                     .map(|(part, digest)| digest.finish(self.part_path(part), None, false))
                     .collect()
             }
+            TableSink::Triangles(sink) => finish_triangles(*sink, staging)?,
             TableSink::Parquet(sink) => {
                 vec![sink.finish()?.finish(self.part_path(0), None, false)]
             }
@@ -533,6 +562,17 @@ impl TableReport {
     }
 }
 
+/// Writes the index that counts the rows of triangles, and returns it with their files.
+fn finish_triangles(sink: TriangleSink, staging: &StagingPlace) -> Result<Vec<FileSummary>> {
+    let (mut files, rows) = sink.finish();
+    let mut index = StagedFile::new(staging, HTM_INDEX.to_owned())?;
+    for (triangle, rows) in rows {
+        index.write(&htm_index_record(triangle, rows))?;
+    }
+    files.extend(index.finish()?);
+    Ok(files)
+}
+
 fn is_zero(number: &u64) -> bool {
     *number == 0
 }
@@ -543,6 +583,7 @@ impl TableSink {
             Self::Chunks(sink) => sink.as_ref(),
             Self::Stream { sink } => sink.as_ref(),
             Self::Parquet(sink) => sink.as_ref(),
+            Self::Triangles(sink) => sink.as_ref(),
         }
     }
 }

@@ -21,6 +21,7 @@ use super::joined::{Joined, RowEnds};
 use crate::error::{Error, Result};
 use crate::exchange::{FileDigest, FileSummary};
 use crate::partition::CHUNK_INDEX_RECORD;
+use crate::sph::{HTM_INDEX, HTM_INDEX_RECORD, ID_BYTES};
 
 /// Puts what stands under the final names of staged files before what is staged; their summaries
 /// then tell of both. Other staged files stay as they are.
@@ -43,10 +44,16 @@ fn extend(folder: &OutputFolder, file: &mut FileSummary) -> Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(Error::reading(&standing, error)),
     };
-    let ends = match path.ends_with(".bin") {
-        true => RowEnds::Fixed(CHUNK_INDEX_RECORD as u64),
-        false => RowEnds::Lines,
+    let record = match Path::new(&path)
+        .extension()
+        .and_then(|ending| ending.to_str())
+    {
+        Some("bin") if path == HTM_INDEX => Some(HTM_INDEX_RECORD),
+        Some("bin") => Some(CHUNK_INDEX_RECORD),
+        Some("ids") => Some(ID_BYTES),
+        _ => None,
     };
+    let ends = record.map_or(RowEnds::Lines, |record| RowEnds::Fixed(record as u64));
     let staged = folder.staged(&path)?;
     // Not hidden, so that a run that begins anew removes it.
     let joined = folder.staged(&format!("{path}.joined"))?;

@@ -476,6 +476,7 @@ impl TextRows<'_> {
             let row = (self.origin, self.row - 1, line);
             address
                 .write_own_key(key.column, row, encoder, packet.key_mut())
+                .and_then(|()| routing.router.check_own_key(packet.open_key()))
                 .map_err(|cell| RowFault {
                     column: key.name.clone(),
                     cell,

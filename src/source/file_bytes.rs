@@ -37,7 +37,7 @@ impl FileBytes {
         match name {
             InputName::File(path) => Self::open_path(path),
             InputName::Remote(remote) => remote.open().map(Self::Remote),
-            InputName::Stdin => Err(io::ErrorKind::NotSeekable.into()),
+            InputName::Stdin | InputName::Generated(_) => Err(io::ErrorKind::NotSeekable.into()),
         }
     }
 

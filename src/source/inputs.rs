@@ -10,6 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::file_bytes::FileBytes;
+use super::generated::GeneratedText;
 use super::pattern::matching;
 use super::remote::{RemoteFile, Remotes};
 use super::text::no_stream;
@@ -59,6 +60,20 @@ pub enum InputName {
     Remote(Arc<RemoteFile>),
     /// Standard input.
     Stdin,
+    /// Text that is made while it is read.
+    Generated(GeneratedText),
+}
+
+impl Input {
+    /// Takes text that is made while it is read.
+    pub fn generated(text: GeneratedText) -> Self {
+        Self {
+            name: InputName::Generated(text),
+            format: InputFormat::Text,
+            stamp: None,
+            unreadable: None,
+        }
+    }
 }
 
 impl InputName {
@@ -68,6 +83,7 @@ impl InputName {
             Self::File(path) => path.display().to_string(),
             Self::Remote(remote) => remote.name().to_owned(),
             Self::Stdin => "stdin".into(),
+            Self::Generated(text) => text.name().to_owned(),
         }
     }
 }
@@ -411,7 +427,7 @@ fn look_at(name: InputName, format: Option<InputFormat>) -> Result<Input> {
         }),
     };
     let (path, stamp) = match &name {
-        InputName::Stdin => return stream(name),
+        InputName::Stdin | InputName::Generated(_) => return stream(name),
         InputName::Remote(remote) => (url_path(remote.name()), remote.stamp()),
         InputName::File(path) => {
             let metadata = fs::metadata(path).map_err(|error| Error::reading(path, error))?;

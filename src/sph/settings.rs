@@ -155,7 +155,8 @@ impl PartitionSettings {
             .chunk
             .as_deref()
             .ok_or_else(|| missing("part.chunk", "the column of chunks"))?;
-        let tool = ToolSettings::new(config, &names, fields, Some(chunk), None)?;
+        let added = [("part.chunk", chunk), ("part.sub-chunk", sub_chunk(config))];
+        let tool = ToolSettings::new(config, &names, fields, &added)?;
         Ok(Self {
             tool,
             routing,
@@ -203,8 +204,10 @@ impl MatchSettings {
             }
         };
         let flags = part.flags.as_deref().unwrap_or("partitioningFlags");
-        let chunk = part.chunk.as_deref();
-        let tool = ToolSettings::new(config, &names, fields, chunk, Some(flags))?;
+        let chunk = part.chunk.as_deref().map(|chunk| ("part.chunk", chunk));
+        let others = [("part.sub-chunk", sub_chunk(config)), ("part.flags", flags)];
+        let added: Vec<_> = chunk.into_iter().chain(others).collect();
+        let tool = ToolSettings::new(config, &names, fields, &added)?;
         Ok(Self {
             tool,
             routing,
@@ -214,33 +217,31 @@ impl MatchSettings {
 }
 
 impl ToolSettings {
-    fn new(
+    /// Settles what the tools have in common; `added` names the columns that the output gets beside
+    /// the input's, and by which option.
+    pub(super) fn new(
         config: &SphConfig,
         names: &[String],
         mut fields: Fields<'_>,
-        chunk: Option<&str>,
-        flags: Option<&str>,
+        added: &[(&'static str, &str)],
     ) -> Result<Self> {
         let part = &config.part;
-        let sub_chunk = part.sub_chunk.as_deref().unwrap_or("subChunkId");
-        let added = [
-            ("part.chunk", chunk),
-            ("part.sub-chunk", Some(sub_chunk)),
-            ("part.flags", flags),
-        ];
         let mut columns = match &config.output.csv.fields {
             Some(columns) => columns.clone(),
             None => names.to_vec(),
         };
         let mut own = Vec::new();
         for (option, name) in added {
-            let Some(name) = name else { continue };
             fields.claim(option, name)?;
-            own.push(name);
+            own.push(*name);
             if !columns.iter().any(|column| column == name) {
-                columns.push(name.to_owned());
+                columns.push((*name).to_owned());
             }
         }
+        let column_of = |option: &str| {
+            let column = added.iter().find(|(other, _)| *other == option);
+            column.map(|(_, name)| (*name).to_owned())
+        };
         let is_new = |column: &&String| !names.contains(column) && !own.contains(&column.as_str());
         let new_columns = columns.iter().filter(is_new).cloned().collect();
         let folder = config.output.folder.as_deref();
@@ -295,13 +296,19 @@ impl ToolSettings {
             partitioning,
             chunker: partitioning.chunker()?,
             prefix,
-            chunk_column: chunk.map(str::to_owned),
-            sub_chunk_column: sub_chunk.to_owned(),
+            chunk_column: column_of("part.chunk"),
+            sub_chunk_column: column_of("part.sub-chunk").unwrap_or_default(),
         })
     }
 }
 
-fn input_fields(config: &SphConfig) -> Result<Vec<String>> {
+/// Returns the name of the column of sub-chunks.
+pub(super) fn sub_chunk(config: &SphConfig) -> &str {
+    config.part.sub_chunk.as_deref().unwrap_or("subChunkId")
+}
+
+/// Returns the names of the input's fields.
+pub(super) fn input_fields(config: &SphConfig) -> Result<Vec<String>> {
     let fields = config.input.csv.fields.clone().unwrap_or_default();
     match fields.is_empty() {
         true => Err(missing("in.csv.field", "the names of the input's fields")),
@@ -347,7 +354,7 @@ fn in_range(option: &str, value: i64, range: std::ops::RangeInclusive<i64>) -> R
         .ok_or_else(fault)
 }
 
-fn missing(option: &str, what: &str) -> Error {
+pub(super) fn missing(option: &str, what: &str) -> Error {
     Error::usage(format!("{option} is missing: {what}"))
         .hint(format!("say --{option}, or set it in a configuration file"))
 }

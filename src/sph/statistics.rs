@@ -23,9 +23,21 @@ pub struct SubChunkRows {
     pub overlap_rows: u64,
 }
 
+/// How much of the statistics is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StatisticsForm {
+    /// How rows are spread, and each chunk's.
+    Whole,
+    /// How rows are spread.
+    Spreads,
+}
+
 /// Returns the JSON, with a line end, for rows of sub-chunks in any order; those of the same
 /// sub-chunk are added up.
-pub fn statistics_json(rows: impl IntoIterator<Item = SubChunkRows>) -> String {
+pub fn statistics_json(
+    rows: impl IntoIterator<Item = SubChunkRows>,
+    form: StatisticsForm,
+) -> String {
     let mut chunks: BTreeMap<i32, (u64, u64)> = BTreeMap::new();
     let mut sub_chunks: BTreeMap<(i32, i32), (u64, u64)> = BTreeMap::new();
     for row in rows {
@@ -52,6 +64,11 @@ pub fn statistics_json(rows: impl IntoIterator<Item = SubChunkRows>) -> String {
     ];
     for (name, counts) in spreads {
         text.push_str(&Spread::of(counts).json(name));
+    }
+    if form == StatisticsForm::Spreads {
+        text.truncate(text.trim_end_matches([',', '\n']).len());
+        text.push_str("\n}\n");
+        return text;
     }
     let chunks: Vec<String> = chunks
         .iter()
@@ -155,7 +172,7 @@ mod tests {
             vec![sub_chunk(-7, 1, 5, 0)],
             vec![sub_chunk(3, 1, 5, 0), sub_chunk(1234567, 2, 0, 9)],
         ] {
-            let text = statistics_json(rows.clone());
+            let text = statistics_json(rows.clone(), StatisticsForm::Whole);
             let json: serde_json::Value = serde_json::from_str(&text).unwrap();
             assert_eq!(
                 json["chunks"].as_array().unwrap().len(),
@@ -173,6 +190,8 @@ mod tests {
             sub_chunk(2, 7, 3, 1),
             sub_chunk(1, 7, 0, 5),
         ];
-        assert_eq!(statistics_json(once), statistics_json(twice));
+        let json =
+            |rows: &[SubChunkRows]| statistics_json(rows.iter().copied(), StatisticsForm::Whole);
+        assert_eq!(json(&once), json(&twice));
     }
 }

@@ -128,6 +128,16 @@ impl SphTree {
         })
     }
 
+    /// Returns a list of whole numbers.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub(super) fn wholes(&self, name: &str) -> Result<Option<Vec<i64>>> {
+        self.typed(name, "a list of whole numbers", |value| {
+            value.as_array()?.iter().map(Value::as_i64).collect()
+        })
+    }
+
     /// Takes a text of one character, or the number of one.
     pub(super) fn character(&self, name: &str) -> Result<Option<u8>> {
         self.typed(name, "one ASCII character", |value| {

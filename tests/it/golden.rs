@@ -25,6 +25,26 @@ pub(crate) fn canonical(folder: &Path) -> (Vec<Vec<u8>>, BTreeMap<String, Vec<St
     let mut rows = Vec::new();
     let mut indexes = BTreeMap::new();
     for (name, bytes) in files(folder) {
+        if name.ends_with("htm_index.bin") {
+            let (records, rest) = bytes.as_chunks::<12>();
+            assert!(rest.is_empty(), "{name}");
+            let mut counts: BTreeMap<u32, u64> = BTreeMap::new();
+            for record in records {
+                let triangle = u32::from_le_bytes(record[..4].try_into().unwrap());
+                let rows = u64::from_le_bytes(record[4..].try_into().unwrap());
+                *counts.entry(triangle).or_default() += rows;
+            }
+            let lines = counts.iter().map(|(id, rows)| format!("{id} {rows}"));
+            indexes.insert(name, lines.collect());
+            continue;
+        }
+        if name.ends_with(".ids") {
+            let (ids, rest) = bytes.as_chunks::<8>();
+            assert!(rest.is_empty(), "{name}");
+            let ids = ids.iter().map(|id| i64::from_le_bytes(*id).to_string());
+            indexes.insert(name, ids.collect());
+            continue;
+        }
         if name.ends_with(".bin") {
             let mut counts: BTreeMap<(u64, u64), (u64, u64)> = BTreeMap::new();
             for record in bytes.chunks(24) {

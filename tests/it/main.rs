@@ -83,6 +83,7 @@ mod serve;
 mod sky;
 mod slurm_server;
 mod sph;
+mod sph_copies;
 mod sph_tools;
 mod stage;
 mod stage_kills;

@@ -19,6 +19,7 @@ pub mod sanitize;
 pub mod schema;
 pub mod serve;
 pub mod sky;
+mod sph_copies;
 pub mod sph_tools;
 pub mod stage;
 mod statistics;

@@ -1,18 +1,19 @@
-//! What `sph-partition` and `sph-partition-matches` do, done by the pipeline.
+//! What Qserv's tools that partition do, done by the pipeline.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use skyprep::error::{Error, ErrorKind, Place};
 use skyprep::pipeline::{Appending, PassJob, TableJob, TableReport};
 use skyprep::report::Report;
 use skyprep::source::{Input, InputFormat, InputList, InputName};
-use skyprep::sph::{SubChunkRows, ToolSettings, statistics_json};
+use skyprep::sph::{StatisticsForm, SubChunkRows, ToolSettings, statistics_json};
 
+use super::sph_copies;
 use super::statistics::rows_of_index;
 use super::unknown_keys::warn_of_unknown_keys;
 use crate::books;
-use crate::dropin::ToolCall;
+use crate::dropin::{ToolCall, ToolWork};
 use crate::progress::Progress;
 use crate::session::Session;
 
@@ -23,33 +24,67 @@ pub fn run(call: &ToolCall, session: &Session) -> Result<()> {
         let message = format!("{name}: missing or empty; passed over");
         session.printer.warn(&message);
     }
-    let inputs = inputs(tool)?;
+    let inputs = match &call.work {
+        ToolWork::Estimate(settings) => return sph_copies::estimate(settings, session),
+        ToolWork::Duplicate(settings) => {
+            sph_copies::check_new(settings, call.repetition)?;
+            vec![sph_copies::copies(settings)]
+        }
+        _ => inputs(tool)?,
+    };
     let job = call.job(inputs.clone())?;
     let options = job.options.first().cloned().unwrap_or_default();
     let mut report = Report::begin(call.name, options, session.limits());
     report.add_inputs(&inputs);
-    let (table, sub_chunks) = made(call, &job, session)?;
+    let Made {
+        table,
+        sub_chunks,
+        from,
+    } = made(call, &job, session)?;
     report.add_table(table, true);
     report.keep_in(&tool.folder)?;
     books::close_rejects(session, &report)?;
     warn_of_unknown_keys(&job.tables, session);
-    if tool.is_verbose {
-        let text = statistics_json(sub_chunks);
-        session.printer.data(text.as_bytes())?;
+    match (&call.work, tool.is_verbose) {
+        (ToolWork::HtmIndex(settings), true) => {
+            sph_copies::tell_triangles(settings, &index_of(call, &job), from, session)?;
+        }
+        (ToolWork::HtmIndex(_), false) => {}
+        (ToolWork::Duplicate(_), false) => {
+            let text = statistics_json(sub_chunks, StatisticsForm::Spreads);
+            session.printer.data(text.as_bytes())?;
+        }
+        (_, true) => {
+            let text = statistics_json(sub_chunks, StatisticsForm::Whole);
+            session.printer.data(text.as_bytes())?;
+        }
+        (_, false) => {}
     }
     books::end(session, &report)
 }
 
+/// What was made.
+struct Made {
+    table: TableReport,
+    sub_chunks: Vec<SubChunkRows>,
+    /// Where the records of this run begin in the index that counts rows.
+    from: u64,
+}
+
+/// Returns the path of the index that counts rows.
+fn index_of(call: &ToolCall, job: &PassJob) -> PathBuf {
+    let index = job.tables.first().map(TableJob::chunk_index_path);
+    call.tool().folder.join(index.unwrap_or_default())
+}
+
 /// Makes the rows, and returns what is reported of them.
-fn made(
-    call: &ToolCall,
-    job: &PassJob,
-    session: &Session,
-) -> Result<(TableReport, Vec<SubChunkRows>)> {
+fn made(call: &ToolCall, job: &PassJob, session: &Session) -> Result<Made> {
     let root = &call.tool().folder;
     let limits = session.pass_limits();
     match job.begin_appending(root, call.repetition, session.folder, &limits)? {
         Appending::Open(mut folder) => {
+            let index = std::fs::metadata(index_of(call, job));
+            let from = index.map_or(0, |found| found.len());
             let progress = Progress::new(session);
             let stamps = job.inputs.iter().filter_map(|fed| fed.input.stamp.as_ref());
             progress.start(call.name, stamps.map(|stamp| stamp.bytes).sum());
@@ -60,14 +95,24 @@ fn made(
             let lost = || Error::new(ErrorKind::Internal, "the table was made and not reported");
             let mut table = table.ok_or_else(lost)?;
             let sub_chunks = std::mem::take(&mut table.sub_chunks);
-            Ok((table, sub_chunks))
+            Ok(Made {
+                table,
+                sub_chunks,
+                from,
+            })
         }
         Appending::Finished(table, from) => {
             let message = format!("{}: what an earlier run had begun is done", root.display());
             session.printer.note(&message);
-            let index = job.tables.first().map(TableJob::chunk_index_path);
-            let index = root.join(index.unwrap_or_default());
-            Ok((*table, rows_of_index(&index, from)?))
+            let sub_chunks = match call.work {
+                ToolWork::HtmIndex(_) => Vec::new(),
+                _ => rows_of_index(&index_of(call, job), from)?,
+            };
+            Ok(Made {
+                table: *table,
+                sub_chunks,
+                from,
+            })
         }
     }
 }

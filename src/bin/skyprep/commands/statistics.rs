@@ -8,7 +8,7 @@ use skyprep::partition::chunk_index_rows;
 use skyprep::pipeline::PassJob;
 use skyprep::publish::write_atomically;
 use skyprep::source::Input;
-use skyprep::sph::{SubChunkRows, statistics_json};
+use skyprep::sph::{StatisticsForm, SubChunkRows, statistics_json};
 
 use crate::books;
 use crate::partition_args::PartitionArgs;
@@ -81,7 +81,10 @@ impl Statistics {
 
     /// Writes the statistics of the table in the folder `root`.
     pub fn write(&self, root: &Path, session: &Session) -> Result<()> {
-        let text = statistics_json(rows_of_index(&root.join(&self.index), 0)?);
+        let text = statistics_json(
+            rows_of_index(&root.join(&self.index), 0)?,
+            StatisticsForm::Whole,
+        );
         match &self.file {
             Some(path) => Ok(write_atomically(path, text.as_bytes())?),
             None => session.printer.data(text.as_bytes()),

@@ -373,7 +373,7 @@ fn output_names(command: &StreamCommand<'_>) -> Result<Vec<String>> {
         let path = match &input.name {
             InputName::File(path) => path.clone(),
             InputName::Remote(remote) => PathBuf::from(remote.name()),
-            InputName::Stdin => {
+            InputName::Stdin | InputName::Generated(_) => {
                 return Err(Error::usage("stdin has no name for an output folder")
                     .hint("name an output file")
                     .into());

@@ -18,6 +18,8 @@ pub enum Takes {
     Texts,
     /// A whole number.
     Whole,
+    /// A whole number, any number of times.
+    Wholes,
     /// A number.
     Real,
     /// One character.
@@ -104,7 +106,7 @@ impl Said {
     fn add(&mut self, known: &Known, value: OsString) -> Result<(), String> {
         let name = known.name;
         let values = self.values.entry(name).or_default();
-        if known.takes != Takes::Texts && !values.is_empty() {
+        if !matches!(known.takes, Takes::Texts | Takes::Wholes) && !values.is_empty() {
             return Err(format!(
                 "option '--{name}' cannot be specified more than once"
             ));
@@ -142,6 +144,11 @@ fn json(option: &Known, values: &[OsString]) -> Result<Value, String> {
             .collect::<Result<_, _>>()
             .map(Value::Array),
         Takes::Whole => parsed::<i64>(name, first).map(Value::from),
+        Takes::Wholes => values
+            .iter()
+            .map(|value| parsed::<i64>(name, value).map(Value::from))
+            .collect::<Result<_, _>>()
+            .map(Value::Array),
         Takes::Real => match parsed::<f64>(name, first)? {
             number if number.is_finite() => Ok(Value::from(number)),
             _ => Err(invalid(name, first)),

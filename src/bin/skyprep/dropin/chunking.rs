@@ -1,4 +1,4 @@
-//! What the options of `sph-partition` and `sph-partition-matches` have in common.
+//! What the options of the tools that partition have in common.
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -8,7 +8,29 @@ use skyprep::sph::{SphConfig, SphTree};
 
 use super::boost::{Known, Takes, Words, option, parse, short};
 
-/// Options of both tools.
+/// Which of the common options a tool knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Common {
+    /// All.
+    All,
+    /// Those about rows, and not about chunks.
+    Rows,
+    /// Those about chunks, and not about rows.
+    Chunks,
+}
+
+impl Common {
+    fn has(self, name: &str) -> bool {
+        let is_of = |starts: &[&str]| starts.iter().any(|start| name.starts_with(start));
+        match self {
+            Self::All => true,
+            Self::Rows => !is_of(&["part."]),
+            Self::Chunks => !is_of(&["in.", "out.csv.", "mr."]),
+        }
+    }
+}
+
+/// Options of all tools.
 const COMMON: [Known; 30] = [
     short("help", 'h', Takes::Nothing),
     short("verbose", 'v', Takes::Nothing),
@@ -76,15 +98,46 @@ For --in.csv and for --out.csv:
   --part.prefix TEXT        what names of files begin with (chunk)
 ";
 
-/// Says what both tools are told, behind what `own` is told.
-pub fn help(head: &str, own: &str) -> String {
-    format!("{head}\n\n{COMMON_HELP}{own}")
+/// Says what all tools are told, as far as one knows it, and then what `own` is told.
+pub fn help(common: Common, head: &str, own: &str) -> String {
+    let mut text = format!("{head}\n\n");
+    let mut is_known = true;
+    for line in COMMON_HELP.lines() {
+        let words = line.trim_start();
+        if let Some(name) = words
+            .strip_prefix("--")
+            .or_else(|| words.split_once("--").map(|it| it.1))
+        {
+            is_known = common.has(name.trim_start_matches("--"));
+        } else if words.starts_with("For --") || words.starts_with('.') {
+            is_known = common.has("out.csv.");
+        } else if words.is_empty() {
+            is_known = !text.ends_with("\n\n");
+        }
+        if is_known {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    text.push_str(own);
+    text
 }
 
 /// Reads options and configuration files of a tool that knows `own` besides the common options;
 /// nothing if help is asked for.
 pub fn config(own: &[Known], arguments: &[OsString]) -> Result<Option<SphConfig>> {
-    let known: Vec<Known> = COMMON.iter().chain(own).copied().collect();
+    let said = tree(Common::All, own, arguments)?;
+    Ok(said.map(|(config, _)| config))
+}
+
+/// The same for a tool that knows some of the common options, and with the tree of all that was said.
+pub fn tree(
+    common: Common,
+    own: &[Known],
+    arguments: &[OsString],
+) -> Result<Option<(SphConfig, SphTree)>> {
+    let known = COMMON.iter().filter(|option| common.has(option.name));
+    let known: Vec<Known> = known.chain(own).copied().collect();
     let said = parse(&known, Words::Ignored, arguments).map_err(Error::usage)?;
     if said.has("help") {
         return Ok(None);
@@ -97,5 +150,5 @@ pub fn config(own: &[Known], arguments: &[OsString]) -> Result<Option<SphConfig>
     let settings: Vec<Known> = known.iter().filter(is_setting).copied().collect();
     let overrides = said.tree(&settings).map_err(Error::usage)?;
     tree.merge("the command line", overrides);
-    SphConfig::new(&tree).map(Some)
+    SphConfig::new(&tree).map(|config| Some((config, tree)))
 }

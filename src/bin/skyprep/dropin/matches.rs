@@ -27,6 +27,7 @@ const KNOWN: [Known; 11] = [
 /// Returns what `--help` prints.
 pub fn help() -> String {
     chunking::help(
+        chunking::Common::All,
         "sph-partition-matches [options]\n\nskyprep in place of Qserv's sph-partition-matches.",
         "  --part.chunk NAME         column of chunks (none)
   --part.sub-chunk NAME     column of sub-chunks (subChunkId)

@@ -3,6 +3,7 @@
 
 mod boost;
 mod chunking;
+mod copies;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "tests lay out files to read")]
 mod golden_calls;
@@ -22,7 +23,15 @@ use crate::logging;
 pub use tool_call::{ToolCall, ToolWork};
 
 /// The C++ tools whose place the program takes.
-const TOOLS: [&str; 4] = [layout::NAME, matches::NAME, parq2csv::NAME, partition::NAME];
+const TOOLS: [&str; 7] = [
+    copies::DUPLICATE,
+    copies::ESTIMATE,
+    copies::HTM_INDEX,
+    layout::NAME,
+    matches::NAME,
+    parq2csv::NAME,
+    partition::NAME,
+];
 
 /// What the arguments ask for.
 pub enum Call {
@@ -66,6 +75,21 @@ pub fn call(arguments: Vec<OsString>) -> Call {
             tool,
             matches::settings(own).map(|settings| settings.map(ToolWork::Matches)),
             matches::help,
+        ),
+        copies::HTM_INDEX => settled(
+            tool,
+            copies::htm_index(own).map(|settings| settings.map(ToolWork::HtmIndex)),
+            copies::htm_index_help,
+        ),
+        copies::DUPLICATE => settled(
+            tool,
+            copies::duplicate(own).map(|settings| settings.map(Box::new).map(ToolWork::Duplicate)),
+            copies::duplicate_help,
+        ),
+        copies::ESTIMATE => settled(
+            tool,
+            copies::estimate(own).map(|settings| settings.map(Box::new).map(ToolWork::Estimate)),
+            copies::estimate_help,
         ),
         _ => match parq2csv::translate(own) {
             Ok(Some(translated)) => Call::DropIn(translated),

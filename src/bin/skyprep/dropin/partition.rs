@@ -22,6 +22,7 @@ const KNOWN: [Known; 6] = [
 /// Returns what `--help` prints.
 pub fn help() -> String {
     chunking::help(
+        chunking::Common::All,
         "sph-partition [options]\n\nskyprep in place of Qserv's sph-partition.",
         "  --part.chunk NAME         column of chunks
   --part.sub-chunk NAME     column of sub-chunks (subChunkId)

@@ -1,4 +1,4 @@
-//! A call of `sph-partition` or `sph-partition-matches`: what it settles, for the pipeline.
+//! A call of one of the tools that partition: what it settles, for the pipeline.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use skyprep::dialect::Dialect;
 use skyprep::error::Result;
 use skyprep::partition::key_index::{DuplicateRule, IndexFormat, IndexSource};
 use skyprep::partition::{
-    DirectorIndex, OverlapRule, RaRule, Routing, RoutingOptions, UnknownKeyRule,
+    DirectorIndex, OnlyChunks, OverlapRule, PositionColumns, RaRule, Routing, RoutingOptions,
+    UnknownKeyRule,
 };
 use skyprep::pipeline::{PassInput, PassJob, ReadAs, Repetition, TableJob, TableParts, TextNames};
 use skyprep::publish::StandingFiles;
@@ -17,7 +18,8 @@ use skyprep::resources::available_memory;
 use skyprep::schema::{ChunkColumns, TableKind};
 use skyprep::source::{Input, InputFormat};
 use skyprep::sph::{
-    FieldPair, MatchRouting, MatchSettings, PartitionRouting, PartitionSettings, ToolSettings,
+    DuplicateSettings, EstimateSettings, FieldPair, HtmIndexSettings, MatchRouting, MatchSettings,
+    PartitionRouting, PartitionSettings, ToolSettings,
 };
 use skyprep::values::{BoolPolicy, Charset, InfPolicy, NanPolicy, ValuePolicy};
 
@@ -51,6 +53,12 @@ pub enum ToolWork {
     Partition(PartitionSettings),
     /// `sph-partition-matches`
     Matches(MatchSettings),
+    /// `sph-htm-index`
+    HtmIndex(HtmIndexSettings),
+    /// `sph-duplicate`
+    Duplicate(Box<DuplicateSettings>),
+    /// `sph-estimate-stats`, which the pipeline has no part in
+    Estimate(Box<EstimateSettings>),
 }
 
 impl ToolCall {
@@ -67,11 +75,14 @@ impl ToolCall {
         }
     }
 
-    /// Returns what both tools are told.
+    /// Returns what all tools are told.
     pub fn tool(&self) -> &ToolSettings {
         match &self.work {
             ToolWork::Partition(settings) => &settings.tool,
             ToolWork::Matches(settings) => &settings.tool,
+            ToolWork::HtmIndex(settings) => &settings.tool,
+            ToolWork::Duplicate(settings) => &settings.tool,
+            ToolWork::Estimate(settings) => &settings.tool,
         }
     }
 
@@ -151,6 +162,7 @@ impl ToolCall {
             "prefix": tool.prefix,
             "nodes": tool.nodes,
             "writes_chunks": writes == TableParts::All,
+            "copies": self.copies(),
             "target": target.fingerprint(),
             "text": text.as_ref(),
         });
@@ -162,17 +174,17 @@ impl ToolCall {
             tables: vec![TableJob {
                 target,
                 kind,
-                partitioning: Some(tool.partitioning),
+                partitioning: (kind != TableKind::Regular).then_some(tool.partitioning),
                 database: None,
                 folder: String::new(),
                 prefix: tool.prefix.clone(),
                 nodes: tool.nodes,
                 file_name: format!("{TABLE}.txt"),
-                has_chunk_index: true,
+                has_chunk_index: kind != TableKind::Regular,
                 index_format: IndexFormat::Text,
                 duplicates: DuplicateRule::FirstWins,
                 writes,
-                tells_sub_chunks: tool.is_verbose,
+                tells_sub_chunks: self.tells_sub_chunks(),
             }],
             options: vec![options],
             outdated: Vec::new(),
@@ -181,9 +193,34 @@ impl ToolCall {
         })
     }
 
+    /// Returns what tells copies apart, for the record.
+    fn copies(&self) -> serde_json::Value {
+        match &self.work {
+            ToolWork::Duplicate(settings) => {
+                let chunks: Vec<i32> = settings.chunks.iter().map(|chunk| chunk.0).collect();
+                json!({"folder": settings.source.folder, "chunks": chunks})
+            }
+            _ => serde_json::Value::Null,
+        }
+    }
+
+    /// Says whether the rows of each sub-chunk are told; sph-duplicate always tells something of them.
+    fn tells_sub_chunks(&self) -> bool {
+        let is_duplicate = matches!(self.work, ToolWork::Duplicate(_));
+        is_duplicate || self.tool().is_verbose
+    }
+
     /// Settles how rows find their chunks.
     fn routing(&self) -> Result<(TableKind, Routing)> {
         let tool = self.tool();
+        if let ToolWork::HtmIndex(settings) = &self.work {
+            let position = PositionColumns {
+                ra: settings.position.ra.clone(),
+                dec: settings.position.dec.clone(),
+            };
+            let routing = Routing::to_triangles(position, settings.id.clone(), settings.level)?;
+            return Ok((TableKind::Regular, routing));
+        }
         let mut options = RoutingOptions {
             chunker: Arc::clone(&tool.chunker),
             kind: TableKind::Director,
@@ -215,6 +252,8 @@ impl ToolCall {
                     options.indexes.push(director_index(index, &tool.input));
                 }
             },
+            ToolWork::Duplicate(settings) => options.position = both(&settings.position),
+            ToolWork::HtmIndex(_) | ToolWork::Estimate(_) => {}
             ToolWork::Matches(settings) => {
                 options.kind = TableKind::Match;
                 options.columns.flags = Some(settings.flags_column.clone());
@@ -239,7 +278,14 @@ impl ToolCall {
                 }
             }
         }
-        Ok((options.kind, Routing::resolve(options)?))
+        let kind = options.kind;
+        let mut routing = Routing::resolve(options)?;
+        if let ToolWork::Duplicate(settings) = &self.work {
+            let chunks = settings.chunks.iter().map(|chunk| chunk.0).collect();
+            let only = OnlyChunks::new(&tool.chunker, chunks)?;
+            routing.only = Some(Arc::new(only));
+        }
+        Ok((kind, routing))
     }
 }
 
