@@ -51,6 +51,7 @@ pub mod job;
 pub mod load_plan;
 pub mod manifest;
 pub mod merge;
+pub mod ordered;
 pub mod partition;
 pub mod pipeline;
 pub mod place;

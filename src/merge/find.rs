@@ -193,6 +193,18 @@ impl<'o> Found<'o> {
             return Err(at(Error::new(ErrorKind::InputMissing, message)
                 .hint("make them again with keep_local, or fetch them")));
         }
+        let is_parquet = |file: &FileSummary| file.path().ends_with(".parquet");
+        if set.loaded().any(is_parquet) {
+            return Err(at(Error::usage(
+                "its files are Parquet, and texts alone are merged",
+            )));
+        }
+        if set.options.get("sort").is_some() {
+            let message = "rows are sorted there, and would not be after merging";
+            return Err(at(
+                Error::usage(message).hint("partition all inputs at once, or without --sort")
+            ));
+        }
         let Some(identity) = self.identity_of(set) else {
             return Ok(());
         };

@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::bad_inputs::{BadInputs, PassedOver, passed_over};
 use super::duplicates::{TableDuplicates, first_in_index};
+use super::finishing::ArrangedColumns;
 use super::pass::{Events, Pass, PassInput, PassLimits, shapes};
 use super::prepared::PreparedInputs;
 use super::table::{FinishedTable, TableJob, TableReport, TableSink};
-use crate::convert::RowTarget;
+use crate::convert::{RowTarget, TextForm};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{Mark, Sink, check_room};
 use crate::partition::key_index::IndexFormat;
@@ -280,14 +281,28 @@ impl PassJob {
             .tables
             .iter()
             .enumerate()
-            .map(
-                |(number, job)| match inputs.typed_columns(number, &job.target)? {
-                    Some(columns) => Ok((job.parquet_sink(columns, folder, limits)?, None)),
-                    None => job.sink(inputs.columns(number), folder, limits, identity),
-                },
-            )
+            .map(|(number, job)| {
+                if job.target.form == TextForm::Parquet && job.target.routing.is_none() {
+                    let (columns, _) = inputs.typed_columns(number, &job.target)?;
+                    return Ok((job.parquet_sink(columns, folder, limits)?, None));
+                }
+                job.sink(inputs.columns(number), folder, limits, identity)
+            })
             .collect();
         Ok(made?.into_iter().unzip())
+    }
+
+    /// Settles how chunk files are arranged, for each table whose are.
+    fn arranged(&self, inputs: &PreparedInputs) -> Result<Vec<Option<ArrangedColumns>>> {
+        let tables = self.tables.iter().enumerate();
+        let columns = tables.map(|(number, job)| {
+            if !job.is_arranged() {
+                return Ok(None);
+            }
+            let (typed, are_known) = inputs.typed_columns(number, &job.target)?;
+            job.arranged_columns(typed, &are_known).map(Some)
+        });
+        columns.collect()
     }
 
     fn make(
@@ -316,6 +331,7 @@ impl PassJob {
             return nothing.map(Made::Tables);
         }
         let inputs = PreparedInputs::new(self.readable().cloned().collect(), &targets)?;
+        let arranged = self.arranged(&inputs)?;
         let identity = self.identity();
         if identity.is_none() {
             folder.clear_staging()?;
@@ -352,7 +368,9 @@ impl PassJob {
             .zip(stamps);
         for (number, ((((job, sink), counts), options), inputs_then)) in all.enumerate() {
             let columns = inputs.columns(number);
-            let finished = job.finish(sink, columns, counts, &folder.staging_place(), limits)?;
+            let place = folder.staging_place();
+            let arranged = arranged.get(number).and_then(Option::as_ref);
+            let finished = job.finish(sink, (columns, arranged), counts, &place, limits)?;
             if let Some(keys) = finished.duplicates {
                 if self.identity().is_none() {
                     let index = format!("{}{}", job.folder, job.key_index(IndexFormat::Text));

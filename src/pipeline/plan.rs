@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::components::{Component, components};
 use super::file::{PipelineFile, TableSection};
+use super::finishing::Arrangement;
 use super::folder_run::PassJob;
 use super::pass::{PassInput, ReadAs};
 use super::prepared::TextNames;
@@ -345,6 +346,7 @@ fn plan_table(
         duplicates: DuplicateRule::Refuse,
         writes: TableParts::All,
         tells_sub_chunks: false,
+        arrangement: Arrangement::default(),
     })
 }
 

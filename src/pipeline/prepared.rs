@@ -146,16 +146,14 @@ impl PreparedInputs {
         &self.columns[target]
     }
 
-    /// Returns the types of the columns of output number `number`, if it is to be a Parquet file: the
-    /// schema's, else those that they have in the first input.
+    /// Returns the columns of output number `number` with their types, and of which these are known: the
+    /// schema's, else those that they have in the first input. It must be called before inputs are
+    /// read.
     pub(super) fn typed_columns(
         &self,
         number: usize,
         target: &RowTarget,
-    ) -> Result<Option<Vec<TypedColumn>>> {
-        if target.form != TextForm::Parquet {
-            return Ok(None);
-        }
+    ) -> Result<(Vec<TypedColumn>, Vec<bool>)> {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         let feeding = self.inputs.iter().zip(opened.iter());
         let mut feeding = feeding.filter(|(fed, _)| fed.feeds.contains(&number));
@@ -169,10 +167,12 @@ impl PreparedInputs {
                 Some(schema) => target.input_type(column, schema)?,
                 None => None,
             };
-            let bools = target.policy.bool;
-            Ok(TypedColumn::of(column, input.as_ref(), bools))
+            let is_known = column.target.is_some() || input.is_some();
+            let typed = TypedColumn::of(column, input.as_ref(), target.policy.bool);
+            Ok((typed, is_known))
         });
-        typed.collect::<Result<Vec<_>>>().map(Some)
+        let typed: Result<Vec<_>> = typed.collect();
+        Ok(typed?.into_iter().unzip())
     }
 
     /// Returns the number of inputs.

@@ -126,7 +126,8 @@ impl StreamKind {
         target: &RowTarget,
         limits: &PassLimits,
     ) -> Result<Self> {
-        if let Some(columns) = inputs.typed_columns(0, target)? {
+        if target.form == TextForm::Parquet {
+            let (columns, _) = inputs.typed_columns(0, target)?;
             let (dialect, paid) = (target.dialect.clone(), limits.gate.charge(PARQUET_MEMORY));
             let sink = ParquetSink::new(name, out, columns, dialect, paid)?;
             return Ok(Self::Parquet(Box::new(sink)));

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bad_inputs::PassedOver;
 use super::duplicates::duplicates_of;
+use super::finishing::{ArrangedColumns, Arrangement};
 use super::pass::{PassLimits, TargetCounts};
 use super::stream::frame;
 use crate::convert::RowTarget;
@@ -61,6 +62,8 @@ pub struct TableJob {
     pub writes: TableParts,
     /// Whether the report tells the rows of each sub-chunk.
     pub tells_sub_chunks: bool,
+    /// How the rows of each chunk file are arranged.
+    pub arrangement: Arrangement,
 }
 
 /// What of a partitioned table is published.
@@ -374,7 +377,7 @@ impl TableJob {
     pub(super) fn finish(
         &self,
         sink: TableSink,
-        columns: &[OutputColumn],
+        (columns, arranged): (&[OutputColumn], Option<&ArrangedColumns>),
         counts: &TargetCounts,
         staging: &StagingPlace,
         limits: &PassLimits,
@@ -394,6 +397,9 @@ impl TableJob {
             TableSink::Chunks(sink) => self.finish_chunks(*sink, staging, &mut sub_chunks)?,
         };
         let duplicates = self.finish_index(&mut files, staging, limits)?;
+        if let (Some(columns), None) = (arranged, &duplicates) {
+            self.arrange(&mut files, columns, staging, limits)?;
+        }
         let data = files
             .iter()
             .filter(|file| self.kind == TableKind::Regular || file.chunk().is_some());

@@ -279,7 +279,7 @@ pub fn rename_folder(from: &Path, to: &Path) -> Result<bool> {
 ///
 /// # Errors
 /// The rename fails.
-pub(super) fn rename(from: &Path, to: &Path) -> Result<()> {
+pub(crate) fn rename(from: &Path, to: &Path) -> Result<()> {
     fs::rename(from, to).map_err(|error| Error::writing(to, error))
 }
 

@@ -22,6 +22,7 @@ mod sync;
 pub use crash_point::arm_crash_point;
 pub use crash_point::{CRASH_POINTS, crash_point};
 pub use extension::extend_standing;
+pub(crate) use files::rename as rename_staged;
 pub use files::{
     AtomicFile, Readers, append, create_folders, create_spill, link_or_copy, open_spill,
     publish_new, read_optional, remove_optional, remove_tree, remove_unknown, remove_written,

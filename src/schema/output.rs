@@ -45,6 +45,16 @@ pub struct OutputColumn {
     pub is_not_null: bool,
 }
 
+impl OutputColumn {
+    /// Says whether partitioning fills it in.
+    pub fn is_number_of_chunk(&self) -> bool {
+        matches!(
+            self.content,
+            ColumnContent::Chunk | ColumnContent::SubChunk | ColumnContent::MatchSides
+        )
+    }
+}
+
 /// What decides the columns of an output.
 #[derive(Debug, Clone, Copy)]
 pub struct OutputChoice<'a> {

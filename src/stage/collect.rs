@@ -83,6 +83,12 @@ fn add_recorded(
     let table = entry(&identity, tables)?;
     for file in files {
         let path = file.path();
+        if path.ends_with(".parquet") && file.chunk().is_some() {
+            let message = "is Parquet, which Qserv's ingest does not take";
+            return Err(Error::usage(message)
+                .at(Place::file(root.join(&*path).display().to_string()))
+                .hint("partition without --to parquet"));
+        }
         table.files.push(SourceFile {
             path: root.join(&*path),
             name: path[file.folder().len()..].to_owned(),

@@ -114,6 +114,7 @@ impl TypedColumn {
     /// Settles the type of an output's column: the schema's, else that of the input's column.
     pub fn of(column: &OutputColumn, input: Option<&DataType>, bools: BoolPolicy) -> Self {
         let kind = match (column.target, input) {
+            (None, None) if column.is_number_of_chunk() => ColumnType::Parsed(DataType::Int32),
             // The times of a day that an input of that type holds are one.
             (
                 Some(MysqlType::Time(_)),

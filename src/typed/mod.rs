@@ -12,4 +12,4 @@ mod column_type;
 mod parquet_sink;
 
 pub use column_type::{ColumnType, TypedColumn};
-pub use parquet_sink::{PARQUET_MEMORY, ParquetSink};
+pub use parquet_sink::{PARQUET_MEMORY, ParquetSink, ParquetWriter};

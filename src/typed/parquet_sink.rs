@@ -1,7 +1,7 @@
 //! A sink that writes rows into a Parquet file.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::datatypes::{Schema, SchemaRef};
@@ -33,11 +33,12 @@ const GROUP_ROWS: u64 = 1 << 20;
 pub struct ParquetSink {
     /// What messages call the file.
     name: PathBuf,
-    state: Mutex<State>,
+    writer: Mutex<ParquetWriter>,
     _paid: Lease,
 }
 
-struct State {
+/// Writes rows into one Parquet file, one after another.
+pub struct ParquetWriter {
     batch: Batch,
     schema: SchemaRef,
     file: SerializedFileWriter<Digesting>,
@@ -62,6 +63,56 @@ impl ParquetSink {
         dialect: Dialect,
         paid: Lease,
     ) -> Result<Self> {
+        let writer = ParquetWriter::begin(&name, out, columns, dialect)?;
+        Ok(Self {
+            name,
+            writer: Mutex::new(writer),
+            _paid: paid,
+        })
+    }
+
+    /// Writes the last rows and the footer, and returns what went into the file.
+    ///
+    /// # Errors
+    /// The last bytes can't be written.
+    pub fn finish(self) -> Result<FileDigest> {
+        let writer = self.writer.into_inner();
+        let writer = writer.unwrap_or_else(PoisonError::into_inner);
+        writer.finish(&self.name)
+    }
+}
+
+impl Sink for ParquetSink {
+    fn is_stream(&self) -> bool {
+        true
+    }
+
+    fn write_run(&self, packets: &[Packet], _: RunEnd<'_>) -> Result<()> {
+        let mut writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        for packet in packets {
+            let mut start = 0;
+            for end in packet.row_ends() {
+                let end = *end as usize;
+                let row = packet.text().get(start..end).unwrap_or_default();
+                writer.push(row, &self.name)?;
+                start = end;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ParquetWriter {
+    /// Begins a file of these columns, which messages call `name`; rows come in `dialect`.
+    ///
+    /// # Errors
+    /// The file can't be written.
+    pub fn begin(
+        name: &Path,
+        out: Box<dyn Write + Send>,
+        columns: Vec<TypedColumn>,
+        dialect: Dialect,
+    ) -> Result<Self> {
         let schema = Arc::new(TypedColumn::schema(&columns));
         let properties = WriterProperties::builder()
             .set_created_by(concat!("skyprep ", env!("CARGO_PKG_VERSION")).to_owned())
@@ -76,8 +127,8 @@ impl ParquetSink {
         };
         let writer = ArrowWriter::try_new_with_options(out, Arc::clone(&schema), options);
         let parts = writer.and_then(ArrowWriter::into_serialized_writer);
-        let (file, writers) = parts.map_err(|error| failed(&name, error))?;
-        let state = State {
+        let (file, writers) = parts.map_err(|error| failed(name, error))?;
+        Ok(Self {
             batch: Batch::new(columns, dialect),
             schema,
             file,
@@ -87,60 +138,39 @@ impl ParquetSink {
             group_rows: 0,
             group_text: 0,
             rows: 0,
-        };
-        Ok(Self {
-            name,
-            state: Mutex::new(state),
-            _paid: paid,
         })
+    }
+
+    /// Takes the text of one row.
+    ///
+    /// # Errors
+    /// A value does not go into its column's type, or the file can't be written.
+    pub fn push(&mut self, row: &[u8], name: &Path) -> Result<()> {
+        self.batch.push(row)?;
+        match self.batch.is_full() {
+            true => self.write_batch(name),
+            false => Ok(()),
+        }
     }
 
     /// Writes the last rows and the footer, and returns what went into the file.
     ///
     /// # Errors
-    /// The last bytes can't be written.
-    pub fn finish(self) -> Result<FileDigest> {
-        let state = self.state.into_inner();
-        let mut state = state.unwrap_or_else(PoisonError::into_inner);
-        state.write_batch(&self.name)?;
-        state.end_group(&self.name)?;
-        let rows = state.rows;
-        let failed = |error| failed(&self.name, error);
+    /// As those of [`push`](Self::push).
+    pub fn finish(mut self, name: &Path) -> Result<FileDigest> {
+        self.write_batch(name)?;
+        self.end_group(name)?;
+        let failed = |error| failed(name, error);
         // This writes the footer.
-        let mut out = state.file.into_inner().map_err(failed)?;
+        let mut out = self.file.into_inner().map_err(failed)?;
         let flushed = out.out.flush();
-        flushed.map_err(|error| Error::writing(&self.name, error))?;
-        out.digest.add_rows(rows);
+        flushed.map_err(|error| Error::writing(name, error))?;
+        out.digest.add_rows(self.rows);
         Ok(out.digest)
     }
-}
 
-impl Sink for ParquetSink {
-    fn is_stream(&self) -> bool {
-        true
-    }
-
-    fn write_run(&self, packets: &[Packet], _: RunEnd<'_>) -> Result<()> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        for packet in packets {
-            let mut start = 0;
-            for end in packet.row_ends() {
-                let end = *end as usize;
-                let row = packet.text().get(start..end).unwrap_or_default();
-                state.batch.push(row)?;
-                start = end;
-                if state.batch.is_full() {
-                    state.write_batch(&self.name)?;
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-impl State {
     /// Encodes the rows that wait, each column for itself.
-    fn write_batch(&mut self, name: &std::path::Path) -> Result<()> {
+    fn write_batch(&mut self, name: &Path) -> Result<()> {
         let (rows, text) = self.batch.size();
         if rows == 0 {
             return Ok(());
@@ -172,7 +202,7 @@ impl State {
     }
 
     /// Writes the pages of the row group.
-    fn end_group(&mut self, name: &std::path::Path) -> Result<()> {
+    fn end_group(&mut self, name: &Path) -> Result<()> {
         if self.group.is_empty() {
             return Ok(());
         }
@@ -212,7 +242,7 @@ impl Write for Digesting {
 }
 
 /// Tells what went wrong: mostly the file that could not be written.
-fn failed(name: &std::path::Path, error: ParquetError) -> Error {
+fn failed(name: &Path, error: ParquetError) -> Error {
     match error {
         ParquetError::External(inner) => match inner.downcast::<io::Error>() {
             Ok(error) => Error::writing(name, *error),

@@ -8,6 +8,7 @@
     reason = "tests stop at what they did not expect"
 )]
 
+mod arranged;
 mod arrow_files;
 mod arrow_types;
 mod bad_values;

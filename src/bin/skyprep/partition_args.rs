@@ -34,6 +34,14 @@ pub enum IndexFormatArg {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ChunkFormArg {
+    /// Text in the dialect that the options say
+    Csv,
+    /// Parquet, which Qserv's ingest does not take
+    Parquet,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum UnknownKeysArg {
     /// The row is refused
     Error,
@@ -132,6 +140,23 @@ pub struct PartitionArgs {
     /// partitioningFlags]
     #[arg(long, value_name = "COL", help_heading = "Partitioning")]
     pub flags_column: Option<String>,
+    /// Form of the files: text, or Parquet files of what the table would hold (chunk_<N>.parquet)
+    #[arg(
+        long,
+        value_name = "FORM",
+        default_value = "csv",
+        help_heading = "Partitioning"
+    )]
+    pub to: ChunkFormArg,
+    /// Sort the rows of each chunk file by these columns: NULL, then numbers, then texts byte by byte;
+    /// rows that are equal in them stay in the order of the input
+    #[arg(
+        long,
+        value_name = "COL,...",
+        value_delimiter = ',',
+        help_heading = "Partitioning"
+    )]
+    pub sort: Vec<String>,
     /// Make the files of these chunks only. Where the whole table stands, made with the same options from
     /// the same inputs, they are made again in place and must come out as the record tells; else they
     /// are made for themselves, with an index of their own keys. May be repeated
@@ -197,7 +222,9 @@ pub struct PartitionArgs {
 }
 
 /// What only says how files are written: `estimate` writes none.
-const OF_FILES: [&str; 10] = [
+const OF_FILES: [&str; 12] = [
+    "to",
+    "sort",
     "force",
     "index_format",
     "chunk_index",

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
-use skyprep::convert::RowTarget;
+use skyprep::convert::{RowTarget, TextForm};
 use skyprep::dialect::{Dialect, DialectOptions};
 use skyprep::error::{Error, Place};
 use skyprep::pipeline::{BadInputs, ReadAs, Replace, TextNames};
@@ -434,4 +434,53 @@ fn columns_file(path: &Path) -> Result<(Vec<String>, Vec<String>)> {
     let listed: Listed = serde_json::from_slice(&bytes)
         .map_err(|error| Error::usage(format!("{}: {error}", path.display())))?;
     Ok((listed.columns, listed.optional))
+}
+
+/// Refuses what says how text is written, for outputs that are none.
+pub fn refuse_text_options(
+    text: &TextOutArgs,
+    stream: Option<&StreamOutArgs>,
+    form: &str,
+) -> Result<()> {
+    let has_dialect = [
+        &text.dialect,
+        &text.delimiter,
+        &text.quote,
+        &text.escape,
+        &text.null,
+    ]
+    .into_iter()
+    .chain(stream.map(|stream| &stream.line_terminator))
+    .any(Option::is_some);
+    if has_dialect || stream.is_some_and(|stream| stream.header) {
+        let message = format!("the options of text outputs say nothing about --to {form}");
+        return Err(Error::usage(message).into());
+    }
+    Ok(())
+}
+
+/// Lets texts be in utf8mb4, as all are in this form.
+pub fn choose_utf8(values: &ValueArgs, form: &str, target: &mut RowTarget) -> Result<()> {
+    match values.charset.as_deref() {
+        None | Some("utf8mb4") => target.policy.charset = Charset::Utf8mb4,
+        Some(other) => {
+            let message = format!("--charset {other}: {form} is always utf8mb4");
+            return Err(Error::usage(message).into());
+        }
+    }
+    Ok(())
+}
+
+/// Lets the rows become a Parquet file.
+pub fn choose_parquet(
+    text: &TextOutArgs,
+    stream: Option<&StreamOutArgs>,
+    values: &ValueArgs,
+    target: &mut RowTarget,
+) -> Result<()> {
+    refuse_text_options(text, stream, "parquet")?;
+    choose_utf8(values, "Parquet", target)?;
+    target.form = TextForm::Parquet;
+    target.dialect = Dialect::qserv();
+    Ok(())
 }

@@ -4,10 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 use skyprep::convert::{RowTarget, TextForm};
-use skyprep::dialect::Dialect;
 use skyprep::error::Error;
 use skyprep::resources::ByteSize;
-use skyprep::values::{BinaryForm, Charset};
+use skyprep::values::BinaryForm;
 
 use super::streams::{StreamCommand, run_streams};
 use crate::args::{ConvertArgs, DropInArg, FormArg};
@@ -37,7 +36,11 @@ pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
     match args.to {
         FormArg::Csv => {}
         FormArg::Json => choose_json(args, &mut target)?,
-        FormArg::Parquet => choose_parquet(args, &mut target)?,
+        FormArg::Parquet => {
+            refuse_split(args)?;
+            let stream = Some(&args.stream_out);
+            settings::choose_parquet(&args.text_out, stream, &args.values, &mut target)?;
+        }
     }
     if let Some(form) = args.drop_in {
         target.policy.reference_style = true;
@@ -74,54 +77,10 @@ pub fn run(args: &ConvertArgs, session: &Session) -> Result<()> {
     run_streams(command, session)
 }
 
-/// Refuses what says how text is written, for outputs that are none.
-fn refuse_text_options(args: &ConvertArgs, form: &str) -> Result<()> {
-    let (text, stream) = (&args.text_out, &args.stream_out);
-    let has_dialect = [
-        &text.dialect,
-        &text.delimiter,
-        &text.quote,
-        &text.escape,
-        &text.null,
-    ]
-    .into_iter()
-    .chain([&stream.line_terminator])
-    .any(Option::is_some);
-    if has_dialect || stream.header {
-        let message = format!("the options of text outputs say nothing about --to {form}");
-        return Err(Error::usage(message).into());
-    }
-    Ok(())
-}
-
-/// Lets texts be in utf8mb4, as all are in this form.
-fn choose_utf8(args: &ConvertArgs, form: &str, target: &mut RowTarget) -> Result<()> {
-    match args.values.charset.as_deref() {
-        None | Some("utf8mb4") => target.policy.charset = Charset::Utf8mb4,
-        Some(other) => {
-            let message = format!("--charset {other}: {form} is always utf8mb4");
-            return Err(Error::usage(message).into());
-        }
-    }
-    Ok(())
-}
-
-/// Lets the rows become a Parquet file.
-fn choose_parquet(args: &ConvertArgs, target: &mut RowTarget) -> Result<()> {
-    refuse_text_options(args, "parquet")?;
-    choose_utf8(args, "Parquet", target)?;
-    if args.split_size.is_some() {
-        return Err(Error::usage("--split-size cuts texts, and --to parquet makes none").into());
-    }
-    target.form = TextForm::Parquet;
-    target.dialect = Dialect::qserv();
-    Ok(())
-}
-
 /// Lets the rows become JSON for the ingest service.
 fn choose_json(args: &ConvertArgs, target: &mut RowTarget) -> Result<()> {
-    refuse_text_options(args, "json")?;
-    choose_utf8(args, "JSON", target)?;
+    settings::refuse_text_options(&args.text_out, Some(&args.stream_out), "json")?;
+    settings::choose_utf8(&args.values, "JSON", target)?;
     target.form = TextForm::JsonRows;
     match args.values.binary.as_deref() {
         None => target.policy.binary = BinaryForm::Hex,
@@ -135,6 +94,17 @@ fn choose_json(args: &ConvertArgs, target: &mut RowTarget) -> Result<()> {
         Some(_) => {}
     }
     Ok(())
+}
+
+/// Refuses to cut what is no text.
+fn refuse_split(args: &ConvertArgs) -> Result<()> {
+    match args.split_size {
+        None => Ok(()),
+        Some(_) => {
+            let message = "--split-size cuts texts, and --to parquet makes none";
+            Err(Error::usage(message).into())
+        }
+    }
 }
 
 fn split_size(size: &str, output: &str) -> Result<u64> {

@@ -13,7 +13,8 @@ use skyprep::partition::{
     DirectorIndex, OverlapRule, Partitioning, RaRule, Routing, RoutingOptions,
 };
 use skyprep::pipeline::{
-    PassInput, PassJob, Standing, TableJob, TableParts, check_director, outlook, standing,
+    Arrangement, PassInput, PassJob, Standing, TableJob, TableParts, check_director, outlook,
+    standing,
 };
 use skyprep::publish::StandingFiles;
 use skyprep::schema::{
@@ -25,7 +26,7 @@ use super::redo;
 use super::statistics::Statistics;
 use super::unknown_keys::warn_of_unknown_keys;
 use crate::books::{self, DataTo};
-use crate::partition_args::{IndexFormatArg, PartitionArgs};
+use crate::partition_args::{ChunkFormArg, IndexFormatArg, PartitionArgs};
 use crate::printer::format_tables;
 use crate::progress::Progress;
 use crate::session::Session;
@@ -185,9 +186,12 @@ pub fn plan(
         target.optional.extend(completed.optional.iter().cloned());
     }
     target.routing = routing;
+    if args.to == ChunkFormArg::Parquet {
+        settings::choose_parquet(&args.text_out, None, &args.values, &mut target)?;
+    }
     let prefix = args.prefix.as_deref().unwrap_or(ChunkNames::PREFIX);
     let nodes = args.num_nodes.unwrap_or(1);
-    let options = json!({
+    let mut options = json!({
         "command": "partition",
         "kind": kind,
         "partitioning": partitioning,
@@ -200,6 +204,9 @@ pub fn plan(
         "target": target.fingerprint(),
         "text": read_as.as_ref(),
     });
+    if !args.sort.is_empty() {
+        options["sort"] = json!(args.sort);
+    }
     let inputs = settings::inputs_or(&args.input, &completed.inputs, session)?;
     let inputs = settings::digested(inputs, &args.digests, session)?;
     let output = completed.output.as_ref();
@@ -217,7 +224,10 @@ pub fn plan(
         folder: String::new(),
         prefix: prefix.to_owned(),
         nodes,
-        file_name: format!("{name}.txt"),
+        file_name: match args.to {
+            ChunkFormArg::Csv => format!("{name}.txt"),
+            ChunkFormArg::Parquet => format!("{name}.parquet"),
+        },
         has_chunk_index: has_chunk_index(args),
         index_format: match args.index_format {
             IndexFormatArg::Text => IndexFormat::Text,
@@ -227,6 +237,9 @@ pub fn plan(
         duplicates: DuplicateRule::Refuse,
         writes: TableParts::All,
         tells_sub_chunks: false,
+        arrangement: Arrangement {
+            sort: args.sort.clone(),
+        },
     };
     Ok((
         PassJob {
@@ -372,6 +385,7 @@ fn refuse_routing(args: &PartitionArgs) -> Result<()> {
             ("--wrap-ra", args.wrap_ra),
             ("--unknown-keys", args.unknown_keys.is_some()),
             ("--only-chunks", !args.only_chunks.is_empty()),
+            ("--sort", !args.sort.is_empty()),
         ]);
     match given.find(|(_, is_given)| *is_given) {
         Some((option, _)) => Err(idle_option(option, TableKind::Regular)),

@@ -13,8 +13,8 @@ use skyprep::error::Error;
 use skyprep::exchange::ChunkNames;
 use skyprep::partition::key_index::{DuplicateRule, IndexFormat};
 use skyprep::pipeline::{
-    OutputState, PassInput, PassJob, ReadAs, Standing, StreamOutcome, TableJob, TableParts,
-    check_writable, columns_of, outlook, standing, stream,
+    Arrangement, OutputState, PassInput, PassJob, ReadAs, Standing, StreamOutcome, TableJob,
+    TableParts, check_writable, columns_of, outlook, standing, stream,
 };
 use skyprep::publish::{AtomicFile, StandingFiles, append};
 use skyprep::report::{Report, grouped};
@@ -309,6 +309,7 @@ fn to_folder(
                 duplicates: DuplicateRule::Refuse,
                 writes: TableParts::All,
                 tells_sub_chunks: false,
+                arrangement: Arrangement::default(),
             }],
             options: vec![options],
             outdated: Vec::new(),

@@ -12,7 +12,9 @@ use skyprep::partition::{
     DirectorIndex, OnlyChunks, OverlapRule, PositionColumns, RaRule, Routing, RoutingOptions,
     UnknownKeyRule,
 };
-use skyprep::pipeline::{PassInput, PassJob, ReadAs, Repetition, TableJob, TableParts, TextNames};
+use skyprep::pipeline::{
+    Arrangement, PassInput, PassJob, ReadAs, Repetition, TableJob, TableParts, TextNames,
+};
 use skyprep::publish::StandingFiles;
 use skyprep::resources::available_memory;
 use skyprep::schema::{ChunkColumns, TableKind};
@@ -185,6 +187,7 @@ impl ToolCall {
                 duplicates: DuplicateRule::FirstWins,
                 writes,
                 tells_sub_chunks: self.tells_sub_chunks(),
+                arrangement: Arrangement::default(),
             }],
             options: vec![options],
             outdated: Vec::new(),

@@ -1,0 +1,357 @@
+//! Sorts the rows of a file, in memory or part by part.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::sort_key::{KeyKind, push_value};
+use crate::dialect::{BlockReader, Dialect, Fields, Records};
+use crate::error::{Error, Place, Result};
+use crate::publish::create_spill;
+use crate::resources::Cancel;
+
+/// A column that rows are sorted by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SortColumn {
+    /// Its field, from 0.
+    pub field: usize,
+    /// How its values are compared.
+    pub kind: KeyKind,
+}
+
+/// What sorting works with.
+pub struct SortWork<'a> {
+    /// Dialect of the rows.
+    pub dialect: &'a Dialect,
+    /// The columns; the first counts most.
+    pub columns: &'a [SortColumn],
+    /// Where parts wait that memory does not hold; the file goes in the end.
+    pub scratch: &'a Path,
+    /// Bytes of memory, about.
+    pub memory: u64,
+    /// Ends the work early when somebody says so.
+    pub cancel: &'a Cancel,
+}
+
+/// Bytes of a block that is read at a time.
+const BLOCK: usize = 1 << 20;
+/// Bytes that a row takes beside its text and its key.
+const ROW_BYTES: usize = 48;
+/// Least bytes that a part is read by while parts are merged, and most.
+const LEAST_READ: u64 = 4 << 10;
+const MOST_READ: u64 = 1 << 20;
+
+/// Gives the rows of the file `path` to `out` in order, each with its line end.
+///
+/// # Errors
+/// The file can't be read, a row has fewer fields than are sorted by, the scratch file can't be written,
+/// or `out` fails.
+pub fn sort_file(
+    path: &Path,
+    work: &SortWork<'_>,
+    out: &mut dyn FnMut(&[u8]) -> Result<()>,
+) -> Result<()> {
+    let file = File::open(path).map_err(|error| Error::reading(path, error))?;
+    let mut blocks = BlockReader::new(file, work.dialect, BLOCK);
+    let mut rows = Rows::default();
+    let mut parts: Option<Parts<'_>> = None;
+    let mut block = Vec::new();
+    loop {
+        work.cancel.check()?;
+        let at_file = |error: Error| error.at(Place::file(path.display().to_string()));
+        let Some(info) = blocks.next_block(&mut block).map_err(at_file)? else {
+            break;
+        };
+        rows.take(&block, info.first_line, work).map_err(at_file)?;
+        if rows.bytes() >= work.memory {
+            let parts = match &mut parts {
+                Some(parts) => parts,
+                None => parts.insert(Parts::create(work.scratch)?),
+            };
+            parts.add(&mut rows)?;
+        }
+    }
+    let Some(mut parts) = parts else {
+        rows.sort();
+        return rows.all.iter().try_for_each(|row| out(rows.text_of(row)));
+    };
+    if !rows.all.is_empty() {
+        parts.add(&mut rows)?;
+    }
+    drop(rows);
+    parts.merge(work, out)
+}
+
+/// Rows in memory.
+#[derive(Default)]
+struct Rows {
+    text: Vec<u8>,
+    keys: Vec<u8>,
+    all: Vec<Row>,
+}
+
+/// Where a row and its key lie.
+struct Row {
+    key: Range<usize>,
+    text: Range<usize>,
+}
+
+impl Rows {
+    /// Takes up the rows of a block, whose first is on line `line` of the file.
+    fn take(&mut self, block: &[u8], line: u64, work: &SortWork<'_>) -> Result<()> {
+        let mut records = Records::new(work.dialect, block).at_line(line);
+        let mut fields = Fields::new();
+        let mut scratch = Vec::new();
+        let mut start = 0;
+        while let Some(record) = records.next(&mut fields)? {
+            let end = records.position();
+            let key = self.keys.len();
+            for column in work.columns {
+                let Some(field) = fields.get(column.field, block) else {
+                    let message = format!("the row has {} fields", fields.count());
+                    return Err(Error::of_ours(message).at(Place {
+                        line: Some(record.line()),
+                        ..Place::default()
+                    }));
+                };
+                let value = match work.dialect.is_null(field) {
+                    true => None,
+                    false => Some(work.dialect.value(field, &mut scratch)),
+                };
+                push_value(&mut self.keys, value, column.kind);
+            }
+            let text = self.text.len();
+            self.text
+                .extend_from_slice(block.get(start..end).unwrap_or_default());
+            self.all.push(Row {
+                key: key..self.keys.len(),
+                text: text..self.text.len(),
+            });
+            start = end;
+        }
+        Ok(())
+    }
+
+    fn bytes(&self) -> u64 {
+        (self.text.len() + self.keys.len() + self.all.len() * ROW_BYTES) as u64
+    }
+
+    /// Rows with the same key keep their order.
+    fn sort(&mut self) {
+        let keys = &self.keys;
+        let key = |row: &Row| keys.get(row.key.clone()).unwrap_or_default();
+        self.all.par_sort_by(|a, b| key(a).cmp(key(b)));
+    }
+
+    fn text_of(&self, row: &Row) -> &[u8] {
+        self.text.get(row.text.clone()).unwrap_or_default()
+    }
+
+    fn clear(&mut self) {
+        self.text.clear();
+        self.keys.clear();
+        self.all.clear();
+    }
+}
+
+/// Sorted parts in a scratch file: rows as lengths of key and text (u32, little-endian), key, text.
+struct Parts<'w> {
+    path: &'w Path,
+    file: File,
+    ends: Vec<u64>,
+}
+
+/// Removes the scratch file, whatever comes.
+impl Drop for Parts<'_> {
+    fn drop(&mut self) {
+        let _ = crate::publish::remove_optional(self.path);
+    }
+}
+
+impl<'w> Parts<'w> {
+    fn create(path: &'w Path) -> Result<Self> {
+        Ok(Self {
+            path,
+            file: create_spill(path)?,
+            ends: Vec::new(),
+        })
+    }
+
+    /// Writes the rows as one more part, and forgets them.
+    fn add(&mut self, rows: &mut Rows) -> Result<()> {
+        rows.sort();
+        let writing = |error| Error::writing(self.path, error);
+        let mut end = self.ends.last().copied().unwrap_or(0);
+        let mut out = BufWriter::with_capacity(BLOCK, &self.file);
+        for row in &rows.all {
+            let key = rows.keys.get(row.key.clone()).unwrap_or_default();
+            let text = rows.text_of(row);
+            // Rows are at most 16 MiB long.
+            for length in [key.len(), text.len()] {
+                out.write_all(&(length as u32).to_le_bytes())
+                    .map_err(writing)?;
+            }
+            out.write_all(key).map_err(writing)?;
+            out.write_all(text).map_err(writing)?;
+            end += 8 + (key.len() + text.len()) as u64;
+        }
+        out.flush().map_err(writing)?;
+        drop(out);
+        self.ends.push(end);
+        rows.clear();
+        Ok(())
+    }
+
+    /// Gives the rows of all parts to `out` in order; of equal ones those of the earlier part first.
+    fn merge(&self, work: &SortWork<'_>, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
+        let share = work.memory / (self.ends.len() as u64 + 1);
+        let buffer = share.clamp(LEAST_READ, MOST_READ) as usize;
+        let mut start = 0;
+        let mut readers = Vec::with_capacity(self.ends.len());
+        for end in &self.ends {
+            readers.push(PartReader::open(self.path, start..*end, buffer)?);
+            start = *end;
+        }
+        let mut next = BinaryHeap::with_capacity(readers.len());
+        for (number, reader) in readers.iter_mut().enumerate() {
+            if let Some((key, text)) = reader.next()? {
+                next.push(Reverse((key, number, text)));
+            }
+        }
+        let mut rows = 0_u64;
+        while let Some(Reverse((_, number, text))) = next.pop() {
+            rows += 1;
+            if rows.is_multiple_of(1 << 16) {
+                work.cancel.check()?;
+            }
+            out(&text)?;
+            if let Some(reader) = readers.get_mut(number)
+                && let Some((key, text)) = reader.next()?
+            {
+                next.push(Reverse((key, number, text)));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads one part.
+struct PartReader<'p> {
+    path: &'p Path,
+    file: BufReader<File>,
+    left: u64,
+}
+
+impl<'p> PartReader<'p> {
+    fn open(path: &'p Path, places: Range<u64>, buffer: usize) -> Result<Self> {
+        let reading = |error| Error::reading(path, error);
+        // Each has a place of its own in the file.
+        let mut file = File::open(path).map_err(reading)?;
+        file.seek(SeekFrom::Start(places.start)).map_err(reading)?;
+        Ok(Self {
+            path,
+            file: BufReader::with_capacity(buffer, file),
+            left: places.end - places.start,
+        })
+    }
+
+    /// Returns key and text of the next row.
+    fn next(&mut self) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+        if self.left == 0 {
+            return Ok(None);
+        }
+        let mut lengths = [0; 8];
+        self.read(&mut lengths)?;
+        let length = |from: usize| {
+            let bytes = lengths
+                .get(from..from + 4)
+                .and_then(|it| it.try_into().ok());
+            bytes.map_or(0, u32::from_le_bytes) as usize
+        };
+        let (mut key, mut text) = (vec![0; length(0)], vec![0; length(4)]);
+        self.read(&mut key)?;
+        self.read(&mut text)?;
+        self.left = self
+            .left
+            .saturating_sub(8 + (key.len() + text.len()) as u64);
+        Ok(Some((key, text)))
+    }
+
+    fn read(&mut self, bytes: &mut [u8]) -> Result<()> {
+        let read = self.file.read_exact(bytes);
+        read.map_err(|error| Error::reading(self.path, error))
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods, reason = "tests write files")]
+mod tests {
+    use super::*;
+
+    fn sorted(text: &str, columns: &[SortColumn], memory: u64) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.txt");
+        std::fs::write(&path, text).unwrap();
+        let work = SortWork {
+            dialect: &Dialect::qserv(),
+            columns,
+            scratch: &folder.path().join("scratch"),
+            memory,
+            cancel: &Cancel::default(),
+        };
+        let mut out = Vec::new();
+        sort_file(&path, &work, &mut |row| {
+            out.extend_from_slice(row);
+            Ok(())
+        })
+        .unwrap();
+        assert!(!work.scratch.exists());
+        String::from_utf8(out).unwrap()
+    }
+
+    fn column(field: usize, kind: KeyKind) -> SortColumn {
+        SortColumn { field, kind }
+    }
+
+    #[test]
+    fn equal_rows_keep_their_order() {
+        let text = "10\tb\t1\n9\tb\t2\n\\N\ta\t3\n9\ta\t4\n10\tb\t5\n";
+        let by_number = column(0, KeyKind::Number);
+        let by_text = column(1, KeyKind::Text);
+        assert_eq!(
+            sorted(text, &[by_number], 1 << 20),
+            "\\N\ta\t3\n9\tb\t2\n9\ta\t4\n10\tb\t1\n10\tb\t5\n"
+        );
+        assert_eq!(
+            sorted(text, &[by_text, by_number], 1 << 20),
+            "\\N\ta\t3\n9\ta\t4\n9\tb\t2\n10\tb\t1\n10\tb\t5\n"
+        );
+        assert_eq!(sorted("", &[by_number], 1 << 20), "");
+    }
+
+    #[test]
+    fn any_memory_gives_the_same_order() {
+        let mut text = String::new();
+        let mut state = 7_u64;
+        let pad = "x".repeat(300);
+        for row in 0..20_000 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(99);
+            text.push_str(&format!("{}\t{row}\t{pad}\n", (state >> 40) % 500));
+        }
+        let columns = [column(0, KeyKind::Number)];
+        let expected = sorted(&text, &columns, 1 << 30);
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_by_key(|line| line.split('\t').next().unwrap().parse::<u64>().unwrap());
+        assert!(expected.lines().eq(lines));
+        for memory in [1, 2 << 20, 5 << 20] {
+            assert!(sorted(&text, &columns, memory) == expected, "{memory}");
+        }
+    }
+}
