@@ -170,6 +170,11 @@ impl<R: Read> BlockReader<R> {
 
     fn unreadable(&self, error: std::io::Error) -> Error {
         use std::io::ErrorKind as Io;
+        // What is made or fetched while it is read fails with errors of ours, which have their places.
+        let error = match error.downcast::<Error>() {
+            Ok(own) => return own,
+            Err(error) => error,
+        };
         // Decompressors speak of damaged input in these kinds.
         let kind = match error.kind() {
             Io::InvalidData | Io::InvalidInput | Io::UnexpectedEof | Io::Other => {

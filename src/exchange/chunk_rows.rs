@@ -23,6 +23,9 @@ pub struct ChunkRows {
     pub digests: Digests,
     /// Whether rows per sub-chunk are counted, for `chunk_index.bin`.
     pub counts_sub_chunks: bool,
+    /// Whether keys are kept of rows, too, whose own chunk nobody wants: to be compared, for their
+    /// place is lost.
+    pub has_keys_of_all: bool,
 }
 
 /// Rows of one sub-chunk.
@@ -229,13 +232,25 @@ impl ChunkRows {
     pub(super) fn write_keys(&self, packet: &Packet, text: &mut Vec<u8>) {
         let routes = packet.chunks().iter().zip(packet.sub_chunks());
         let keys = packet.keys().zip(routes);
-        for (key, (chunk, sub_chunk)) in keys.filter(|(_, (chunk, _))| **chunk != NOWHERE) {
+        for (key, (chunk, sub_chunk)) in keys {
+            let number = match *chunk {
+                NOWHERE if !self.has_keys_of_all => continue,
+                chunk => self.chunk_numbers.get(chunk as usize).copied(),
+            };
             text.extend_from_slice(key);
-            for number in [self.chunk_numbers[*chunk as usize], *sub_chunk] {
+            for number in [number.unwrap_or(0), *sub_chunk] {
                 text.push(self.delimiter);
                 text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
             }
             text.extend_from_slice(self.line_end);
+        }
+    }
+
+    /// Returns the number of keys that are kept of a packet.
+    pub(super) fn keys_of(&self, packet: &Packet) -> u64 {
+        match self.has_keys_of_all {
+            true => packet.rows() as u64,
+            false => packet.own_chunks().count() as u64,
         }
     }
 

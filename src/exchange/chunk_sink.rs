@@ -519,7 +519,7 @@ impl ChunkSink {
                 digest.update(&text);
                 text.clear();
             }
-            digest.add_rows(packet.rows() as u64);
+            digest.add_rows(rows.keys_of(packet));
         }
         out.write_all(&text)
             .map_err(|error| Error::writing(&path, error))?;

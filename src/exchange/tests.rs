@@ -84,6 +84,7 @@ fn chunk_rows() -> ChunkRows {
         line_end: b"\n",
         digests: Digests::Both,
         counts_sub_chunks: true,
+        has_keys_of_all: false,
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::digest::{FileDigest, FileSummary};
 use super::{Packet, RunEnd, Sink};
 use crate::error::{Error, Result};
+use crate::partition::htm::row_id;
 use crate::publish::append;
 use crate::resources::{Lease, MemoryGate};
 
@@ -95,7 +96,7 @@ impl Sink for TriangleSink {
                 };
                 of_row.write_row(*row, &[], self.options.line_end, &mut text);
                 let key = keys.get(*packet).and_then(|keys| keys.get(*row));
-                let key = key.and_then(|key| std::str::from_utf8(key).ok()?.parse::<i64>().ok());
+                let key = key.and_then(|key| row_id(key));
                 // The router has seen to it.
                 let key = key.ok_or_else(|| Error::of_ours("a key is no whole number"))?;
                 ids.extend_from_slice(&key.to_le_bytes());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::director_index::DirectorIndex;
 use super::geometry::{ChunkId, Chunker, PositionFault, angular_separation_deg, check_position};
-use super::htm::HtmId;
+use super::htm::{HtmId, row_id};
 use super::joined::JoinedKeys;
 use super::key_index::{Key, KeyPlace};
 use super::key_watch::PieceOrigin;
@@ -171,8 +171,7 @@ impl Router {
         if !matches!(self.way, Way::Triangle(_)) {
             return Ok(());
         }
-        let number = std::str::from_utf8(key).ok();
-        match number.and_then(|text| text.parse::<i64>().ok()) {
+        match row_id(key) {
             Some(_) => Ok(()),
             None => {
                 let expected = ", expected a whole number of 64 bits";

@@ -17,7 +17,7 @@ use crate::exchange::{Digests, FileDigest, FileSummary};
 use crate::ordered::{KeyKind, SortColumn, SortWork, sort_file};
 use crate::publish::{StagingPlace, append, remove_optional, rename_staged};
 use crate::resources::Cancel;
-use crate::typed::{ColumnType, PARQUET_MEMORY, ParquetWriter, TypedColumn};
+use crate::typed::{ColumnType, ParquetWriter, TypedColumn, parquet_memory};
 
 /// Least memory that sorting takes for a file.
 const LEAST_SORT: u64 = 4 << 20;
@@ -92,12 +92,13 @@ impl TableJob {
         let free = limits.gate.free() / 2;
         let is_parquet = self.target.form == TextForm::Parquet;
         let threads = limits.threads.max(1);
+        let of_writer = parquet_memory(columns.typed.len());
         let at_once = match is_parquet {
-            true => usize::try_from(free / PARQUET_MEMORY).unwrap_or(1),
+            true => usize::try_from(free / of_writer).unwrap_or(1),
             false => usize::try_from(free / LEAST_SORT).unwrap_or(1),
         };
         let at_once = at_once.clamp(1, threads);
-        let written = if is_parquet { PARQUET_MEMORY } else { 0 };
+        let written = if is_parquet { of_writer } else { 0 };
         let memory = (free / at_once as u64).saturating_sub(written);
         let work = Arranging {
             job: self,

@@ -321,11 +321,20 @@ impl PassJob {
             .map(|number| passed_over(self.feeding(number)))
             .collect();
         if let Some(sets) = self.sets_of_nothing(&stamps, &passed_over)? {
-            if self.standing == StandingFiles::Extended {
+            if matches!(
+                self.standing,
+                StandingFiles::Extended | StandingFiles::Restored
+            ) {
                 // What stands stays as it is.
                 return Ok(Made::Tables(
                     sets.into_iter().map(|(_, report)| report).collect(),
                 ));
+            }
+            if let Some(name) = self.table_with_files(folder.record()) {
+                let message = format!("no input can be read; what stands of {name} stays as it is");
+                return Err(Error::new(ErrorKind::DataRefused, message)
+                    .at(Place::file(folder.root().display().to_string()))
+                    .hint("see to the inputs, or remove the folder"));
             }
             let nothing = publish_nothing(sets, self.outdated.clone(), dropped, folder);
             return nothing.map(Made::Tables);
@@ -422,6 +431,16 @@ impl PassJob {
             standing: self.standing,
         })?;
         Ok(Made::Tables(reports))
+    }
+
+    /// Returns the first of the tables of which files stand.
+    fn table_with_files(&self, record: &Record) -> Option<&str> {
+        let names = self.tables.iter().map(|job| job.target.name.as_str());
+        let mut names = names.filter(|name| {
+            let set = record.sets.get(*name);
+            set.is_some_and(|set| !set.files.is_empty())
+        });
+        names.next()
     }
 
     /// Returns the sets that must not stand beside these tables.

@@ -12,9 +12,9 @@ use crate::convert::{RowPlan, RowTarget, TextForm};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::PiecePosition;
 use crate::sanitize::TextPlan;
-use crate::schema::OutputColumn;
+use crate::schema::{ColumnContent, OutputColumn};
 use crate::source::{BLOCK_MEMORY, ColumnFile, DecodeBudget, SharedRowGroup, TextFile};
-use crate::typed::{PARQUET_MEMORY, TypedColumn};
+use crate::typed::{TypedColumn, parquet_memory};
 
 /// Bytes by which younger pieces may be ahead: enough for some fifteen threads that read Parquet.
 const AHEAD: u64 = 24 << 20;
@@ -114,6 +114,8 @@ pub struct PreparedInputs {
     inputs: Vec<PassInput>,
     opened: Mutex<Vec<Option<Opened>>>,
     columns: Vec<Vec<OutputColumn>>,
+    /// Types of the columns of outputs that are Parquet files.
+    typed: Vec<Option<Vec<TypedColumn>>>,
 }
 
 impl PreparedInputs {
@@ -123,11 +125,19 @@ impl PreparedInputs {
     /// An input can't be opened, or a target wants columns that it does not have.
     pub fn new(inputs: Vec<PassInput>, targets: &[&RowTarget]) -> Result<Self> {
         let (opened, columns) = resolve_columns(&inputs, targets)?;
-        Ok(Self {
+        let mut prepared = Self {
             inputs,
             opened: Mutex::new(opened),
             columns,
-        })
+            typed: Vec::new(),
+        };
+        let typed = targets.iter().enumerate().map(|(number, target)| {
+            let is_typed = target.form == TextForm::Parquet;
+            let typed = is_typed.then(|| prepared.typed_columns(number, target));
+            Ok(typed.transpose()?.map(|(columns, _)| columns))
+        });
+        prepared.typed = typed.collect::<Result<_>>()?;
+        Ok(prepared)
     }
 
     /// Takes inputs whose outputs have the columns that others have settled, as the first inputs of a
@@ -138,6 +148,7 @@ impl PreparedInputs {
             inputs,
             opened: Mutex::new(opened),
             columns,
+            typed: Vec::new(),
         }
     }
 
@@ -156,23 +167,11 @@ impl PreparedInputs {
     ) -> Result<(Vec<TypedColumn>, Vec<bool>)> {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         let feeding = self.inputs.iter().zip(opened.iter());
-        let mut feeding = feeding.filter(|(fed, _)| fed.feeds.contains(&number));
-        let schema = match feeding.next() {
-            Some((_, Some(Opened::Columns(file)))) => Some(file.schema()),
-            _ => None,
-        };
-        let columns = self.columns(number).iter();
-        let typed = columns.map(|column| {
-            let input = match &schema {
-                Some(schema) => target.input_type(column, schema)?,
-                None => None,
-            };
-            let is_known = column.target.is_some() || input.is_some();
-            let typed = TypedColumn::of(column, input.as_ref(), target.policy.bool);
-            Ok((typed, is_known))
-        });
-        let typed: Result<Vec<_>> = typed.collect();
-        Ok(typed?.into_iter().unzip())
+        let feeding = feeding.filter(|(fed, _)| fed.feeds.contains(&number));
+        // An empty text knows no columns; then the next input does.
+        let mut known = feeding.filter_map(|(_, opened)| opened.as_ref());
+        let first = known.find(|opened| !opened.column_names().is_empty());
+        typed_of(self.columns(number), target, first)
     }
 
     /// Returns the number of inputs.
@@ -319,9 +318,12 @@ impl PreparedInputs {
                 Err(_) => {}
             }
         }
-        let is_parquet = |target: &&&RowTarget| target.form == TextForm::Parquet;
-        let written = targets.iter().filter(is_parquet).count() as u64;
-        Ok(most + written * PARQUET_MEMORY)
+        let is_parquet = |target: &&RowTarget| target.form == TextForm::Parquet;
+        let columns = (0..targets.len()).map(|number| self.columns(number).len());
+        let written = targets.iter().zip(columns);
+        let written = written.filter(|(target, _)| is_parquet(target));
+        let written: u64 = written.map(|(_, columns)| parquet_memory(columns)).sum();
+        Ok(most + written)
     }
 
     /// Opens input number `number` and compiles the plans of the targets that it feeds.
@@ -344,6 +346,10 @@ impl PreparedInputs {
             targets[*target]
                 .check_no_surplus(&names, columns)
                 .map_err(at_input)?;
+            let made = self.typed.get(*target).and_then(Option::as_ref);
+            if let Some(made) = made.filter(|_| !names.is_empty()) {
+                check_types(made, columns, targets[*target], &opened).map_err(at_input)?;
+            }
         }
         match opened {
             Opened::Columns(file) => {
@@ -407,6 +413,56 @@ fn resolve_columns(inputs: &[PassInput], targets: &[&RowTarget]) -> Result<Resol
         columns.push(resolved.map_err(|error| error.at(Place::file(shown)))?);
     }
     Ok((opened, columns))
+}
+
+/// Returns columns with the types that they have in an input, and of which these are known.
+fn typed_of(
+    columns: &[OutputColumn],
+    target: &RowTarget,
+    opened: Option<&Opened>,
+) -> Result<(Vec<TypedColumn>, Vec<bool>)> {
+    let schema = match opened {
+        Some(Opened::Columns(file)) => Some(file.schema()),
+        _ => None,
+    };
+    let typed = columns.iter().map(|column| {
+        let input = match &schema {
+            Some(schema) => target.input_type(column, schema)?,
+            None => None,
+        };
+        let is_known = column.target.is_some() || input.is_some();
+        let typed = TypedColumn::of(column, input.as_ref(), target.policy.bool);
+        Ok((typed, is_known))
+    });
+    let typed: Result<Vec<_>> = typed.collect();
+    Ok(typed?.into_iter().unzip())
+}
+
+/// Refuses an input whose columns have other types than those of the file that is made.
+fn check_types(
+    made: &[TypedColumn],
+    columns: &[OutputColumn],
+    target: &RowTarget,
+    opened: &Opened,
+) -> Result<()> {
+    let names = target.renamed(&opened.column_names());
+    let (own, _) = typed_of(columns, target, Some(opened))?;
+    for ((made, own), column) in made.iter().zip(&own).zip(columns) {
+        let is_same = column.content != ColumnContent::Input || own.kind == made.kind;
+        if is_same || target.find(&column.name, &names)?.is_none() {
+            continue;
+        }
+        let message = format!(
+            "column {} holds {} here, but {} in the first input",
+            column.name,
+            own.kind.data_type(),
+            made.kind.data_type()
+        );
+        return Err(Error::usage(message).hint(
+            "say the types of the output's columns: --schema; or convert the files one by one",
+        ));
+    }
+    Ok(())
 }
 
 /// Returns the number and the columns of the first input of a target that knows any.

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::folder_run::PassJob;
 use super::pass::PassLimits;
+use super::table::TableParts;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::FileSummary;
 use crate::partition::OnlyChunks;
@@ -46,21 +47,35 @@ impl Redo {
     /// inputs; then the chunks are made again there.
     ///
     /// # Errors
-    /// The record can't be read.
+    /// The record can't be read; or the whole table stands, made from inputs that have changed since, and
+    /// no part of it may take its place.
     pub fn stands(&self, root: &Path) -> Result<bool> {
-        let record = OutputFolder::peek(root)?;
-        Ok(record.is_some_and(|record| self.recorded(&record).is_some()))
+        let Some(record) = OutputFolder::peek(root)? else {
+            return Ok(false);
+        };
+        if self.recorded(&record).is_some() {
+            return Ok(true);
+        }
+        let name = self.job.tables.first().map(|table| &table.target.name);
+        let set = name.and_then(|name| record.sets.get(name));
+        match set.is_some_and(|set| set.options == self.whole) {
+            false => Ok(false),
+            true => {
+                let message = "the whole table stands here, but its inputs have changed since";
+                Err(Error::new(ErrorKind::OutputRefused, message)
+                    .at(Place::file(root.display().to_string()))
+                    .hint("make the whole table again, or its chunks in another folder"))
+            }
+        }
     }
 
-    /// Makes it a job of making the chunks again where the whole table stands: without its indexes,
-    /// which tell of all chunks.
+    /// Makes it a job of making the chunks again where the whole table stands. Its indexes tell of all
+    /// chunks and stay; keys are looked at all the same, for rows were refused by them.
     pub fn in_place(mut self) -> Self {
         self.job.standing = StandingFiles::Restored;
         for table in &mut self.job.tables {
             table.has_chunk_index = false;
-            if let Some(routing) = &mut table.target.routing {
-                routing.director_key = None;
-            }
+            table.writes = TableParts::Chunks;
         }
         self
     }

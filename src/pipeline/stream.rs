@@ -12,7 +12,7 @@ use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{FileDigest, FileFrame, Sink, StreamSink, check_room};
 use crate::schema::OutputColumn;
 use crate::schema::TableKind;
-use crate::typed::{PARQUET_MEMORY, ParquetSink};
+use crate::typed::{ParquetSink, parquet_memory};
 
 /// What went through a stream.
 #[derive(Debug)]
@@ -128,7 +128,8 @@ impl StreamKind {
     ) -> Result<Self> {
         if target.form == TextForm::Parquet {
             let (columns, _) = inputs.typed_columns(0, target)?;
-            let (dialect, paid) = (target.dialect.clone(), limits.gate.charge(PARQUET_MEMORY));
+            let dialect = target.dialect.clone();
+            let paid = limits.gate.charge(parquet_memory(columns.len()));
             let sink = ParquetSink::new(name, out, columns, dialect, paid)?;
             return Ok(Self::Parquet(Box::new(sink)));
         }

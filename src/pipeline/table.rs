@@ -29,7 +29,7 @@ use crate::publish::{
 };
 use crate::schema::{OutputColumn, TableKind, row_steps};
 use crate::sph::{HTM_INDEX, SubChunkRows, htm_index_record};
-use crate::typed::{PARQUET_MEMORY, ParquetSink, TypedColumn};
+use crate::typed::{ParquetSink, TypedColumn, parquet_memory};
 
 const EXCHANGE: &str = "exchange";
 
@@ -74,6 +74,8 @@ pub enum TableParts {
     All,
     /// The director index alone; the rest is only counted.
     DirectorIndex,
+    /// The chunk files alone; keys of a director are only compared.
+    Chunks,
 }
 
 /// What was made of a table; printed, reported and recorded.
@@ -203,6 +205,7 @@ impl TableJob {
                 None => Digests::Xxh3,
             },
             counts_sub_chunks: self.has_chunk_index || self.tells_sub_chunks,
+            has_keys_of_all: self.writes == TableParts::Chunks,
         }
     }
 
@@ -249,7 +252,7 @@ impl TableJob {
         let path = self.part_path(0);
         let out = begin_anew(&folder.staged(&path)?)?;
         let (shown, dialect) = (folder.root().join(path), self.target.dialect.clone());
-        let paid = limits.gate.charge(PARQUET_MEMORY);
+        let paid = limits.gate.charge(parquet_memory(columns.len()));
         let sink = ParquetSink::new(shown, out, columns, dialect, paid)?;
         Ok(TableSink::Parquet(Box::new(sink)))
     }
@@ -408,8 +411,10 @@ impl TableJob {
             chosen.map(|file| file.rows).sum::<u64>()
         };
         let (rows_out, overlap_rows) = (rows(false), rows(true));
-        if self.writes == TableParts::DirectorIndex {
-            files.retain(|file| file.chunk().is_none());
+        match self.writes {
+            TableParts::All => {}
+            TableParts::DirectorIndex => files.retain(|file| file.chunk().is_none()),
+            TableParts::Chunks => files.retain(|file| file.chunk().is_some()),
         }
         let names: Vec<String> = columns.iter().map(|column| column.name.clone()).collect();
         let report = TableReport {

@@ -65,5 +65,8 @@ fn otherwise(root: &Path, file: &FileSummary, known: Option<&FileSummary>) -> Er
     );
     Error::new(ErrorKind::Integrity, message)
         .at(Place::file(root.join(&*file.path()).display().to_string()))
-        .hint("nothing was touched; make the whole table again with --force")
+        .hint(
+            "nothing was touched; rows of a key that occurs twice can't be told from some chunks alone; make \
+             the whole table again with --force",
+        )
 }

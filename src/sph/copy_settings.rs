@@ -3,8 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
-use super::config::SphConfig;
-use super::duplicate::{CopiedFields, CopySource, HtmIndex, Sample, SphCopies, chunks_in};
+use super::config::{SphConfig, SphPart};
+use super::duplicate::{
+    CopiedFields, CopySource, HTM_INDEX, HTM_INDEX_RECORD, HtmIndex, Sample, SphCopies,
+    TriangleFolder, chunks_in,
+};
 use super::fields::{FieldPair, Fields};
 use super::settings::{ToolSettings, input_fields, missing, sub_chunk};
 use crate::error::{Error, ErrorKind, Place, Result};
@@ -64,14 +67,22 @@ impl HtmIndexSettings {
         let id = copies.id.clone();
         let id = id.ok_or_else(|| missing("id", "the column of the key"))?;
         fields.claim_input("id", &id)?;
+        // Nobody asks for chunks, whatever a file says of them.
+        let mut own = config.clone();
+        own.part = SphPart {
+            pos: config.part.pos.clone(),
+            ..SphPart::default()
+        };
         let level = copies.level.unwrap_or(8);
         let level = u32::try_from(level).ok().filter(|it| *it <= MAX_LEVEL);
         let level = level.ok_or_else(|| {
             let found = copies.level.unwrap_or_default();
             Error::usage(format!("htm.level is {found}, expected 0 to {MAX_LEVEL}"))
         })?;
+        let tool = ToolSettings::new(&own, &names, fields, &[])?;
+        check_level(&tool.folder, level)?;
         Ok(Self {
-            tool: ToolSettings::new(config, &names, fields, &[])?,
+            tool,
             position,
             id,
             level,
@@ -130,8 +141,8 @@ impl DuplicateSettings {
         Ok(Self {
             chunks: chunks(copies, &tool)?,
             source: CopySource {
-                folder: folder_of(&indexes.path),
-                part_folder: folder_of(&indexes.part_path),
+                folder: TriangleFolder::of(&indexes.path),
+                part_folder: TriangleFolder::of(&indexes.part_path),
                 index: indexes.index,
                 part_index: indexes.part_index,
                 dialect: tool.input.clone(),
@@ -161,6 +172,27 @@ impl EstimateSettings {
             index: indexes.index,
             part_index: indexes.part_index,
         })
+    }
+}
+
+/// Refuses to mix triangles of two levels: nothing could be made of them.
+fn check_level(folder: &Path, level: u32) -> Result<()> {
+    let path = folder.join(HTM_INDEX);
+    let Ok(bytes) = std::fs::read(&path) else {
+        return Ok(());
+    };
+    let first = bytes.get(..HTM_INDEX_RECORD).unwrap_or(&bytes);
+    match HtmIndex::from_bytes(first) {
+        Ok(index) if index.level() != level => {
+            let message = format!(
+                "its triangles are of level {}, htm.level is {level}",
+                index.level()
+            );
+            Err(Error::usage(message)
+                .at(Place::file(path.display().to_string()))
+                .hint("choose another output folder, or the same level"))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -210,8 +242,7 @@ impl Indexes {
 }
 
 fn sample(copies: &SphCopies) -> Result<Sample> {
-    let seed = copies.seed.unwrap_or(0).cast_unsigned();
-    let sample = Sample::new(copies.fraction.unwrap_or(1.0), seed);
+    let sample = Sample::new(copies.fraction.unwrap_or(1.0), copies.seed.unwrap_or(0));
     sample.map_err(|fault| Error::usage(format!("sample.fraction: {fault}")))
 }
 
@@ -251,9 +282,8 @@ fn chunks(copies: &SphCopies, tool: &ToolSettings) -> Result<Vec<ChunkId>> {
             Some(number?)
         }
     };
-    let is_of_node = |chunk: &ChunkId| {
-        node.is_none_or(|node| chunk.0.unsigned_abs() % tool.nodes.max(1) == node)
-    };
+    let is_of_node =
+        |chunk: &ChunkId| node.is_none_or(|node| chunk.0.unsigned_abs() % tool.nodes == node);
     let chunks: Vec<ChunkId> = chunks_in(chunker, &region).filter(is_of_node).collect();
     match chunks.is_empty() {
         false => Ok(chunks),
@@ -266,8 +296,4 @@ fn with_input(config: &SphConfig, index: &Path) -> SphConfig {
     let mut config = config.clone();
     config.input.paths = Some(vec![index.display().to_string()]);
     config
-}
-
-fn folder_of(index: &Path) -> PathBuf {
-    index.parent().map_or_else(PathBuf::new, Path::to_path_buf)
 }

@@ -31,7 +31,8 @@ pub use double_text::write_double;
 pub use duplicate::{
     CopiedFields, Copies, CopySource, FractionFault, HTM_INDEX, HTM_INDEX_RECORD, HtmIndex,
     HtmIndexFault, HtmSources, ID_BYTES, NewIdFault, Rotation, Sample, SourceIds, SphCopies,
-    Target, chunks_in, estimated_rows, htm_index_record, new_id, sub_chunks, targets_of_chunk,
+    Target, TriangleFolder, chunks_in, estimated_rows, htm_index_record, new_id, sub_chunks,
+    targets_of_chunk,
 };
 pub use fields::FieldPair;
 pub use layout::{ChunkChoice, LayoutOptions, layout_table};

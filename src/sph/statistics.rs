@@ -46,8 +46,8 @@ pub fn statistics_json(
             sub_chunks.entry((row.chunk, row.sub_chunk)).or_default(),
         ];
         for (own, overlap) in both {
-            *own += row.rows;
-            *overlap += row.overlap_rows;
+            *own = u64::saturating_add(*own, row.rows);
+            *overlap = u64::saturating_add(*overlap, row.overlap_rows);
         }
     }
     let mut text = String::from("{\n");
@@ -96,7 +96,7 @@ struct Spread {
 impl Spread {
     fn of(mut counts: Vec<u64>) -> Self {
         counts.sort_unstable();
-        let total: u64 = counts.iter().sum();
+        let total = counts.iter().copied().fold(0, u64::saturating_add);
         let number = counts.len() as f64;
         let mean = total as f64 / number;
         let moment = |power: i32| {

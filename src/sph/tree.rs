@@ -122,9 +122,17 @@ impl SphTree {
 
     /// Takes numbers with a fraction, too, which is cut off.
     pub(super) fn whole(&self, name: &str) -> Result<Option<i64>> {
-        self.typed(name, "a whole number", |value| {
-            let cut = |number: f64| (number.abs() < 9e18).then_some(number as i64);
-            value.as_i64().or_else(|| value.as_f64().and_then(cut))
+        self.typed(name, "a whole number", whole_of)
+    }
+
+    /// Returns a whole number that is not below zero.
+    ///
+    /// # Errors
+    /// It is something else.
+    pub(super) fn natural(&self, name: &str) -> Result<Option<u64>> {
+        self.typed(name, "a whole number of 64 bits", |value| {
+            let whole = || whole_of(value).and_then(|number| u64::try_from(number).ok());
+            value.as_u64().or_else(whole)
         })
     }
 
@@ -134,7 +142,7 @@ impl SphTree {
     /// It is something else.
     pub(super) fn wholes(&self, name: &str) -> Result<Option<Vec<i64>>> {
         self.typed(name, "a list of whole numbers", |value| {
-            value.as_array()?.iter().map(Value::as_i64).collect()
+            value.as_array()?.iter().map(whole_of).collect()
         })
     }
 
@@ -149,6 +157,12 @@ impl SphTree {
             byte.is_ascii().then_some(byte)
         })
     }
+}
+
+/// Takes a number as a whole one, as the tools do: without the digits behind the point.
+fn whole_of(value: &Value) -> Option<i64> {
+    let cut = |number: f64| (number.abs() < 9e18).then_some(number as i64);
+    value.as_i64().or_else(|| value.as_f64().and_then(cut))
 }
 
 fn find<'v>(value: &'v Value, name: &str) -> Option<&'v Value> {

@@ -1,9 +1,10 @@
 //! Some rows whose fields are read as the types of their columns.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Float32Array, StringArray,
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, Float32Array, StringArray, new_null_array,
 };
 use arrow::compute::{CastOptions, cast_with_options};
 use arrow::datatypes::{
@@ -12,6 +13,7 @@ use arrow::datatypes::{
 use rayon::prelude::*;
 
 use super::column_type::{ColumnType, TypedColumn};
+use super::spellings;
 use crate::dialect::{Dialect, Fields, Records};
 use crate::error::{Error, ErrorKind, Place, Result, quote_value};
 
@@ -170,18 +172,58 @@ fn read_as(values: BinaryArray, column: &TypedColumn) -> Result<ArrayRef, Fault>
             let Ok(texts) = StringArray::try_from_binary(values.clone()) else {
                 return Err(no_text());
             };
-            let lenient = CastOptions {
-                safe: true,
-                ..CastOptions::default()
+            let read = parsed(&texts, data_type);
+            let read = match read.null_count() > texts.null_count() {
+                true => parsed_otherwise(&texts, &read, data_type).map_err(fault)?,
+                false => read,
             };
-            let read = cast_with_options(&texts, &without_zone(data_type), &lenient);
-            let read = read.map_err(|_| fault(0))?;
-            let is_lost = |row: &usize| read.is_null(*row) && !texts.is_null(*row);
-            match read.null_count() > texts.null_count() {
-                true => Err(fault((0..texts.len()).find(is_lost).unwrap_or(0))),
-                false => Ok(in_zone(finite(read, &texts), data_type)),
-            }
+            Ok(in_zone(finite(read, &texts), data_type))
         }
+    }
+}
+
+/// Reads texts as values; what is none becomes NULL.
+fn parsed(texts: &StringArray, data_type: &DataType) -> ArrayRef {
+    let lenient = CastOptions {
+        safe: true,
+        ..CastOptions::default()
+    };
+    let plain = without_zone(data_type);
+    let read = cast_with_options(texts, &plain, &lenient);
+    // A type that no text becomes has no values.
+    read.unwrap_or_else(|_| new_null_array(&plain, texts.len()))
+}
+
+/// Reads texts of which some are values in another spelling; else returns the row of the first that is none.
+fn parsed_otherwise(
+    texts: &StringArray,
+    read: &ArrayRef,
+    data_type: &DataType,
+) -> Result<ArrayRef, usize> {
+    let mut first = None;
+    let usual: StringArray = texts
+        .iter()
+        .enumerate()
+        .map(|(row, text)| {
+            let text = text?;
+            if !read.is_null(row) {
+                return Some(Cow::Borrowed(text));
+            }
+            let usual = spellings::usual(text, data_type);
+            if usual.is_none() {
+                first.get_or_insert(row);
+            }
+            usual.map(Cow::Owned)
+        })
+        .collect();
+    if let Some(row) = first {
+        return Err(row);
+    }
+    let read = parsed(&usual, data_type);
+    let is_lost = |row: &usize| read.is_null(*row) && !texts.is_null(*row);
+    match (0..texts.len()).find(is_lost) {
+        Some(row) => Err(row),
+        None => Ok(read),
     }
 }
 

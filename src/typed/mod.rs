@@ -10,6 +10,7 @@
 mod batch;
 mod column_type;
 mod parquet_sink;
+mod spellings;
 
 pub use column_type::{ColumnType, TypedColumn};
-pub use parquet_sink::{PARQUET_MEMORY, ParquetSink, ParquetWriter};
+pub use parquet_sink::{ParquetSink, ParquetWriter, parquet_memory};

@@ -18,15 +18,26 @@ use rayon::prelude::*;
 use super::batch::Batch;
 use super::column_type::TypedColumn;
 use crate::dialect::Dialect;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{FileDigest, Packet, RunEnd, Sink};
 use crate::resources::Lease;
 
-/// Memory that writing takes: a batch as text and as columns, and the packed pages of a row group.
-pub const PARQUET_MEMORY: u64 = 48 << 20;
+/// Bytes that the open pages and dictionaries of all columns may have, about.
+const OPEN_BYTES: usize = 16 << 20;
+const LEAST_PAGE: usize = 4 << 10;
+const MOST_PAGE: usize = 1 << 20;
+/// Bytes of a batch as text and as columns, and of the packed pages of a row group.
+const BATCH_AND_GROUP: u64 = 32 << 20;
+/// Bytes that a column takes whatever it holds.
+const COLUMN_BYTES: u64 = 32 << 10;
+
+/// Returns the bytes of memory that writing so many columns takes. Values of several MiB take more.
+pub fn parquet_memory(columns: usize) -> u64 {
+    BATCH_AND_GROUP + OPEN_BYTES as u64 + columns as u64 * COLUMN_BYTES
+}
 
 /// Text and rows from which on a row group is full.
-const GROUP_TEXT: u64 = 64 << 20;
+const GROUP_TEXT: u64 = 32 << 20;
 const GROUP_ROWS: u64 = 1 << 20;
 
 /// Writes packets into one Parquet file, in the order they come.
@@ -52,7 +63,8 @@ pub struct ParquetWriter {
 }
 
 impl ParquetSink {
-    /// Begins a file of these columns; rows come in `dialect`, and `paid` is for [`PARQUET_MEMORY`].
+    /// Begins a file of these columns; rows come in `dialect`, and `paid` is for
+    /// [`parquet_memory`].
     ///
     /// # Errors
     /// The file can't be written.
@@ -114,7 +126,11 @@ impl ParquetWriter {
         dialect: Dialect,
     ) -> Result<Self> {
         let schema = Arc::new(TypedColumn::schema(&columns));
+        // A dictionary has an index beside it, and a page its packed form.
+        let page = (OPEN_BYTES / 4 / columns.len().max(1)).clamp(LEAST_PAGE, MOST_PAGE);
         let properties = WriterProperties::builder()
+            .set_dictionary_page_size_limit(page)
+            .set_data_page_size_limit(page)
             .set_created_by(concat!("skyprep ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(Compression::ZSTD(ZstdLevel::default()))
             // Row groups end where we say.
@@ -161,12 +177,13 @@ impl ParquetWriter {
         self.write_batch(name)?;
         self.end_group(name)?;
         let failed = |error| failed(name, error);
-        // This writes the footer.
-        let mut out = self.file.into_inner().map_err(failed)?;
+        self.file.finish().map_err(failed)?;
+        let out = self.file.inner_mut();
         let flushed = out.out.flush();
         flushed.map_err(|error| Error::writing(name, error))?;
-        out.digest.add_rows(self.rows);
-        Ok(out.digest)
+        let mut digest = std::mem::take(&mut out.digest);
+        digest.add_rows(self.rows);
+        Ok(digest)
     }
 
     /// Encodes the rows that wait, each column for itself.
@@ -175,7 +192,8 @@ impl ParquetWriter {
         if rows == 0 {
             return Ok(());
         }
-        let columns = self.batch.take()?;
+        let at_file = |error: Error| error.at(Place::file(name.display().to_string()));
+        let columns = self.batch.take().map_err(at_file)?;
         if self.group.is_empty() {
             let writers = self.writers.create_column_writers(self.groups);
             self.group = writers.map_err(|error| failed(name, error))?;

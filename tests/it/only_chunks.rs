@@ -246,8 +246,10 @@ fn other_inputs_make_no_chunks_of_a_standing_table() {
     let some = some_chunks(&whole);
     bench.write("stars.txt", positions(2999, 7919));
     let line = format!("{DIRECTOR} -o out --only-chunks {}", listed(&some));
-    partition(&bench, &line).failed(5, &["stands here already"]);
-    assert!(data(&bench, "out") == whole);
+    for more in ["", " --force"] {
+        partition(&bench, &format!("{line}{more}")).failed(5, &["inputs have changed"]);
+        assert!(data(&bench, "out") == whole);
+    }
 }
 
 #[test]
@@ -290,4 +292,71 @@ fn chunks_that_are_not_there_are_refused() {
         bench.run(words(&line)).failed(2, &[word]);
         assert!(!bench.path("out").exists());
     }
+}
+
+#[test]
+fn inputs_that_cannot_be_read_leave_what_stands() {
+    let bench = stars();
+    bench.shell("gzip -k stars.txt").ok();
+    let director = DIRECTOR.replace("stars.txt", "stars.txt.gz");
+    partition(&bench, &format!("{director} -o out")).ok();
+    let whole = data(&bench, "out");
+    let some = some_chunks(&whole);
+    // Rotten, and of the same size and time.
+    let path = bench.path("stars.txt.gz");
+    let modified = fs::metadata(&path).unwrap().modified().unwrap();
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[2..].fill(0xff);
+    fs::write(&path, bytes).unwrap();
+    let file = fs::File::options().write(true).open(&path).unwrap();
+    file.set_modified(modified).unwrap();
+    let lost = whole.keys().find(|name| chunk_of(name) == Some(some[0]));
+    let lost = bench.path("out").join(lost.unwrap());
+    let bytes = fs::read(&lost).unwrap();
+    fs::remove_file(&lost).unwrap();
+    for more in [format!("--only-chunks {}", some[0]), String::new()] {
+        let outcome = partition(&bench, &format!("{director} -o out --keep-going {more}"));
+        assert_ne!(outcome.code, 0, "{more}");
+        assert_eq!(data(&bench, "out").len(), whole.len() - 1, "{more}");
+    }
+    fs::write(&lost, bytes).unwrap();
+    assert!(data(&bench, "out") == whole);
+}
+
+#[test]
+fn rows_that_were_refused_for_their_keys_are_refused_again() {
+    let bench = Bench::in_memory();
+    let rows = "1\t10.0\t0\n2\t10.1\t0.1\n1\t10.2\t0.2\n\\N\t10.3\t0.1\n";
+    bench.write("d.txt", rows);
+    let line = "d.txt --kind director --ra ra --dec dec --id id --fields id,ra,dec --max-rejects 5 --chunk-index -o out";
+    partition(&bench, line).ok();
+    let whole = data(&bench, "out");
+    let name = whole.keys().find(|name| chunk_of(name).is_some()).unwrap();
+    fs::remove_file(bench.path("out").join(name)).unwrap();
+    let report = fs::read(bench.path("out/.skyprep/report.json")).unwrap();
+    let chunk = chunk_of(name).unwrap();
+    partition(&bench, &format!("{line} --only-chunks {chunk}")).ok();
+    assert!(data(&bench, "out") == whole);
+    assert!(fs::read(bench.path("out/.skyprep/report.json")).unwrap() == report);
+    let stats = format!("{line} --only-chunks {chunk} --stats s.json");
+    partition(&bench, &stats).failed(2, &["--stats"]);
+}
+
+#[test]
+fn folders_of_some_chunks_are_merged() {
+    let bench = stars();
+    partition(&bench, &format!("{DIRECTOR} -o whole")).ok();
+    let some = some_chunks(&data(&bench, "whole"));
+    let text = positions(3000, 7919);
+    let lines: Vec<&str> = text.split_inclusive('\n').collect();
+    bench.write("a.txt", lines[..1500].concat());
+    bench.write("b.txt", lines[1500..].concat());
+    let only = listed(&some);
+    for (name, to) in [("stars.txt", "all"), ("a.txt", "a"), ("b.txt", "b")] {
+        let director = DIRECTOR.replace("stars.txt", name);
+        let line = format!("{director} -o {to} --only-chunks {only}");
+        partition(&bench, &line).ok();
+    }
+    bench.run(words("merge a b -o merged")).ok();
+    assert!(data(&bench, "merged") == data(&bench, "all"));
 }

@@ -191,6 +191,47 @@ fn any_memory_and_threads_give_the_same_copies() {
 }
 
 #[test]
+fn triangles_of_nodes_are_found_and_folders_take_other_prefixes() {
+    let bench = bench();
+    index(&bench, "-i sample.txt --out.dir=htm").ok();
+    duplicate(&bench, "--out.dir=one").ok();
+    index(&bench, "-i sample.txt --out.dir=nodes --out.num-nodes=4").ok();
+    let line =
+        format!("sph-duplicate -c copies.json --index=nodes/htm_index.bin {REGION} --out.dir=two");
+    tool(&bench, &line).ok();
+    let own = files(&bench.path("one"));
+    assert!(own == files(&bench.path("two")));
+    duplicate(&bench, "--out.dir=two --part.prefix=src").ok();
+    assert_eq!(files(&bench.path("two")).len(), own.len() * 2);
+    duplicate(&bench, "--out.dir=two --part.prefix=src").failed(1, &["is filled already"]);
+}
+
+#[test]
+fn what_a_killed_run_has_published_is_not_taken_for_other_copies() {
+    let bench = bench();
+    index(&bench, "-i sample.txt --out.dir=htm").ok();
+    let killed = |to: &str| {
+        let line = format!(
+            "SKYPREP_CRASH_AT=rename-after:7 {} sph-duplicate -c copies.json \
+             --index=htm/htm_index.bin {REGION} --out.dir={to}; true",
+            env!("CARGO_BIN_EXE_skyprep")
+        );
+        bench.shell(&line).ok();
+    };
+    duplicate(&bench, "--out.dir=whole").ok();
+    killed("out");
+    duplicate(&bench, "--out.dir=out --sample.fraction=0.1").failed(1, &["is filled already"]);
+    killed("same");
+    duplicate(&bench, "--out.dir=same").ok();
+    for folder in ["out", "same"] {
+        assert!(
+            files(&bench.path(folder)) == files(&bench.path("whole")),
+            "{folder}"
+        );
+    }
+}
+
+#[test]
 fn children_of_copies_name_copies() {
     let bench = bench();
     index(&bench, "-i sample.txt --out.dir=htm").ok();
@@ -255,6 +296,15 @@ fn what_is_wrong_is_told_with_its_place() {
     bench.write("bad.txt", "1\t10\t\\N\tx\n");
     index(&bench, "-i bad.txt --out.dir=bad").failed(1, &["bad.txt, line 1", "dec"]);
     assert!(files(&bench.path("bad")).is_empty());
+    // Blanks around keys count for nothing, nor do stripes that nobody asks for.
+    bench.write("blank.txt", " 5 \t10\t20\tx\n");
+    let other = CONFIG.replace("\"num-stripes\": 60", "\"num-stripes\": 0");
+    bench.write("other.json", other);
+    let line = "sph-htm-index -c other.json -i blank.txt --out.dir=blank";
+    tool(&bench, line).ok();
+    let ids: Vec<Vec<u8>> = files(&bench.path("blank")).into_values().collect();
+    assert!(ids.contains(&5_i64.to_le_bytes().to_vec()));
+    index(&bench, "-i sample.txt --out.dir=blank --htm.level=5").failed(1, &["of level 7"]);
     index(&bench, "-i sample.txt --out.dir=bad --htm.level=14").failed(1, &["htm.level is 14"]);
     index(&bench, "-i sample.txt --out.dir=htm").ok();
     let some = files(&bench.path("htm"));
@@ -274,9 +324,18 @@ fn what_is_wrong_is_told_with_its_place() {
         (b"77\t1\t2\tx\n".to_vec(), "id 77 is not among the ids"),
         (b"x\t1\t2\tx\n".to_vec(), "expected a whole number"),
         (b"1\t2\n".to_vec(), "2 fields, expected 4"),
+        (
+            [text.as_slice(), text].concat(),
+            "but the HTM index tells of",
+        ),
     ] {
         fs::write(&path, damage).unwrap();
-        all("out").failed(1, &[name, "line 1", said]);
+        let line = if said.contains("index tells") {
+            name
+        } else {
+            "line 1"
+        };
+        all("out").failed(1, &[name, line, said]);
         assert!(files(&bench.path("out")).is_empty());
     }
     fs::remove_file(&path).unwrap();

@@ -25,7 +25,7 @@ pub struct SphCopies {
     /// `sample.fraction`: the share of rows that is copied.
     pub fraction: Option<f64>,
     /// `sample.seed`
-    pub seed: Option<i64>,
+    pub seed: Option<u64>,
 }
 
 impl SphCopies {
@@ -57,7 +57,7 @@ impl SphCopies {
             },
             node: tree.whole("out.node")?,
             fraction: tree.real("sample.fraction")?,
-            seed: tree.whole("sample.seed")?,
+            seed: tree.natural("sample.seed")?,
         })
     }
 }

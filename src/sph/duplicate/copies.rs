@@ -1,18 +1,22 @@
 //! The rows of the copies, as text in the dialect of the sample.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::index::HtmIndex;
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::index::{HtmIndex, HtmSources};
 use super::new_ids::{SourceIds, new_id};
 use super::sample::Sample;
 use super::targets::{Target, targets_of_chunk};
-use crate::dialect::{Dialect, Fields, Records};
+use crate::dialect::{BlockReader, Dialect, Fields, Records};
 use crate::error::{Error, ErrorKind, Place, Result, quote_value};
-use crate::partition::geometry::{ChunkId, Chunker};
-use crate::partition::htm::HtmId;
+use crate::partition::geometry::{ChunkId, Chunker, PositionFault, check_position};
+use crate::partition::htm::{HtmId, row_id};
 use crate::sph::double_text::write_double;
 use crate::values::position_of;
 
@@ -33,17 +37,56 @@ pub struct CopiedFields {
     pub part_id: Option<usize>,
 }
 
+/// A folder of what sph-htm-index has made: `htm_<triangle>.txt` and `.ids`, in folders of nodes if there are
+/// several.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TriangleFolder {
+    root: PathBuf,
+    nodes: u32,
+}
+
+impl TriangleFolder {
+    /// Finds the folder of an index.
+    pub fn of(index: &Path) -> Self {
+        let root = index.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+        let place = match root.as_os_str().is_empty() {
+            true => Path::new("."),
+            false => &root,
+        };
+        let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+        let is_node = |entry: &std::fs::DirEntry| {
+            let name = entry.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix("node_"));
+            number.is_some_and(|number| number.len() == 5 && number.parse::<u32>().is_ok())
+        };
+        let nodes = entries.filter(is_node).count();
+        Self {
+            root,
+            nodes: u32::try_from(nodes).unwrap_or(0),
+        }
+    }
+
+    /// Returns the path of a triangle's file.
+    fn file(&self, triangle: HtmId, ending: &str) -> PathBuf {
+        let name = format!("htm_{triangle:x}.{ending}");
+        match triangle.number().checked_rem(self.nodes) {
+            None => self.root.join(name),
+            Some(node) => self.root.join(format!("node_{node:05}")).join(name),
+        }
+    }
+}
+
 /// What is copied.
 #[derive(Debug, Clone)]
 pub struct CopySource {
     /// Rows of each triangle of the table that is copied.
     pub index: HtmIndex,
-    /// Folder of its files, `htm_<triangle>.txt` and `.ids`.
-    pub folder: PathBuf,
+    /// Folder of its files.
+    pub folder: TriangleFolder,
     /// Rows of each triangle of the table that decides which triangles stand in for others.
     pub part_index: HtmIndex,
     /// Folder of that one's `.ids`.
-    pub part_folder: PathBuf,
+    pub part_folder: TriangleFolder,
     /// Dialect of the files.
     pub dialect: Dialect,
     /// What is changed in copies.
@@ -52,12 +95,32 @@ pub struct CopySource {
     pub sample: Sample,
 }
 
+impl CopySource {
+    /// Returns all that decides the copies, for a record.
+    pub fn fingerprint(&self) -> Value {
+        let digest = |index: &HtmIndex| format!("{:032x}", xxh3_128(&index.to_bytes()));
+        let fields = &self.fields;
+        json!({
+            "folder": self.folder.root,
+            "part_folder": self.part_folder.root,
+            "index": digest(&self.index),
+            "part_index": digest(&self.part_index),
+            "position": fields.position,
+            "further": fields.further,
+            "id": fields.id,
+            "part_id": fields.part_id,
+            "sample": format!("{:?}", self.sample),
+        })
+    }
+}
+
 /// Makes the rows of all triangles near some chunks, triangle by triangle.
 ///
 /// Each triangle is made once, whatever the number of chunks that it is near; rows of it may lie in
 /// other chunks, too.
 pub struct Copies {
     source: CopySource,
+    stand_ins: HtmSources,
     chunker: Arc<Chunker>,
     /// Chunks that are still to come, in order.
     chunks: VecDeque<ChunkId>,
@@ -68,13 +131,23 @@ pub struct Copies {
     rows: Option<SourceRows>,
 }
 
-/// The rows of a triangle that others take theirs from.
+/// Bytes of a sample that are copied at a time.
+const BLOCK: usize = 256 << 10;
+
+/// The rows of a triangle that others take theirs from, block by block.
 struct SourceRows {
     path: PathBuf,
-    text: Vec<u8>,
-    targets: VecDeque<Target>,
+    blocks: BlockReader<File>,
+    block: Vec<u8>,
+    first_line: u64,
+    targets: Vec<Target>,
+    /// The first of them that lacks the block.
+    next: usize,
     ids: Option<SourceIds>,
     part_ids: Option<SourceIds>,
+    /// Rows so far, and those that the index tells of.
+    rows: u64,
+    expected: u64,
 }
 
 impl Copies {
@@ -82,6 +155,7 @@ impl Copies {
     pub fn new(source: CopySource, chunker: Arc<Chunker>, chunks: Vec<ChunkId>) -> Self {
         let triangles = 8_usize << (2 * source.part_index.level());
         Self {
+            stand_ins: source.part_index.sources(),
             source,
             chunker,
             chunks: chunks.into(),
@@ -91,25 +165,24 @@ impl Copies {
         }
     }
 
-    /// Returns the rows of the next triangle; nothing when all are made.
-    fn next_triangle(&mut self) -> Result<Option<Vec<u8>>> {
+    /// Returns some rows of the next triangle; nothing when all are made.
+    fn next_rows(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
             if let Some(rows) = &mut self.rows {
-                if let Some(target) = rows.targets.pop_front() {
-                    return rows.copy(&target, &self.source).map(Some);
+                if let Some(made) = rows.next(&self.source)? {
+                    return Ok(Some(made));
                 }
                 self.rows = None;
             }
             if let Some((triangle, targets)) = self.waiting.pop_first() {
-                self.rows = SourceRows::read(triangle, targets, &self.source)?;
+                self.rows = SourceRows::open(triangle, targets, &self.source)?;
                 continue;
             }
             let Some(chunk) = self.chunks.pop_front() else {
                 return Ok(None);
             };
             let level = self.source.part_index.level();
-            let sources = self.source.part_index.sources();
-            let targets = targets_of_chunk(&self.chunker, chunk, level, &sources);
+            let targets = targets_of_chunk(&self.chunker, chunk, level, &self.stand_ins);
             let mut targets = targets.unwrap_or_default();
             for of_source in targets.values_mut() {
                 of_source.retain(|target| take(&mut self.is_done, target.triangle));
@@ -124,7 +197,7 @@ impl Iterator for Copies {
     type Item = Result<Vec<u8>>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_triangle().transpose()
+        self.next_rows().transpose()
     }
 }
 
@@ -141,16 +214,16 @@ fn take(is_done: &mut [u64], triangle: HtmId) -> bool {
 }
 
 impl SourceRows {
-    /// Reads the rows of a triangle; nothing if the table has none there.
-    fn read(triangle: HtmId, targets: Vec<Target>, source: &CopySource) -> Result<Option<Self>> {
-        let rows = source.index.rows(triangle);
-        if rows == 0 {
+    /// Opens the rows of a triangle; nothing if the table has none there.
+    fn open(triangle: HtmId, targets: Vec<Target>, source: &CopySource) -> Result<Option<Self>> {
+        let expected = source.index.rows(triangle);
+        if expected == 0 {
             return Ok(None);
         }
-        let path = source.folder.join(format!("htm_{triangle:x}.txt"));
-        let text = std::fs::read(&path).map_err(|error| Error::reading(&path, error))?;
-        let ids_of = |folder: &Path, index: &HtmIndex| {
-            let path = folder.join(format!("htm_{triangle:x}.ids"));
+        let path = source.folder.file(triangle, "txt");
+        let file = File::open(&path).map_err(|error| Error::reading(&path, error))?;
+        let ids_of = |folder: &TriangleFolder, index: &HtmIndex| {
+            let path = folder.file(triangle, "ids");
             let bytes = std::fs::read(&path).map_err(|error| Error::reading(&path, error))?;
             SourceIds::from_bytes(&bytes, index.rows(triangle)).map_err(|fault| {
                 Error::new(ErrorKind::Corrupt, fault.to_string())
@@ -167,36 +240,84 @@ impl SourceRows {
                 Some(_) => Some(ids_of(&source.part_folder, &source.part_index)?),
                 None => None,
             },
+            blocks: BlockReader::new(file, &source.dialect, BLOCK),
+            block: Vec::new(),
+            first_line: 1,
+            next: targets.len(),
+            targets,
             path,
-            text,
-            targets: targets.into(),
+            rows: 0,
+            expected,
         }))
     }
 
-    /// Returns the rows as they are in a triangle.
-    fn copy(&self, target: &Target, source: &CopySource) -> Result<Vec<u8>> {
+    /// Returns the rows of the block as they are in the next triangle, and goes on to the next block when
+    /// all have it; nothing at the end.
+    fn next(&mut self, source: &CopySource) -> Result<Option<Vec<u8>>> {
+        if self.next >= self.targets.len() {
+            let read = self.blocks.next_block(&mut self.block);
+            let read = read.map_err(|error| error.at(self.place()))?;
+            let Some(info) = read else {
+                return self.check_rows().map(|()| None);
+            };
+            self.first_line = info.first_line;
+            self.next = 0;
+        }
+        let Some(target) = self.targets.get(self.next).copied() else {
+            return Ok(None);
+        };
+        let (made, rows) = self.copy(&target, source)?;
+        if self.next == 0 {
+            self.rows += rows;
+        }
+        self.next += 1;
+        Ok(Some(made))
+    }
+
+    fn place(&self) -> Place {
+        Place::file(self.path.display().to_string())
+    }
+
+    /// Compares the rows that were there with what the index says.
+    fn check_rows(&self) -> Result<()> {
+        if self.rows == self.expected {
+            return Ok(());
+        }
+        let message = format!(
+            "has {} rows, but the HTM index tells of {}",
+            self.rows, self.expected
+        );
+        Err(Error::new(ErrorKind::Corrupt, message)
+            .at(self.place())
+            .hint("make the index and its files again, into a new folder"))
+    }
+
+    /// Returns the rows of the block as they are in a triangle, and how many there were.
+    fn copy(&self, target: &Target, source: &CopySource) -> Result<(Vec<u8>, u64)> {
         let (dialect, wanted) = (&source.dialect, &source.fields);
-        let mut out = Vec::with_capacity(self.text.len() + self.text.len() / 8);
-        let mut records = Records::new(dialect, &self.text);
+        let mut out = Vec::with_capacity(self.block.len() + self.block.len() / 8);
+        let mut records = Records::new(dialect, &self.block).at_line(self.first_line);
         let mut fields = Fields::new();
         let mut row = Row {
             file: self,
-            line: 0,
+            line: self.first_line,
             source,
             fields: Vec::with_capacity(wanted.count),
             scratch: Vec::new(),
         };
+        let mut rows = 0;
         loop {
             let found = records.next(&mut fields).map_err(|fault| {
                 let error = Error::new(ErrorKind::DataRefused, fault.to_string());
                 error.at(row.place(None))
             })?;
             let Some(record) = found else {
-                return Ok(out);
+                return Ok((out, rows));
             };
             if record.stands_for_no_row(dialect, wanted.count) {
                 continue;
             }
+            rows += 1;
             row.line = record.line();
             if fields.count() != wanted.count {
                 let message = format!(
@@ -210,7 +331,7 @@ impl SourceRows {
             let ranges = (0..wanted.count).filter_map(|field| fields.range(field));
             row.fields.extend(ranges.map(Piece::Own));
             let value = |field: usize, scratch: &mut Vec<u8>| -> Option<Vec<u8>> {
-                let field = fields.get(field, &self.text)?;
+                let field = fields.get(field, &self.block)?;
                 let is_null = dialect.is_null(field);
                 (!is_null).then(|| dialect.value(field, scratch).to_vec())
             };
@@ -276,13 +397,19 @@ impl Row<'_> {
         let (lon, lat) = wanted.position;
         let place = (self.degrees(lon, &mut of)?, self.degrees(lat, &mut of)?);
         match place {
-            (Some(ra), Some(dec)) => self.set_position((lon, lat), moved((ra, dec))),
+            (Some(ra), Some(dec)) => {
+                self.check((lon, lat), (ra, dec))?;
+                self.set_position((lon, lat), moved((ra, dec)));
+            }
             (None, _) => return Err(self.null_position(lon)),
             (_, None) => return Err(self.null_position(lat)),
         }
         for (lon, lat) in &wanted.further {
             match (self.degrees(*lon, &mut of)?, self.degrees(*lat, &mut of)?) {
-                (Some(ra), Some(dec)) => self.set_position((*lon, *lat), moved((ra, dec))),
+                (Some(ra), Some(dec)) => {
+                    self.check((*lon, *lat), (ra, dec))?;
+                    self.set_position((*lon, *lat), moved((ra, dec)));
+                }
                 _ => {
                     let null = self.source.dialect.null().to_vec();
                     self.set(*lon, null.clone());
@@ -318,8 +445,7 @@ impl Row<'_> {
         let Some((field, text)) = field.and_then(|field| Some((field, of(field)?))) else {
             return Ok(None);
         };
-        let number = std::str::from_utf8(&text).ok();
-        match number.and_then(|text| text.trim().parse().ok()) {
+        match row_id(&text) {
             Some(number) => Ok(Some(number)),
             None => Err(self.refused(field, &text, "a whole number of 64 bits")),
         }
@@ -333,10 +459,21 @@ impl Row<'_> {
         let Some(text) = of(field) else {
             return Ok(None);
         };
-        match position_of(&text).filter(|degrees| degrees.is_finite()) {
+        match position_of(&text) {
             Some(degrees) => Ok(Some(degrees)),
             None => Err(self.refused(field, &text, "degrees")),
         }
+    }
+
+    /// Refuses a position off the sphere.
+    fn check(&self, (lon, lat): (usize, usize), (ra, dec): (f64, f64)) -> Result<()> {
+        check_position(ra, dec).map_err(|fault| {
+            let field = match fault {
+                PositionFault::RaNotFinite(_) | PositionFault::RaOutOfRange(_) => lon,
+                PositionFault::DecNotFinite(_) | PositionFault::DecOutOfRange(_) => lat,
+            };
+            Error::new(ErrorKind::DataRefused, fault.to_string()).at(self.place(Some(field)))
+        })
     }
 
     fn refused(&self, field: usize, text: &[u8], expected: &str) -> Error {
@@ -364,7 +501,7 @@ impl Row<'_> {
                 out.push(self.source.dialect.delimiter());
             }
             let text = match piece {
-                Piece::Own(range) => self.file.text.get(range.clone()).unwrap_or_default(),
+                Piece::Own(range) => self.file.block.get(range.clone()).unwrap_or_default(),
                 Piece::New(text) => text,
             };
             out.extend_from_slice(text);

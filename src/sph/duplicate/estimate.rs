@@ -25,7 +25,7 @@ pub fn estimated_rows(
     chunker: &Chunker,
     chunk: ChunkId,
     rows: &HtmIndex,
-    sources: &HtmSources<'_>,
+    sources: &HtmSources,
 ) -> Option<Vec<SubChunkRows>> {
     let bounds = SkyBox::of(chunker.chunk_bounds(chunk)?);
     // What is near a part is near the whole, if the whole is not smaller by rounding.
@@ -42,7 +42,7 @@ pub fn estimated_rows(
             let in_triangle = sources.source_of(triangle).map_or(0, |id| rows.rows(id));
             if in_triangle > 0 {
                 let (own, overlap) = parts(corners, &inner, &outer, in_triangle);
-                sum = (sum.0 + own, sum.1 + overlap);
+                sum = sum_of(sum, (own, overlap));
             }
         }
         if sum != (0, 0) {
@@ -50,6 +50,11 @@ pub fn estimated_rows(
         }
     }
     Some(estimates)
+}
+
+/// Counts that are beyond all are as good as the greatest.
+fn sum_of(one: (u64, u64), other: (u64, u64)) -> (u64, u64) {
+    (one.0.saturating_add(other.0), one.1.saturating_add(other.1))
 }
 
 fn estimate(location: Location, (rows, overlap_rows): (u64, u64)) -> SubChunkRows {

@@ -213,9 +213,8 @@ impl HtmIndex {
 
     /// Returns the choice of triangles that stand in for empty ones.
     #[must_use]
-    pub fn sources(&self) -> HtmSources<'_> {
+    pub fn sources(&self) -> HtmSources {
         HtmSources {
-            index: self,
             filled: self.rows.keys().copied().collect(),
         }
     }
@@ -246,18 +245,17 @@ impl HtmIndex {
 
 /// Which triangle a triangle takes its rows from.
 #[derive(Clone, Debug)]
-pub struct HtmSources<'i> {
-    index: &'i HtmIndex,
+pub struct HtmSources {
     /// All that have rows, ascending.
     filled: Vec<HtmId>,
 }
 
-impl HtmSources<'_> {
+impl HtmSources {
     /// Returns the triangle itself if it has rows, else the one at the place that its number
     /// modulo their count says, among those that have rows; `None` if there are none.
     #[must_use]
     pub fn source_of(&self, triangle: HtmId) -> Option<HtmId> {
-        if self.index.rows.contains_key(&triangle) {
+        if self.filled.binary_search(&triangle).is_ok() {
             return Some(triangle);
         }
         let place = usize::try_from(triangle.number()).ok()?;

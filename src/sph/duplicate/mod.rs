@@ -23,7 +23,7 @@ mod sample;
 mod targets;
 
 pub use config::SphCopies;
-pub use copies::{CopiedFields, Copies, CopySource};
+pub use copies::{CopiedFields, Copies, CopySource, TriangleFolder};
 pub use estimate::estimated_rows;
 pub use index::{
     HTM_INDEX, HTM_INDEX_RECORD, HtmIndex, HtmIndexFault, HtmSources, htm_index_record,

@@ -25,7 +25,7 @@ pub fn targets_of_chunk(
     chunker: &Chunker,
     chunk: ChunkId,
     level: u32,
-    sources: &HtmSources<'_>,
+    sources: &HtmSources,
 ) -> Option<BTreeMap<HtmId, Vec<Target>>> {
     let bounds = SkyBox::of(chunker.chunk_bounds(chunk)?);
     let reach_deg = chunker.overlap_deg() + ARC_SECOND_DEG;

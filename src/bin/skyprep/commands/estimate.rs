@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
+use skyprep::error::Error;
 use skyprep::pipeline::{ChunkEstimate, Estimate, EstimateBytes};
 use skyprep::publish::{remove_tree, write_atomically};
 use skyprep::report::grouped;
@@ -23,6 +24,10 @@ const HEAVIEST: usize = 5;
 /// Says what partition would make.
 pub fn run(args: &EstimateArgs, session: &Session) -> Result<()> {
     let completed = sph_config::complete(&args.partition.0)?;
+    if !completed.args.only_chunks.is_empty() {
+        let message = "--only-chunks: an estimate is of all chunks";
+        return Err(Error::usage(message).hint("leave it out").into());
+    }
     let progress = Progress::new(session);
     let (job, name) = plan(&completed, session, &progress)?;
     let said = &completed.args;

@@ -51,6 +51,7 @@ pub fn run(said: &PartitionArgs, session: &Session) -> Result<()> {
         redo::Planned::InPlace { job, folder } => (*job, Some((None, Some(*folder)))),
         redo::Planned::Fresh(job) => (*job, None),
     };
+    let is_in_place = folder.is_some();
     let jobs = [job];
     if args.books.dry_run {
         return books::foretell(session, root, outlook(root, &jobs, replace)?);
@@ -91,7 +92,9 @@ pub fn run(said: &PartitionArgs, session: &Session) -> Result<()> {
             reports
         }
     };
-    report.keep_in(root)?;
+    if !is_in_place {
+        report.keep_in(root)?;
+    }
     if !report.unchanged && reports.iter().all(|table| table.rows_in == 0) {
         session.printer.warn("no rows came in");
     }

@@ -50,6 +50,10 @@ pub fn plan(
     if !redo.stands(root)? {
         return Ok(Planned::Fresh(Box::new(redo.job)));
     }
+    if args.stats.is_some() {
+        let message = "--stats tells of the whole table, and some chunks of it are made again";
+        return Err(Error::usage(message).hint("leave it out").into());
+    }
     let redo = redo.in_place();
     if args.books.dry_run {
         books::foretell_redo(session, inputs, root, count)?;

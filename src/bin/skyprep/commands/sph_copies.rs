@@ -1,13 +1,15 @@
 //! What `sph-htm-index`, `sph-duplicate` and `sph-estimate-stats` do beside the pipeline.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
 use skyprep::error::{Error, ErrorKind, Place};
-use skyprep::exchange::{FileSummary, SubChunkCount};
+use skyprep::exchange::{ChunkNames, FileSummary, SubChunkCount};
 use skyprep::partition::chunk_index_record;
+use skyprep::partition::geometry::ChunkId;
 use skyprep::pipeline::Repetition;
 use skyprep::publish::{OutputFolder, create_folders, write_atomically};
 use skyprep::source::{GeneratedText, Input};
@@ -26,19 +28,24 @@ pub fn copies(settings: &DuplicateSettings) -> Input {
 }
 
 /// Refuses to fill a chunk a second time, unless it is meant.
-pub fn check_new(settings: &DuplicateSettings, repetition: Repetition) -> Result<()> {
-    let root = &settings.tool.folder;
-    let Some(record) = OutputFolder::peek(root)?.filter(|_| repetition == Repetition::Refused)
-    else {
+pub fn check_new(
+    settings: &DuplicateSettings,
+    repetition: Repetition,
+    folder: &OutputFolder,
+) -> Result<()> {
+    if repetition == Repetition::Allowed {
         return Ok(());
+    }
+    let root = folder.root();
+    let files = folder.record().sets.values().flat_map(|set| &set.files);
+    let there: BTreeSet<Cow<'_, str>> = files.map(FileSummary::path).collect();
+    let tool = &settings.tool;
+    let names = ChunkNames::new("", &tool.prefix, tool.nodes);
+    let is_there = |chunk: &&ChunkId| {
+        let own = [false, true].map(|is_overlap| names.file(chunk.0, is_overlap));
+        own.iter().any(|name| there.contains(name.as_str()))
     };
-    let files = record.sets.values().flat_map(|set| &set.files);
-    let there: BTreeSet<i32> = files.filter_map(FileSummary::chunk).collect();
-    match settings
-        .chunks
-        .iter()
-        .find(|chunk| there.contains(&chunk.0))
-    {
+    match settings.chunks.iter().find(is_there) {
         None => Ok(()),
         Some(chunk) => {
             let message = format!("chunk {chunk} is filled already");
@@ -83,7 +90,7 @@ pub fn estimate(settings: &EstimateSettings, session: &Session) -> Result<()> {
         let chunks = settings.chunks.len();
         session.printer.note(&format!("Processing {chunks} chunks"));
     }
-    let sources: HtmSources<'_> = settings.part_index.sources();
+    let sources: HtmSources = settings.part_index.sources();
     let mut rows: Vec<SubChunkRows> = Vec::new();
     for chunk in &settings.chunks {
         session.limits().cancel.check()?;

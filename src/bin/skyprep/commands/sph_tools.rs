@@ -26,10 +26,7 @@ pub fn run(call: &ToolCall, session: &Session) -> Result<()> {
     }
     let inputs = match &call.work {
         ToolWork::Estimate(settings) => return sph_copies::estimate(settings, session),
-        ToolWork::Duplicate(settings) => {
-            sph_copies::check_new(settings, call.repetition)?;
-            vec![sph_copies::copies(settings)]
-        }
+        ToolWork::Duplicate(settings) => vec![sph_copies::copies(settings)],
         _ => inputs(tool)?,
     };
     let job = call.job(inputs.clone())?;
@@ -83,6 +80,9 @@ fn made(call: &ToolCall, job: &PassJob, session: &Session) -> Result<Made> {
     let limits = session.pass_limits();
     match job.begin_appending(root, call.repetition, session.folder, &limits)? {
         Appending::Open(mut folder) => {
+            if let ToolWork::Duplicate(settings) = &call.work {
+                sph_copies::check_new(settings, call.repetition, &folder)?;
+            }
             let index = std::fs::metadata(index_of(call, job));
             let from = index.map_or(0, |found| found.len());
             let progress = Progress::new(session);

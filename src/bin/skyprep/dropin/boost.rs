@@ -18,6 +18,8 @@ pub enum Takes {
     Texts,
     /// A whole number.
     Whole,
+    /// A whole number that is not below zero.
+    Natural,
     /// A whole number, any number of times.
     Wholes,
     /// A number.
@@ -144,6 +146,7 @@ fn json(option: &Known, values: &[OsString]) -> Result<Value, String> {
             .collect::<Result<_, _>>()
             .map(Value::Array),
         Takes::Whole => parsed::<i64>(name, first).map(Value::from),
+        Takes::Natural => parsed::<u64>(name, first).map(Value::from),
         Takes::Wholes => values
             .iter()
             .map(|value| parsed::<i64>(name, value).map(Value::from))

@@ -17,6 +17,8 @@ pub enum Common {
     Rows,
     /// Those about chunks, and not about rows.
     Chunks,
+    /// All but those about inputs: rows come from what was indexed.
+    Copies,
 }
 
 impl Common {
@@ -26,6 +28,7 @@ impl Common {
             Self::All => true,
             Self::Rows => !is_of(&["part."]),
             Self::Chunks => !is_of(&["in.", "out.csv.", "mr."]),
+            Self::Copies => !is_of(&["in.path", "in.is-", "in.parq2csv", "in.csv.optional"]),
         }
     }
 }
@@ -63,6 +66,10 @@ const COMMON: [Known; 30] = [
     option("part.overlap", Takes::Real),
     option("part.prefix", Takes::Text),
 ];
+
+/// What [`COMMON_HELP`] says of appending.
+const APPENDED: &str = "; rows are appended to what stands there, those of
+                            the same input once (again with SKYPREP_APPEND=always)";
 
 /// The configuration files, which are not part of the configuration.
 const CONFIG_FILE: &str = "config-file";
@@ -120,7 +127,11 @@ pub fn help(common: Common, head: &str, own: &str) -> String {
         }
     }
     text.push_str(own);
-    text
+    match common {
+        // What these write is no rows of inputs.
+        Common::Chunks | Common::Copies => text.replace(APPENDED, ""),
+        Common::All | Common::Rows => text,
+    }
 }
 
 /// Reads options and configuration files of a tool that knows `own` besides the common options;

@@ -31,7 +31,7 @@ const OF_REGION: [Known; 8] = [
 ];
 
 const OF_SAMPLE: [Known; 2] = [
-    option("sample.seed", Takes::Whole),
+    option("sample.seed", Takes::Natural),
     option("sample.fraction", Takes::Real),
 ];
 
@@ -69,7 +69,7 @@ pub fn htm_index_help() -> String {
 /// Returns what `sph-duplicate --help` prints.
 pub fn duplicate_help() -> String {
     chunking::help(
-        Common::All,
+        Common::Copies,
         "sph-duplicate [options]\n\nskyprep in place of Qserv's sph-duplicate: fills chunks with copies of \
          the triangles that\nsph-htm-index has made.",
         &format!(
@@ -106,7 +106,7 @@ pub fn htm_index(arguments: &[OsString]) -> Result<Option<HtmIndexSettings>> {
 /// Settles what `sph-duplicate` is asked for; nothing if it is help.
 pub fn duplicate(arguments: &[OsString]) -> Result<Option<DuplicateSettings>> {
     let known: Vec<Known> = [&OF_REGION[..], &OF_SAMPLE, &OF_COPIES].concat();
-    let said = chunking::tree(Common::All, &known, arguments)?;
+    let said = chunking::tree(Common::Copies, &known, arguments)?;
     said.map(|(config, tree)| DuplicateSettings::new(&config, &SphCopies::new(&tree)?))
         .transpose()
 }

@@ -201,7 +201,7 @@ impl ToolCall {
         match &self.work {
             ToolWork::Duplicate(settings) => {
                 let chunks: Vec<i32> = settings.chunks.iter().map(|chunk| chunk.0).collect();
-                json!({"folder": settings.source.folder, "chunks": chunks})
+                json!({"source": settings.source.fingerprint(), "chunks": chunks})
             }
             _ => serde_json::Value::Null,
         }
