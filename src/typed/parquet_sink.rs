@@ -28,12 +28,23 @@ const LEAST_PAGE: usize = 4 << 10;
 const MOST_PAGE: usize = 1 << 20;
 /// Bytes of a batch as text and as columns, and of the packed pages of a row group.
 const BATCH_AND_GROUP: u64 = 32 << 20;
-/// Bytes that a column takes whatever it holds.
-const COLUMN_BYTES: u64 = 32 << 10;
+/// Up to so many columns are packed with Zstandard, which takes much memory for each.
+const MOST_ZSTD_COLUMNS: usize = 64;
+/// Bytes that a column takes whatever it holds, packed with Zstandard and with Snappy.
+const ZSTD_COLUMN_BYTES: u64 = 512 << 10;
+const SNAPPY_COLUMN_BYTES: u64 = 176 << 10;
+/// Bytes that a value takes in an open page beside its own: its place in the dictionary, and levels.
+const VALUE_BYTES: usize = 10;
+const LEAST_PAGE_ROWS: usize = 1 << 10;
+const MOST_PAGE_ROWS: usize = 20_000;
 
 /// Returns the bytes of memory that writing so many columns takes. Values of several MiB take more.
 pub fn parquet_memory(columns: usize) -> u64 {
-    BATCH_AND_GROUP + OPEN_BYTES as u64 + columns as u64 * COLUMN_BYTES
+    let of_column = match columns <= MOST_ZSTD_COLUMNS {
+        true => ZSTD_COLUMN_BYTES,
+        false => SNAPPY_COLUMN_BYTES,
+    };
+    BATCH_AND_GROUP + OPEN_BYTES as u64 + columns as u64 * of_column
 }
 
 /// Text and rows from which on a row group is full.
@@ -127,12 +138,19 @@ impl ParquetWriter {
     ) -> Result<Self> {
         let schema = Arc::new(TypedColumn::schema(&columns));
         // A dictionary has an index beside it, and a page its packed form.
-        let page = (OPEN_BYTES / 4 / columns.len().max(1)).clamp(LEAST_PAGE, MOST_PAGE);
+        let share = OPEN_BYTES / 4 / columns.len().max(1);
+        let page = share.clamp(LEAST_PAGE, MOST_PAGE);
+        let page_rows = (share / VALUE_BYTES).clamp(LEAST_PAGE_ROWS, MOST_PAGE_ROWS);
+        let packing = match columns.len() <= MOST_ZSTD_COLUMNS {
+            true => Compression::ZSTD(ZstdLevel::default()),
+            false => Compression::SNAPPY,
+        };
         let properties = WriterProperties::builder()
             .set_dictionary_page_size_limit(page)
             .set_data_page_size_limit(page)
+            .set_data_page_row_count_limit(page_rows)
             .set_created_by(concat!("skyprep ", env!("CARGO_PKG_VERSION")).to_owned())
-            .set_compression(Compression::ZSTD(ZstdLevel::default()))
+            .set_compression(packing)
             // Row groups end where we say.
             .set_max_row_group_row_count(None)
             .build();
