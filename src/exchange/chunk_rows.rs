@@ -228,11 +228,12 @@ impl ChunkRows {
         Ok(())
     }
 
-    /// Appends the keys of a packet's rows with their places: lines of the director index.
-    pub(super) fn write_keys(&self, packet: &Packet, text: &mut Vec<u8>) {
+    /// Appends the keys of a packet's rows with their places: lines of the director index. Returns how
+    /// many.
+    pub(super) fn write_keys(&self, packet: &Packet, text: &mut Vec<u8>) -> u64 {
         let routes = packet.chunks().iter().zip(packet.sub_chunks());
-        let keys = packet.keys().zip(routes);
-        for (key, (chunk, sub_chunk)) in keys {
+        let mut lines = 0;
+        for (key, (chunk, sub_chunk)) in packet.keys().zip(routes) {
             let number = match *chunk {
                 NOWHERE if !self.has_keys_of_all => continue,
                 chunk => self.chunk_numbers.get(chunk as usize).copied(),
@@ -243,15 +244,9 @@ impl ChunkRows {
                 text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
             }
             text.extend_from_slice(self.line_end);
+            lines += 1;
         }
-    }
-
-    /// Returns the number of keys that are kept of a packet.
-    pub(super) fn keys_of(&self, packet: &Packet) -> u64 {
-        match self.has_keys_of_all {
-            true => packet.rows() as u64,
-            false => packet.own_chunks().count() as u64,
-        }
+        lines
     }
 
     fn fill_slots(&self, chunk: i32, sub_chunk: i32, sides: i32, fillings: &mut Vec<Vec<u8>>) {

@@ -512,14 +512,13 @@ impl ChunkSink {
         let mut out = append(&path)?;
         let mut text = Vec::with_capacity(self.block + 1024);
         for packet in packets {
-            rows.write_keys(packet, &mut text);
+            digest.add_rows(rows.write_keys(packet, &mut text));
             if text.len() >= self.block {
                 out.write_all(&text)
                     .map_err(|error| Error::writing(&path, error))?;
                 digest.update(&text);
                 text.clear();
             }
-            digest.add_rows(rows.keys_of(packet));
         }
         out.write_all(&text)
             .map_err(|error| Error::writing(&path, error))?;

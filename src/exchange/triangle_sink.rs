@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::digest::{FileDigest, FileSummary};
 use super::{Packet, RunEnd, Sink};
 use crate::error::{Error, Result};
-use crate::partition::htm::row_id;
+use crate::partition::htm::{row_id, triangle_file};
 use crate::publish::append;
 use crate::resources::{Lease, MemoryGate};
 
@@ -65,7 +65,7 @@ impl TriangleSink {
         for (triangle, both) in state.triangles {
             rows.push((triangle, both.rows.rows()));
             for (ending, digest) in [("txt", both.rows), ("ids", both.ids)] {
-                let path = name(triangle, self.options.nodes, ending);
+                let path = triangle_file(triangle, self.options.nodes, ending);
                 files.push(digest.finish(path, None, false));
             }
         }
@@ -130,7 +130,7 @@ impl TriangleSink {
         for (ending, bytes, digest) in
             [("txt", text, &mut files.rows), ("ids", ids, &mut files.ids)]
         {
-            let path = name(triangle, self.options.nodes, ending);
+            let path = triangle_file(triangle, self.options.nodes, ending);
             let path = self.options.staging.join(path);
             let mut file = append(&path)?;
             let written = file.write_all(bytes);
@@ -139,13 +139,5 @@ impl TriangleSink {
         }
         files.rows.add_rows(rows);
         Ok(())
-    }
-}
-
-/// Returns the path of a triangle's file.
-fn name(triangle: u32, nodes: u32, ending: &str) -> String {
-    match nodes {
-        0 | 1 => format!("htm_{triangle:x}.{ending}"),
-        _ => format!("node_{:05}/htm_{triangle:x}.{ending}", triangle % nodes),
     }
 }

@@ -470,9 +470,9 @@ fn needed_degrees<R: RowAddress>(
 
 #[cold]
 fn off_the_sphere(fault: PositionFault, number: usize) -> RouteFault {
-    let coordinate = match fault {
-        PositionFault::DecNotFinite(_) | PositionFault::DecOutOfRange(_) => Coordinate::Dec,
-        PositionFault::RaNotFinite(_) | PositionFault::RaOutOfRange(_) => Coordinate::Ra,
+    let coordinate = match fault.is_of_dec() {
+        true => Coordinate::Dec,
+        false => Coordinate::Ra,
     };
     let hint = matches!(fault, PositionFault::RaOutOfRange(_))
         .then_some("--wrap-ra (wrap_ra = true) takes any right ascension modulo 360");

@@ -188,7 +188,8 @@ impl<'p> Arranged<'p> {
         let form = match target.form {
             TextForm::Parquet => {
                 let (columns, dialect) = (work.columns.typed.clone(), target.dialect.clone());
-                let writer = ParquetWriter::begin(path, Box::new(file), columns, dialect)?;
+                let writer =
+                    ParquetWriter::begin(path.to_owned(), Box::new(file), columns, dialect)?;
                 Form::Parquet(Box::new(writer))
             }
             _ => Form::Text(
@@ -211,7 +212,7 @@ impl<'p> Arranged<'p> {
                 let written = file.write_all(row);
                 written.map_err(|error| Error::writing(self.path, error))
             }
-            Form::Parquet(writer) => writer.push(row, self.path),
+            Form::Parquet(writer) => writer.push(row),
         }
     }
 
@@ -224,7 +225,7 @@ impl<'p> Arranged<'p> {
                 digest.add_rows(rows);
                 Ok((*digest, self.rows))
             }
-            Form::Parquet(writer) => Ok((writer.finish(self.path)?, self.rows)),
+            Form::Parquet(writer) => Ok((writer.finish()?, self.rows)),
         }
     }
 }

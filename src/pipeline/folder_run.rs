@@ -12,7 +12,7 @@ use super::finishing::ArrangedColumns;
 use super::pass::{Events, Pass, PassInput, PassLimits, shapes};
 use super::prepared::PreparedInputs;
 use super::table::{FinishedTable, TableJob, TableReport, TableSink};
-use crate::convert::{RowTarget, TextForm};
+use crate::convert::RowTarget;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{Mark, Sink, check_room};
 use crate::partition::key_index::IndexFormat;
@@ -281,13 +281,14 @@ impl PassJob {
             .tables
             .iter()
             .enumerate()
-            .map(|(number, job)| {
-                if job.target.form == TextForm::Parquet && job.target.routing.is_none() {
-                    let (columns, _) = inputs.typed_columns(number, &job.target)?;
-                    return Ok((job.parquet_sink(columns, folder, limits)?, None));
-                }
-                job.sink(inputs.columns(number), folder, limits, identity)
-            })
+            .map(
+                |(number, job)| match (inputs.parquet_columns(number), &job.target.routing) {
+                    (Some(columns), None) => {
+                        Ok((job.parquet_sink(columns.to_vec(), folder, limits)?, None))
+                    }
+                    _ => job.sink(inputs.columns(number), folder, limits, identity),
+                },
+            )
             .collect();
         Ok(made?.into_iter().unzip())
     }

@@ -157,6 +157,11 @@ impl PreparedInputs {
         &self.columns[target]
     }
 
+    /// Returns the columns of output number `target` with their types, if it is a Parquet file.
+    pub(super) fn parquet_columns(&self, target: usize) -> Option<&[TypedColumn]> {
+        self.typed.get(target)?.as_deref()
+    }
+
     /// Returns the columns of output number `number` with their types, and of which these are known: the
     /// schema's, else those that they have in the first input. It must be called before inputs are
     /// read.
@@ -346,8 +351,7 @@ impl PreparedInputs {
             targets[*target]
                 .check_no_surplus(&names, columns)
                 .map_err(at_input)?;
-            let made = self.typed.get(*target).and_then(Option::as_ref);
-            if let Some(made) = made.filter(|_| !names.is_empty()) {
+            if let Some(made) = self.parquet_columns(*target).filter(|_| !names.is_empty()) {
                 check_types(made, columns, targets[*target], &opened).map_err(at_input)?;
             }
         }

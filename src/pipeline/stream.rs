@@ -126,11 +126,10 @@ impl StreamKind {
         target: &RowTarget,
         limits: &PassLimits,
     ) -> Result<Self> {
-        if target.form == TextForm::Parquet {
-            let (columns, _) = inputs.typed_columns(0, target)?;
+        if let Some(columns) = inputs.parquet_columns(0) {
             let dialect = target.dialect.clone();
             let paid = limits.gate.charge(parquet_memory(columns.len()));
-            let sink = ParquetSink::new(name, out, columns, dialect, paid)?;
+            let sink = ParquetSink::new(name, out, columns.to_vec(), dialect, paid)?;
             return Ok(Self::Parquet(Box::new(sink)));
         }
         let frame = frame(target, inputs.columns(0))?;

@@ -227,14 +227,9 @@ impl TableJob {
     fn triangle_sink(&self, folder: &OutputFolder, limits: &PassLimits) -> Result<TableSink> {
         // What an earlier run has left there would be appended to.
         folder.clear_staging()?;
-        let staging = folder.staging_place();
-        for node in 0..self.nodes {
-            let names = ChunkNames::new("", "htm", self.nodes);
-            staging.staged(&names.file(i32::try_from(node).unwrap_or(0), false))?;
-        }
         Ok(TableSink::Triangles(Box::new(TriangleSink::new(
             TriangleSinkOptions {
-                staging: staging.path().to_owned(),
+                staging: self.chunk_staging(&folder.staging_place())?,
                 nodes: self.nodes,
                 line_end: self.target.dialect.line_terminator().as_bytes(),
                 gate: Arc::clone(&limits.gate),

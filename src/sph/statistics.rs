@@ -32,6 +32,16 @@ pub enum StatisticsForm {
     Spreads,
 }
 
+impl StatisticsForm {
+    /// Returns the form that the tools print, verbose or not.
+    pub fn of(is_verbose: bool) -> Self {
+        match is_verbose {
+            true => Self::Whole,
+            false => Self::Spreads,
+        }
+    }
+}
+
 /// Returns the JSON, with a line end, for rows of sub-chunks in any order; those of the same
 /// sub-chunk are added up.
 pub fn statistics_json(

@@ -53,14 +53,14 @@ const GROUP_ROWS: u64 = 1 << 20;
 
 /// Writes packets into one Parquet file, in the order they come.
 pub struct ParquetSink {
-    /// What messages call the file.
-    name: PathBuf,
     writer: Mutex<ParquetWriter>,
     _paid: Lease,
 }
 
 /// Writes rows into one Parquet file, one after another.
 pub struct ParquetWriter {
+    /// What messages call the file.
+    name: PathBuf,
     batch: Batch,
     schema: SchemaRef,
     file: SerializedFileWriter<Digesting>,
@@ -86,9 +86,8 @@ impl ParquetSink {
         dialect: Dialect,
         paid: Lease,
     ) -> Result<Self> {
-        let writer = ParquetWriter::begin(&name, out, columns, dialect)?;
+        let writer = ParquetWriter::begin(name, out, columns, dialect)?;
         Ok(Self {
-            name,
             writer: Mutex::new(writer),
             _paid: paid,
         })
@@ -101,7 +100,7 @@ impl ParquetSink {
     pub fn finish(self) -> Result<FileDigest> {
         let writer = self.writer.into_inner();
         let writer = writer.unwrap_or_else(PoisonError::into_inner);
-        writer.finish(&self.name)
+        writer.finish()
     }
 }
 
@@ -117,7 +116,7 @@ impl Sink for ParquetSink {
             for end in packet.row_ends() {
                 let end = *end as usize;
                 let row = packet.text().get(start..end).unwrap_or_default();
-                writer.push(row, &self.name)?;
+                writer.push(row)?;
                 start = end;
             }
         }
@@ -131,7 +130,7 @@ impl ParquetWriter {
     /// # Errors
     /// The file can't be written.
     pub fn begin(
-        name: &Path,
+        name: PathBuf,
         out: Box<dyn Write + Send>,
         columns: Vec<TypedColumn>,
         dialect: Dialect,
@@ -161,8 +160,9 @@ impl ParquetWriter {
         };
         let writer = ArrowWriter::try_new_with_options(out, Arc::clone(&schema), options);
         let parts = writer.and_then(ArrowWriter::into_serialized_writer);
-        let (file, writers) = parts.map_err(|error| failed(name, error))?;
+        let (file, writers) = parts.map_err(|error| failed(&name, error))?;
         Ok(Self {
+            name,
             batch: Batch::new(columns, dialect),
             schema,
             file,
@@ -179,10 +179,10 @@ impl ParquetWriter {
     ///
     /// # Errors
     /// A value does not go into its column's type, or the file can't be written.
-    pub fn push(&mut self, row: &[u8], name: &Path) -> Result<()> {
+    pub fn push(&mut self, row: &[u8]) -> Result<()> {
         self.batch.push(row)?;
         match self.batch.is_full() {
-            true => self.write_batch(name),
+            true => self.write_batch(),
             false => Ok(()),
         }
     }
@@ -191,30 +191,30 @@ impl ParquetWriter {
     ///
     /// # Errors
     /// As those of [`push`](Self::push).
-    pub fn finish(mut self, name: &Path) -> Result<FileDigest> {
-        self.write_batch(name)?;
-        self.end_group(name)?;
-        let failed = |error| failed(name, error);
+    pub fn finish(mut self) -> Result<FileDigest> {
+        self.write_batch()?;
+        self.end_group()?;
+        let failed = |error| failed(&self.name, error);
         self.file.finish().map_err(failed)?;
         let out = self.file.inner_mut();
         let flushed = out.out.flush();
-        flushed.map_err(|error| Error::writing(name, error))?;
+        flushed.map_err(|error| Error::writing(&self.name, error))?;
         let mut digest = std::mem::take(&mut out.digest);
         digest.add_rows(self.rows);
         Ok(digest)
     }
 
     /// Encodes the rows that wait, each column for itself.
-    fn write_batch(&mut self, name: &Path) -> Result<()> {
+    fn write_batch(&mut self) -> Result<()> {
         let (rows, text) = self.batch.size();
         if rows == 0 {
             return Ok(());
         }
-        let at_file = |error: Error| error.at(Place::file(name.display().to_string()));
+        let at_file = |error: Error| error.at(Place::file(self.name.display().to_string()));
         let columns = self.batch.take().map_err(at_file)?;
         if self.group.is_empty() {
             let writers = self.writers.create_column_writers(self.groups);
-            self.group = writers.map_err(|error| failed(name, error))?;
+            self.group = writers.map_err(|error| failed(&self.name, error))?;
         }
         let schema: &Schema = &self.schema;
         let encode = |((writer, array), field): ((&mut ArrowColumnWriter, _), &Arc<_>)| {
@@ -227,22 +227,22 @@ impl ParquetWriter {
             .zip(columns)
             .zip(schema.fields().as_ref())
             .try_for_each(encode)
-            .map_err(|error| failed(name, error))?;
+            .map_err(|error| failed(&self.name, error))?;
         self.group_rows += rows as u64;
         self.group_text += text as u64;
         self.rows += rows as u64;
         match self.group_rows >= GROUP_ROWS || self.group_text >= GROUP_TEXT {
-            true => self.end_group(name),
+            true => self.end_group(),
             false => Ok(()),
         }
     }
 
     /// Writes the pages of the row group.
-    fn end_group(&mut self, name: &Path) -> Result<()> {
+    fn end_group(&mut self) -> Result<()> {
         if self.group.is_empty() {
             return Ok(());
         }
-        let failed = |error| failed(name, error);
+        let failed = |error| failed(&self.name, error);
         let writers = std::mem::take(&mut self.group);
         let chunks: Result<Vec<_>, _> = writers
             .into_par_iter()

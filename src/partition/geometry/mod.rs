@@ -192,6 +192,11 @@ impl fmt::Display for PositionFault {
 }
 
 impl PositionFault {
+    /// Says whether it is the declination that is at fault.
+    pub fn is_of_dec(&self) -> bool {
+        matches!(self, Self::DecNotFinite(_) | Self::DecOutOfRange(_))
+    }
+
     /// Returns the coordinate at fault, in degrees, and the message before and behind it.
     pub fn parts(&self) -> (&'static str, f64, &'static str) {
         match *self {

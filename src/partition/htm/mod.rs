@@ -12,7 +12,7 @@ mod id;
 mod lcg;
 mod parallels;
 mod polygon;
-mod row_id;
+mod rows;
 mod sky_box;
 mod vector;
 
@@ -21,7 +21,7 @@ pub use cover::HtmCover;
 pub use id::{Corners, HtmId, MAX_LEVEL};
 #[cfg(test)]
 pub(crate) use lcg::Lcg;
-pub use row_id::row_id;
+pub use rows::{row_id, triangle_file};
 pub(crate) use sky_box::ARC_SECOND_DEG;
 pub use sky_box::{SkyBox, SkyBoxFault};
 pub(crate) use vector::dot;

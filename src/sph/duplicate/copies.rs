@@ -15,8 +15,8 @@ use super::sample::Sample;
 use super::targets::{Target, targets_of_chunk};
 use crate::dialect::{BlockReader, Dialect, Fields, Records};
 use crate::error::{Error, ErrorKind, Place, Result, quote_value};
-use crate::partition::geometry::{ChunkId, Chunker, PositionFault, check_position};
-use crate::partition::htm::{HtmId, row_id};
+use crate::partition::geometry::{ChunkId, Chunker, check_position};
+use crate::partition::htm::{HtmId, row_id, triangle_file};
 use crate::sph::double_text::write_double;
 use crate::values::position_of;
 
@@ -68,10 +68,11 @@ impl TriangleFolder {
 
     /// Returns the path of a triangle's file.
     fn file(&self, triangle: HtmId, ending: &str) -> PathBuf {
-        let name = format!("htm_{triangle:x}.{ending}");
-        match triangle.number().checked_rem(self.nodes) {
-            None => self.root.join(name),
-            Some(node) => self.root.join(format!("node_{node:05}")).join(name),
+        let name = triangle_file(triangle.number(), self.nodes, ending);
+        match self.nodes {
+            // Of several nodes only the first has rows.
+            1 => self.root.join("node_00000").join(name),
+            _ => self.root.join(name),
         }
     }
 }
@@ -468,10 +469,7 @@ impl Row<'_> {
     /// Refuses a position off the sphere.
     fn check(&self, (lon, lat): (usize, usize), (ra, dec): (f64, f64)) -> Result<()> {
         check_position(ra, dec).map_err(|fault| {
-            let field = match fault {
-                PositionFault::RaNotFinite(_) | PositionFault::RaOutOfRange(_) => lon,
-                PositionFault::DecNotFinite(_) | PositionFault::DecOutOfRange(_) => lat,
-            };
+            let field = if fault.is_of_dec() { lat } else { lon };
             Error::new(ErrorKind::DataRefused, fault.to_string()).at(self.place(Some(field)))
         })
     }

@@ -98,10 +98,7 @@ pub fn estimate(settings: &EstimateSettings, session: &Session) -> Result<()> {
         rows.extend(of_chunk.unwrap_or_default());
     }
     write_index(&tool.folder, &tool.prefix, &rows)?;
-    let form = match tool.is_verbose {
-        true => StatisticsForm::Whole,
-        false => StatisticsForm::Spreads,
-    };
+    let form = StatisticsForm::of(tool.is_verbose);
     session.printer.data(statistics_json(rows, form).as_bytes())
 }
 

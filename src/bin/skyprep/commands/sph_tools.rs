@@ -42,20 +42,16 @@ pub fn run(call: &ToolCall, session: &Session) -> Result<()> {
     report.keep_in(&tool.folder)?;
     books::close_rejects(session, &report)?;
     warn_of_unknown_keys(&job.tables, session);
-    match (&call.work, tool.is_verbose) {
-        (ToolWork::HtmIndex(settings), true) => {
+    match &call.work {
+        ToolWork::HtmIndex(settings) if tool.is_verbose => {
             sph_copies::tell_triangles(settings, &index_of(call, &job), from, session)?;
         }
-        (ToolWork::HtmIndex(_), false) => {}
-        (ToolWork::Duplicate(_), false) => {
-            let text = statistics_json(sub_chunks, StatisticsForm::Spreads);
+        ToolWork::HtmIndex(_) => {}
+        _ if call.tells_sub_chunks() => {
+            let text = statistics_json(sub_chunks, StatisticsForm::of(tool.is_verbose));
             session.printer.data(text.as_bytes())?;
         }
-        (_, true) => {
-            let text = statistics_json(sub_chunks, StatisticsForm::Whole);
-            session.printer.data(text.as_bytes())?;
-        }
-        (_, false) => {}
+        _ => {}
     }
     books::end(session, &report)
 }

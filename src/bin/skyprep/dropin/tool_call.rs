@@ -208,7 +208,7 @@ impl ToolCall {
     }
 
     /// Says whether the rows of each sub-chunk are told; sph-duplicate always tells something of them.
-    fn tells_sub_chunks(&self) -> bool {
+    pub fn tells_sub_chunks(&self) -> bool {
         let is_duplicate = matches!(self.work, ToolWork::Duplicate(_));
         is_duplicate || self.tool().is_verbose
     }
