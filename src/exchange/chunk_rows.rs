@@ -4,6 +4,7 @@ use super::chunk_names::ChunkNames;
 use super::digest::Digests;
 use super::grouping::{Entry, Source};
 use super::packet::{MatchSides, NOWHERE, Packet, SlotPart, SlotText};
+use super::sub_chunk_fillings::{RowsPerSubChunk, SubChunkFillings};
 use crate::error::Result;
 
 /// How the rows of a partitioned table are finished.
@@ -152,16 +153,15 @@ impl ChunkCounts {
 /// How many rows ahead the processor is told which it will need: those of a file stand here and there
 /// in a run, so it can't know, and waiting for them takes longer than copying them.
 const ROWS_AHEAD: usize = 10;
-
-/// Sub-chunk and rows, sorted by sub-chunk.
-pub(super) type RowsPerSubChunk = Vec<(i32, u32)>;
+/// The same for where their text is, which must be known before that can be fetched.
+const MARKS_AHEAD: usize = 2 * ROWS_AHEAD;
 
 /// What one thread needs to gather text.
 #[derive(Default)]
 pub(super) struct Buffers {
     pub(super) text: Vec<u8>,
     pub(super) counts: RowsPerSubChunk,
-    fillings: Vec<Vec<u8>>,
+    fillings: SubChunkFillings,
 }
 
 impl ChunkRows {
@@ -181,8 +181,9 @@ impl ChunkRows {
         self.names.file(chunk, is_overlap)
     }
 
-    /// Appends the rows `entries` of file number `file` to `buffers.text` and counts them in
-    /// `buffers.counts`; calls `flush` whenever there are `block` bytes of text.
+    /// Appends the rows `entries` of file number `file` to `buffers.text` and writes the rows of each
+    /// sub-chunk to `buffers.counts`, if they are to be counted; calls `flush` whenever there are
+    /// `block` bytes of text.
     pub(super) fn write(
         &self,
         packets: &[Packet],
@@ -192,8 +193,12 @@ impl ChunkRows {
         mut flush: impl FnMut(&mut Vec<u8>) -> Result<()>,
     ) -> Result<()> {
         let (chunk, _) = self.chunk_of(file);
-        let mut filled_for = None;
+        buffers.fillings.restart();
         for (number, entry) in entries.iter().enumerate() {
+            if let Some(later) = entries.get(number + MARKS_AHEAD) {
+                let packet = &packets[later.packet as usize];
+                packet.fetch_marks(later.source().row(packet));
+            }
             if let Some(later) = entries.get(number + ROWS_AHEAD) {
                 let packet = &packets[later.packet as usize];
                 packet.fetch_row(later.source().row(packet));
@@ -210,20 +215,17 @@ impl ChunkRows {
                     (row, place.sub_chunk, MatchSides::Second as i32)
                 }
             };
-            if filled_for != Some((sub_chunk, sides)) {
-                self.fill_slots(chunk, sub_chunk, sides, &mut buffers.fillings);
-                filled_for = Some((sub_chunk, sides));
-            }
-            packet.write_row(row, &buffers.fillings, self.line_end, &mut buffers.text);
-            if self.counts_sub_chunks {
-                match buffers.counts.binary_search_by_key(&sub_chunk, |c| c.0) {
-                    Ok(at) => buffers.counts[at].1 += 1,
-                    Err(at) => buffers.counts.insert(at, (sub_chunk, 1)),
-                }
-            }
+            let filling = buffers.fillings.of_row((sub_chunk, sides), |text, ends| {
+                self.fill_slots(chunk, sub_chunk, sides, (text, ends));
+            });
+            packet.write_row(row, filling, self.line_end, &mut buffers.text);
             if buffers.text.len() >= block {
                 flush(&mut buffers.text)?;
             }
+        }
+        buffers.counts.clear();
+        if self.counts_sub_chunks {
+            buffers.fillings.count(&mut buffers.counts);
         }
         Ok(())
     }
@@ -249,22 +251,28 @@ impl ChunkRows {
         lines
     }
 
-    fn fill_slots(&self, chunk: i32, sub_chunk: i32, sides: i32, fillings: &mut Vec<Vec<u8>>) {
-        fillings.resize_with(self.slots.len(), Vec::new);
-        for (slot, filling) in self.slots.iter().zip(fillings) {
-            filling.clear();
+    /// Appends what is filled into each slot to `text`, and where that ends to `ends`.
+    fn fill_slots(
+        &self,
+        chunk: i32,
+        sub_chunk: i32,
+        sides: i32,
+        (text, ends): (&mut Vec<u8>, &mut Vec<usize>),
+    ) {
+        for slot in &self.slots {
             for part in slot {
                 let number = match part {
                     SlotPart::Delimiter => {
-                        filling.push(self.delimiter);
+                        text.push(self.delimiter);
                         continue;
                     }
                     SlotPart::Chunk => chunk,
                     SlotPart::SubChunk => sub_chunk,
                     SlotPart::MatchSides => sides,
                 };
-                filling.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+                text.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
             }
+            ends.push(text.len());
         }
     }
 }

@@ -478,7 +478,6 @@ impl ChunkSink {
             Ok(())
         };
         buffers.text.clear();
-        buffers.counts.clear();
         let what = (segment.file, segment.entries);
         rows.write(packets, what, self.block, buffers, &mut flush)?;
         flush(&mut buffers.text)?;

@@ -28,6 +28,7 @@ mod sealed;
 mod sealed_merge;
 mod segments;
 mod stream_sink;
+mod sub_chunk_fillings;
 mod task_sinks;
 #[cfg(test)]
 #[allow(clippy::disallowed_methods, reason = "tests make files of their own")]

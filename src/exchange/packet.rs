@@ -1,6 +1,7 @@
 //! A packet: some rows as text, and where each of them goes.
 
-use super::fetch::fetch_ahead;
+use super::fetch::{fetch_ahead, fetch_item};
+use super::sub_chunk_fillings::Filling;
 use crate::dialect::MAX_RECORD_BYTES;
 use crate::resources::Lease;
 use crate::values::TextBuffer;
@@ -378,6 +379,26 @@ impl Packet {
         })
     }
 
+    /// Returns the key of row number `row`, if rows have keys.
+    pub(super) fn key(&self, row: usize) -> Option<&[u8]> {
+        let start = match row {
+            0 => 0,
+            _ => *self.key_ends.get(row - 1)?,
+        };
+        let end = *self.key_ends.get(row)?;
+        self.keys.as_slice().get(start as usize..end as usize)
+    }
+
+    /// Has what is known of row number `row` brought into the cache: where its text is, first of all.
+    #[inline]
+    pub(super) fn fetch_marks(&self, row: usize) {
+        fetch_item(&self.row_ends, row);
+        fetch_item(&self.sub_chunks, row);
+        if self.shape.slots > 0 {
+            fetch_item(&self.splits, row * self.shape.slots);
+        }
+    }
+
     /// Has row number `row` brought into the cache.
     #[inline]
     pub fn fetch_row(&self, row: usize) {
@@ -395,17 +416,30 @@ impl Packet {
 
     /// Appends row number `row` with its slots filled in, ended by `line_end`.
     #[inline]
-    pub fn write_row(&self, row: usize, fillings: &[Vec<u8>], line_end: &[u8], out: &mut Vec<u8>) {
+    pub(super) fn write_row(
+        &self,
+        row: usize,
+        filling: Filling<'_>,
+        line_end: &[u8],
+        out: &mut Vec<u8>,
+    ) {
         let text = self.text.as_slice();
         let mut from = self.start_of(row);
         let splits = &self.splits[row * self.shape.slots..(row + 1) * self.shape.slots];
-        for (split, filling) in splits.iter().zip(fillings) {
+        for (split, filling) in splits.iter().zip(filling.slots()) {
             out.extend_from_slice(&text[from..*split as usize]);
             out.extend_from_slice(filling);
             from = *split as usize;
         }
-        out.extend_from_slice(&text[from..self.row_ends[row] as usize]);
-        out.extend_from_slice(line_end);
+        // Slots are the last thing of most rows, and one byte needs no copying.
+        let end = self.row_ends[row] as usize;
+        if from < end {
+            out.extend_from_slice(&text[from..end]);
+        }
+        match line_end {
+            [byte] => out.push(*byte),
+            _ => out.extend_from_slice(line_end),
+        }
     }
 
     /// Forgets the first `rows` rows.
@@ -506,7 +540,7 @@ mod tests {
 
     fn row(packet: &Packet, row: usize) -> String {
         let mut out = Vec::new();
-        packet.write_row(row, &[b"<>".to_vec()], b"\n", &mut out);
+        packet.write_row(row, Filling::new(b"<>", &[2]), b"\n", &mut out);
         String::from_utf8(out).unwrap()
     }
 

@@ -14,9 +14,10 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
-use super::chunk_rows::{Buffers, ChunkRows, RowsPerSubChunk};
+use super::chunk_rows::{Buffers, ChunkRows};
 use super::grouping::{Entry, Groups};
 use super::packet::Packet;
+use super::sub_chunk_fillings::RowsPerSubChunk;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::publish::create_spill;
 
@@ -186,7 +187,6 @@ impl Block<'_> {
         for (file, order, entries) in &self.parts {
             let start = buffers.text.len();
             buffers.text.resize(start + SEGMENT_HEADER, 0);
-            buffers.counts.clear();
             rows.write(packets, (*file, entries), usize::MAX, buffers, |_| Ok(()))?;
             let header = SegmentHeader {
                 file: *file as u32,

@@ -7,11 +7,15 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::digest::{FileDigest, FileSummary};
+use super::sub_chunk_fillings::Filling;
 use super::{Packet, RunEnd, Sink};
 use crate::error::{Error, Result};
 use crate::partition::htm::{row_id, triangle_file};
 use crate::publish::append;
 use crate::resources::{Lease, MemoryGate};
+
+/// Text that is gathered of a triangle before it is written.
+const BLOCK: usize = 1 << 20;
 
 /// What a sink of triangles works with.
 pub struct TriangleSinkOptions {
@@ -76,37 +80,33 @@ impl TriangleSink {
 impl Sink for TriangleSink {
     fn write_run(&self, packets: &[Packet], _: RunEnd<'_>) -> Result<()> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let keys: Vec<Vec<&[u8]>> = packets.iter().map(|it| it.keys().collect()).collect();
         let rows = packets.iter().enumerate().flat_map(|(number, packet)| {
             let triangles = packet.chunks().iter().enumerate();
-            triangles.map(move |(row, triangle)| (*triangle, number, row))
+            triangles.map(move |(row, triangle)| (*triangle, number as u32, row as u32))
         });
         // In each triangle in the order of the input.
-        let mut rows: Vec<(u32, usize, usize)> = rows.collect();
+        let mut rows: Vec<(u32, u32, u32)> = rows.collect();
         rows.sort_unstable();
         let (mut text, mut ids) = (Vec::new(), Vec::new());
         for of_triangle in rows.chunk_by(|a, b| a.0 == b.0) {
-            text.clear();
-            ids.clear();
-            let mut triangle = 0;
-            for (number, packet, row) in of_triangle {
-                triangle = *number;
-                let Some(of_row) = packets.get(*packet) else {
+            let mut waiting = 0;
+            for (at, (triangle, packet, row)) in of_triangle.iter().enumerate() {
+                let (Some(packet), row) = (packets.get(*packet as usize), *row as usize) else {
                     continue;
                 };
-                of_row.write_row(*row, &[], self.options.line_end, &mut text);
-                let key = keys.get(*packet).and_then(|keys| keys.get(*row));
-                let key = key.and_then(|key| row_id(key));
+                packet.write_row(row, Filling::default(), self.options.line_end, &mut text);
+                let key = packet.key(row).and_then(row_id);
                 // The router has seen to it.
                 let key = key.ok_or_else(|| Error::of_ours("a key is no whole number"))?;
                 ids.extend_from_slice(&key.to_le_bytes());
+                waiting += 1;
+                if text.len() >= BLOCK || at + 1 == of_triangle.len() {
+                    self.put(&mut state, *triangle, waiting, (&text, &ids))?;
+                    waiting = 0;
+                    text.clear();
+                    ids.clear();
+                }
             }
-            self.put(
-                &mut state,
-                triangle,
-                of_triangle.len() as u64,
-                (&text, &ids),
-            )?;
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::{KnownTable, MergeOptions, difference, differs};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{Digests, FileDigest, FileSummary, chunk_of_name};
 use crate::manifest::MANIFEST_FILE;
-use crate::pipeline::TableReport;
+use crate::pipeline::{PassedOver, TableReport};
 use crate::publish::{
     InputStamp, OutputFolder, RECORD_FILE, STATE_FOLDER, SetRecord, TableIdentity,
 };
@@ -28,6 +28,33 @@ pub(super) struct FoundTable {
     has_no_overlap: Option<bool>,
     /// By which columns its rows were sorted, where the record tells.
     routing: Option<Value>,
+    /// The chunks that alone were made.
+    pub(super) only_chunks: Option<Value>,
+}
+
+/// What the parts of a table were reported to lack, and what was changed in their rows.
+#[derive(Debug, Default)]
+pub(super) struct PartsReport {
+    pub(super) rejected: u64,
+    pub(super) second_rows: u64,
+    pub(super) elsewhere: u64,
+    pub(super) passed_over: Vec<PassedOver>,
+    pub(super) changes: BTreeMap<String, BTreeMap<String, u64>>,
+}
+
+impl PartsReport {
+    fn add(&mut self, part: TableReport) {
+        self.rejected += part.rejected;
+        self.second_rows += part.second_rows;
+        self.elsewhere += part.elsewhere;
+        self.passed_over.extend(part.passed_over);
+        for (column, rules) in part.changes {
+            let known = self.changes.entry(column).or_default();
+            for (rule, count) in rules {
+                *known.entry(rule).or_default() += count;
+            }
+        }
+    }
 }
 
 /// Folders as they are found.
@@ -38,6 +65,7 @@ pub(super) struct Found<'o> {
     pub(super) parts: Vec<Part>,
     pub(super) stamps: Vec<InputStamp>,
     pub(super) table: Option<FoundTable>,
+    pub(super) reported: PartsReport,
     pub(super) warnings: Vec<String>,
     /// Folders that were entered, without links, and whether a record tells what is in them.
     entered: BTreeMap<PathBuf, bool>,
@@ -65,6 +93,7 @@ impl<'o> Found<'o> {
             parts: Vec::new(),
             stamps: Vec::new(),
             table: None,
+            reported: PartsReport::default(),
             warnings: Vec::new(),
             entered: BTreeMap::new(),
             made_of: HashSet::new(),
@@ -323,11 +352,16 @@ impl<'o> Found<'o> {
     fn compare(&mut self, root: &Path, identity: &TableIdentity, set: &SetRecord) -> Result<()> {
         self.known.check(root, identity)?;
         let report: Option<TableReport> = serde_json::from_value(set.report.clone()).ok();
+        let columns = report.as_ref().map(|report| report.columns.clone());
+        if let Some(report) = report {
+            self.reported.add(report);
+        }
         let found = FoundTable {
             identity: identity.clone(),
-            columns: report.map(|report| report.columns).unwrap_or_default(),
+            columns: columns.unwrap_or_default(),
             has_no_overlap: set.options.get("no_overlap").and_then(Value::as_bool),
             routing: set.options.pointer("/target/routing").cloned(),
+            only_chunks: set.options.get("only_chunks").cloned(),
         };
         let Some(table) = &self.table else {
             self.table = Some(found);
@@ -346,6 +380,19 @@ impl<'o> Found<'o> {
         {
             let word = |no_overlap| if no_overlap { "left out" } else { "written" };
             return Err(differs(root, "overlap", word(found), word(expected)));
+        }
+        if found.only_chunks != table.only_chunks {
+            let word = |only: &Option<Value>| match only {
+                Some(only) => only.to_string(),
+                None => "all".to_owned(),
+            };
+            let (found, expected) = (word(&found.only_chunks), word(&table.only_chunks));
+            return Err(differs(
+                root,
+                "list of chunks (--only-chunks)",
+                &found,
+                &expected,
+            ));
         }
         if let (Some(found), Some(expected)) = (&found.routing, &table.routing)
             && found != expected

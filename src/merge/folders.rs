@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use super::MergeOptions;
-use super::find::Found;
+use super::find::{Found, PartsReport};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::FileSummary;
 use crate::partition::geometry::ChunkId;
@@ -44,6 +46,9 @@ pub(super) struct Sources {
     pub(super) roots: Vec<PathBuf>,
     pub(super) identity: TableIdentity,
     pub(super) columns: Vec<String>,
+    /// The chunks that alone are there, if not all.
+    pub(super) only_chunks: Option<Value>,
+    pub(super) reported: PartsReport,
     /// In the order of the folders.
     pub(super) parts: Vec<Part>,
     pub(super) stamps: Vec<InputStamp>,
@@ -101,9 +106,9 @@ impl Sources {
                     .hint("name folders that partition, or sph-partition, has made"),
             );
         }
-        let (identity, columns) = match found.table {
-            Some(table) => (table.identity, table.columns),
-            None => (options.known.identity(&found.roots)?, Vec::new()),
+        let (identity, columns, only_chunks) = match found.table {
+            Some(table) => (table.identity, table.columns, table.only_chunks),
+            None => (options.known.identity(&found.roots)?, Vec::new(), None),
         };
         Ok(Self {
             named: options.sources.clone(),
@@ -111,6 +116,8 @@ impl Sources {
             roots: found.roots,
             identity,
             columns,
+            only_chunks,
+            reported: found.reported,
             parts: found.parts,
             stamps: found.stamps,
         })

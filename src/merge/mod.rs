@@ -91,11 +91,14 @@ impl Merge {
         // Files of one name come together; those of one folder, and the folders, keep their order.
         sources.parts.par_sort_by_key(Part::order);
         let identity = &sources.identity;
-        let fingerprint = json!({
+        let mut fingerprint = json!({
             "command": "merge",
             "identity": identity,
             "prefix": options.prefix,
         });
+        if let (Some(only), Some(options)) = (&sources.only_chunks, fingerprint.as_object_mut()) {
+            options.insert("only_chunks".to_owned(), only.clone());
+        }
         Ok(Self {
             options: fingerprint,
             prefix: options.prefix.clone(),
@@ -283,7 +286,13 @@ impl Merge {
         };
         let mut report = TableReport::empty(self.table(), sources.identity.kind);
         (report.rows_out, report.overlap_rows) = (rows(false), rows(true));
-        report.rows_in = sources.recorded_rows() + unrecorded.into_inner();
+        let reported = &sources.reported;
+        let recorded = sources.recorded_rows() + reported.rejected + reported.elsewhere;
+        report.rows_in = recorded.saturating_sub(reported.second_rows) + unrecorded.into_inner();
+        (report.second_rows, report.elsewhere) = (reported.second_rows, reported.elsewhere);
+        report.rejected = reported.rejected;
+        report.passed_over.clone_from(&reported.passed_over);
+        report.changes.clone_from(&reported.changes);
         report.columns.clone_from(&sources.columns);
         files.extend(indexes::merge(
             self,

@@ -1,7 +1,7 @@
 //! Rows of a file brought into the order of some of their columns.
 //!
-//! NULL comes first, then numbers by their values, however they are written, then all else byte by byte;
-//! columns that hold text are compared byte by byte alone. Rows that are equal in all of them stay in the
+//! NULL comes first, then numbers, and in columns of such types dates and times, by their values, however
+//! they are written, then all else byte by byte; columns that hold text are compared byte by byte alone. Rows that are equal in all of them stay in the
 //! order in which they came. So the order follows from the rows alone, whatever the memory.
 //!
 //! Each row's key is written so that its bytes compare as the values do (`sort_key`). As many rows as

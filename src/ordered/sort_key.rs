@@ -1,5 +1,7 @@
 //! Values as bytes that compare as they do.
 
+use crate::values::{rank_of_date_time, rank_of_time};
+
 /// How the values of a column are compared.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyKind {
@@ -7,6 +9,12 @@ pub enum KeyKind {
     Text,
     /// Numbers by their values, all else behind them byte by byte.
     Number,
+    /// Dates, with a time of day or without, by their values, all else behind them byte by byte.
+    DateTime,
+    /// Times and spans by their values, all else behind them byte by byte.
+    Time,
+    /// Bits: the number that the bytes are, the first counting most.
+    Bits,
 }
 
 const NULL: u8 = 0;
@@ -27,7 +35,14 @@ pub(super) fn push_value(key: &mut Vec<u8>, value: Option<&[u8]>, kind: KeyKind)
         key.push(NULL);
         return;
     };
-    if kind == KeyKind::Number && push_number(key, value) {
+    let is_pushed = match kind {
+        KeyKind::Text => false,
+        KeyKind::Number => push_number(key, value),
+        KeyKind::DateTime => push_rank(key, rank_of_date_time(value)),
+        KeyKind::Time => push_rank(key, rank_of_time(value)),
+        KeyKind::Bits => push_bits(key, value),
+    };
+    if is_pushed {
         return;
     }
     key.push(TEXT);
@@ -39,6 +54,29 @@ pub(super) fn push_value(key: &mut Vec<u8>, value: Option<&[u8]>, kind: KeyKind)
         }
     }
     key.extend_from_slice(&[END, END]);
+}
+
+/// Appends a rank if there is one, and says so; all have the same length.
+fn push_rank(key: &mut Vec<u8>, rank: Option<i128>) -> bool {
+    let Some(rank) = rank else {
+        return false;
+    };
+    key.push(NUMBER);
+    // Numbers below zero come first.
+    key.extend_from_slice(&(rank.cast_unsigned() ^ 1 << 127).to_be_bytes());
+    true
+}
+
+/// Appends the number that some bytes are, if there are no more than 255 that count.
+fn push_bits(key: &mut Vec<u8>, bytes: &[u8]) -> bool {
+    let leading = bytes.iter().take_while(|byte| **byte == 0).count();
+    let counting = bytes.get(leading..).unwrap_or_default();
+    let Ok(length) = u8::try_from(counting.len()) else {
+        return false;
+    };
+    key.extend_from_slice(&[NUMBER, length]);
+    key.extend_from_slice(counting);
+    true
 }
 
 /// Appends a number of any length and size; says whether it is one.
@@ -233,6 +271,55 @@ mod tests {
             assert_eq!(compared(a, b, KeyKind::Number), Ordering::Equal, "{a} {b}");
         }
         assert_eq!(compared("10", "9", KeyKind::Text), Ordering::Less);
+    }
+
+    #[test]
+    fn dates_times_and_bits_come_by_their_values() {
+        let of_dates = [
+            "0000-00-00",
+            "2019-12-31",
+            "20200101",
+            "2020-1-1 04:00:00",
+            "2020-01-01 05:00:00.5",
+            "2020-01-01T23:00:00",
+            "20200102030405",
+            "2021-00-00",
+            "soon",
+        ];
+        let of_times = [
+            "-100:00:00",
+            "-20:00",
+            "-10:00:00.5",
+            "-10:00",
+            "8:00",
+            "090000.25",
+            "100:00:00",
+            "x",
+        ];
+        let of_bits = ["\0\0", "\u{1}", "\0\u{1},", "ab", "\u{1}\0\0"];
+        let all = [
+            (&of_dates[..], KeyKind::DateTime),
+            (&of_times[..], KeyKind::Time),
+            (&of_bits[..], KeyKind::Bits),
+        ];
+        for (in_order, kind) in all {
+            for (at, a) in in_order.iter().enumerate() {
+                for (bt, b) in in_order.iter().enumerate() {
+                    assert_eq!(compared(a, b, kind), at.cmp(&bt), "{a} {b}");
+                }
+            }
+        }
+        for (a, b) in [
+            ("2020-01-01", "20200101000000"),
+            ("2020/1/1", "2020-01-01 00:00:00.0"),
+        ] {
+            assert_eq!(
+                compared(a, b, KeyKind::DateTime),
+                Ordering::Equal,
+                "{a} {b}"
+            );
+        }
+        assert_eq!(compared("5", "\0\u{0}5", KeyKind::Bits), Ordering::Equal);
     }
 
     proptest! {

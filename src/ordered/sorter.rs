@@ -3,8 +3,9 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::fs::File;
-use std::io::{BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rayon::prelude::*;
@@ -46,6 +47,9 @@ const ROW_BYTES: usize = 48;
 const LEAST_READ: u64 = 4 << 10;
 const MOST_READ: u64 = 1 << 20;
 
+/// Parts that are merged at once; of more some are made into one first.
+const MOST_PARTS: usize = if cfg!(test) { 2 } else { 256 };
+
 /// Gives the rows of the file `path` to `out` in order, each with its line end.
 ///
 /// # Errors
@@ -57,7 +61,8 @@ pub fn sort_file(
     out: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
     let file = File::open(path).map_err(|error| Error::reading(path, error))?;
-    let mut blocks = BlockReader::new(file, work.dialect, BLOCK);
+    // Of ours, so what looks like a byte order mark is data.
+    let mut blocks = BlockReader::new(file, work.dialect, BLOCK).starting_at(0, 1);
     let mut rows = Rows::default();
     let mut parts: Option<Parts<'_>> = None;
     let mut block = Vec::new();
@@ -67,14 +72,16 @@ pub fn sort_file(
         let Some(info) = blocks.next_block(&mut block).map_err(at_file)? else {
             break;
         };
-        rows.take(&block, info.first_line, work).map_err(at_file)?;
-        if rows.bytes() >= work.memory {
+        // Keys may be as long as their rows.
+        let is_full = rows.bytes() + 2 * block.len() as u64 > work.memory;
+        if is_full && !rows.all.is_empty() {
             let parts = match &mut parts {
                 Some(parts) => parts,
                 None => parts.insert(Parts::create(work.scratch)?),
             };
             parts.add(&mut rows)?;
         }
+        rows.take(&block, info.first_line, work).map_err(at_file)?;
     }
     let Some(mut parts) = parts else {
         rows.sort();
@@ -84,7 +91,10 @@ pub fn sort_file(
         parts.add(&mut rows)?;
     }
     drop(rows);
-    parts.merge(work, out)
+    while parts.places.len() > parts.at_once(work) {
+        parts.join_some(work)?;
+    }
+    parts.merge(&parts.places, work, out)
 }
 
 /// Rows in memory.
@@ -159,11 +169,18 @@ impl Rows {
     }
 }
 
+/// Takes a row's key and its text.
+type TakesRow<'o> = dyn FnMut(&[u8], &[u8]) -> Result<()> + 'o;
+
 /// Sorted parts in a scratch file: rows as lengths of key and text (u32, little-endian), key, text.
 struct Parts<'w> {
     path: &'w Path,
     file: File,
-    ends: Vec<u64>,
+    /// Where each part lies, in the order of the rows that they came from.
+    places: Vec<Range<u64>>,
+    end: u64,
+    /// Most bytes that a row and its key have.
+    longest: usize,
 }
 
 /// Removes the scratch file, whatever comes.
@@ -178,45 +195,73 @@ impl<'w> Parts<'w> {
         Ok(Self {
             path,
             file: create_spill(path)?,
-            ends: Vec::new(),
+            places: Vec::new(),
+            end: 0,
+            longest: 0,
         })
     }
 
     /// Writes the rows as one more part, and forgets them.
     fn add(&mut self, rows: &mut Rows) -> Result<()> {
         rows.sort();
-        let writing = |error| Error::writing(self.path, error);
-        let mut end = self.ends.last().copied().unwrap_or(0);
-        let mut out = BufWriter::with_capacity(BLOCK, &self.file);
+        let mut longest = self.longest;
+        let mut part = PartWriter::new(self);
         for row in &rows.all {
             let key = rows.keys.get(row.key.clone()).unwrap_or_default();
             let text = rows.text_of(row);
-            // Rows are at most 16 MiB long.
-            for length in [key.len(), text.len()] {
-                out.write_all(&(length as u32).to_le_bytes())
-                    .map_err(writing)?;
-            }
-            out.write_all(key).map_err(writing)?;
-            out.write_all(text).map_err(writing)?;
-            end += 8 + (key.len() + text.len()) as u64;
+            longest = longest.max(key.len() + text.len());
+            part.push(key, text)?;
         }
-        out.flush().map_err(writing)?;
-        drop(out);
-        self.ends.push(end);
+        let place = part.finish()?;
+        self.longest = longest;
+        self.end = place.end;
+        self.places.push(place);
         rows.clear();
         Ok(())
     }
 
-    /// Gives the rows of all parts to `out` in order; of equal ones those of the earlier part first.
-    fn merge(&self, work: &SortWork<'_>, out: &mut dyn FnMut(&[u8]) -> Result<()>) -> Result<()> {
-        let share = work.memory / (self.ends.len() as u64 + 1);
-        let buffer = share.clamp(LEAST_READ, MOST_READ) as usize;
-        let mut start = 0;
-        let mut readers = Vec::with_capacity(self.ends.len());
-        for end in &self.ends {
-            readers.push(PartReader::open(self.path, start..*end, buffer)?);
-            start = *end;
+    /// Returns how many parts are merged at a time: of each one row is in memory, and what is read ahead.
+    fn at_once(&self, work: &SortWork<'_>) -> usize {
+        let of_part = self.longest as u64 + LEAST_READ;
+        let most = usize::try_from(work.memory / of_part).unwrap_or(MOST_PARTS);
+        most.clamp(2, MOST_PARTS)
+    }
+
+    /// Makes one part of each so many neighbours.
+    fn join_some(&mut self, work: &SortWork<'_>) -> Result<()> {
+        let places = std::mem::take(&mut self.places);
+        for some in places.chunks(self.at_once(work)) {
+            let mut part = PartWriter::new(self);
+            self.merge_rows(some, work, &mut |key, text| part.push(key, text))?;
+            let place = part.finish()?;
+            self.end = place.end;
+            self.places.push(place);
         }
+        Ok(())
+    }
+
+    /// Gives the rows of some parts to `out` in order.
+    fn merge(
+        &self,
+        places: &[Range<u64>],
+        work: &SortWork<'_>,
+        out: &mut dyn FnMut(&[u8]) -> Result<()>,
+    ) -> Result<()> {
+        self.merge_rows(places, work, &mut |_, text| out(text))
+    }
+
+    /// Gives keys and rows of some parts to `out` in order; of equal ones those of the earlier part first.
+    fn merge_rows(
+        &self,
+        places: &[Range<u64>],
+        work: &SortWork<'_>,
+        out: &mut TakesRow<'_>,
+    ) -> Result<()> {
+        let heads = (places.len() * self.longest) as u64;
+        let share = work.memory.saturating_sub(heads) / (places.len() as u64 + 1);
+        let buffer = share.clamp(LEAST_READ, MOST_READ) as usize;
+        let reader = |place: &Range<u64>| PartReader::new(self, place.clone(), buffer);
+        let mut readers: Vec<PartReader<'_>> = places.iter().map(reader).collect();
         let mut next = BinaryHeap::with_capacity(readers.len());
         for (number, reader) in readers.iter_mut().enumerate() {
             if let Some((key, text)) = reader.next()? {
@@ -224,12 +269,12 @@ impl<'w> Parts<'w> {
             }
         }
         let mut rows = 0_u64;
-        while let Some(Reverse((_, number, text))) = next.pop() {
+        while let Some(Reverse((key, number, text))) = next.pop() {
             rows += 1;
             if rows.is_multiple_of(1 << 16) {
                 work.cancel.check()?;
             }
-            out(&text)?;
+            out(&key, &text)?;
             if let Some(reader) = readers.get_mut(number)
                 && let Some((key, text)) = reader.next()?
             {
@@ -240,24 +285,85 @@ impl<'w> Parts<'w> {
     }
 }
 
+/// Bytes of a file from some place on: all parts share one open file.
+struct FileAt<'p> {
+    file: &'p File,
+    at: u64,
+}
+
+impl Read for FileAt<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read_at(bytes, self.at)?;
+        self.at += read as u64;
+        Ok(read)
+    }
+}
+
+impl Write for FileAt<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write_at(bytes, self.at)?;
+        self.at += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes one part behind all others.
+struct PartWriter<'p> {
+    path: &'p Path,
+    out: BufWriter<FileAt<'p>>,
+    place: Range<u64>,
+}
+
+impl<'p> PartWriter<'p> {
+    fn new(parts: &'p Parts<'_>) -> Self {
+        let (file, at) = (&parts.file, parts.end);
+        Self {
+            path: parts.path,
+            out: BufWriter::with_capacity(BLOCK, FileAt { file, at }),
+            place: at..at,
+        }
+    }
+
+    fn push(&mut self, key: &[u8], text: &[u8]) -> Result<()> {
+        let writing = |error| Error::writing(self.path, error);
+        // Rows are at most 16 MiB long.
+        for length in [key.len(), text.len()] {
+            let length = (length as u32).to_le_bytes();
+            self.out.write_all(&length).map_err(writing)?;
+        }
+        self.out.write_all(key).map_err(writing)?;
+        self.out.write_all(text).map_err(writing)?;
+        self.place.end += 8 + (key.len() + text.len()) as u64;
+        Ok(())
+    }
+
+    /// Returns where the part lies.
+    fn finish(mut self) -> Result<Range<u64>> {
+        let flushed = self.out.flush();
+        flushed.map_err(|error| Error::writing(self.path, error))?;
+        Ok(self.place)
+    }
+}
+
 /// Reads one part.
 struct PartReader<'p> {
     path: &'p Path,
-    file: BufReader<File>,
+    file: BufReader<FileAt<'p>>,
     left: u64,
 }
 
 impl<'p> PartReader<'p> {
-    fn open(path: &'p Path, places: Range<u64>, buffer: usize) -> Result<Self> {
-        let reading = |error| Error::reading(path, error);
-        // Each has a place of its own in the file.
-        let mut file = File::open(path).map_err(reading)?;
-        file.seek(SeekFrom::Start(places.start)).map_err(reading)?;
-        Ok(Self {
-            path,
-            file: BufReader::with_capacity(buffer, file),
-            left: places.end - places.start,
-        })
+    fn new(parts: &'p Parts<'_>, place: Range<u64>, buffer: usize) -> Self {
+        let (file, at) = (&parts.file, place.start);
+        Self {
+            path: parts.path,
+            file: BufReader::with_capacity(buffer, FileAt { file, at }),
+            left: place.end - place.start,
+        }
     }
 
     /// Returns key and text of the next row.
@@ -332,6 +438,11 @@ mod tests {
             "\\N\ta\t3\n9\ta\t4\n9\tb\t2\n10\tb\t1\n10\tb\t5\n"
         );
         assert_eq!(sorted("", &[by_number], 1 << 20), "");
+        let marked = "\u{feff}b\t1\na\t2\n";
+        assert_eq!(
+            sorted(marked, &[column(1, KeyKind::Number)], 1 << 20),
+            marked
+        );
     }
 
     #[test]

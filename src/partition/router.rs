@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::director_index::DirectorIndex;
-use super::geometry::{ChunkId, Chunker, PositionFault, angular_separation_deg, check_position};
+use super::geometry::{
+    ChunkId, Chunker, PositionFault, angular_separation_deg, are_surely_within, check_position,
+};
 use super::htm::{HtmId, row_id};
 use super::joined::JoinedKeys;
 use super::key_index::{Key, KeyPlace};
@@ -358,14 +360,26 @@ impl Router {
         let first = self.optional_position(row, 0)?;
         let second = self.optional_position(row, 1)?;
         if let (Some((ra1, dec1)), Some((ra2, dec2))) = (first, second) {
-            let apart = angular_separation_deg(ra1, dec1, ra2, dec2);
-            let overlap = self.chunker.overlap_deg();
-            if apart > overlap - SEPARATION_SLACK_DEG {
-                return Err(too_far((ra1, dec1), (ra2, dec2), apart, overlap));
-            }
+            self.check_separation((ra1, dec1), (ra2, dec2))?;
         }
         let place = |side: Option<(f64, f64)>| side.map(|(ra, dec)| self.place_of(ra, dec));
         Ok([place(first), place(second)])
+    }
+
+    /// Refuses a pair whose sides are too far apart for a query of one chunk to see both.
+    #[inline]
+    fn check_separation(&self, first: (f64, f64), second: (f64, f64)) -> Result<(), RouteFault> {
+        let overlap = self.chunker.overlap_deg();
+        let limit = overlap - SEPARATION_SLACK_DEG;
+        // Nearly all pairs are.
+        if are_surely_within(first, second, limit) {
+            return Ok(());
+        }
+        let apart = angular_separation_deg(first.0, first.1, second.0, second.1);
+        if apart > limit {
+            return Err(too_far(first, second, apart, overlap));
+        }
+        Ok(())
     }
 
     fn sides_by_key<R: RowAddress>(

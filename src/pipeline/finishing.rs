@@ -3,8 +3,9 @@
 //! It is done file by file, from staged file to staged file, before anything is published.
 
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use arrow::datatypes::DataType;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -17,10 +18,12 @@ use crate::exchange::{Digests, FileDigest, FileSummary};
 use crate::ordered::{KeyKind, SortColumn, SortWork, sort_file};
 use crate::publish::{StagingPlace, append, remove_optional, rename_staged};
 use crate::resources::Cancel;
+use crate::schema::{MysqlType, OutputColumn};
 use crate::typed::{ColumnType, ParquetWriter, TypedColumn, parquet_memory};
 
-/// Least memory that sorting takes for a file.
+/// Least memory that sorting takes for a file, and what is worth waiting for others.
 const LEAST_SORT: u64 = 4 << 20;
+const FAIR_SORT: u64 = 32 << 20;
 /// Bytes that are read at a time.
 const BLOCK: usize = 1 << 20;
 
@@ -45,6 +48,21 @@ impl TableJob {
             && (!self.arrangement.sort.is_empty() || self.target.form == TextForm::Parquet)
     }
 
+    /// Refuses columns to sort by that the output does not have; `columns` are those that it has.
+    ///
+    /// # Errors
+    /// There is such a one.
+    pub(super) fn check_sort(&self, columns: &[String]) -> Result<()> {
+        let mut sort = self.arrangement.sort.iter();
+        match sort.find(|name| !columns.contains(name)) {
+            None => Ok(()),
+            Some(name) => {
+                let message = format!("the output has no column {name} to be sorted by");
+                Err(Error::usage(message).hint(format!("it has {}", columns.join(", "))))
+            }
+        }
+    }
+
     /// Settles how the columns of the output are compared and written; `are_known` says of which the type
     /// is known.
     ///
@@ -53,27 +71,24 @@ impl TableJob {
     pub(super) fn arranged_columns(
         &self,
         typed: Vec<TypedColumn>,
+        columns: &[OutputColumn],
         are_known: &[bool],
     ) -> Result<ArrangedColumns> {
-        let column = |name: &String| {
-            let same = |column: &TypedColumn| column.name == *name;
-            let Some(field) = typed.iter().position(same) else {
-                let known: Vec<&str> = typed.iter().map(|it| it.name.as_str()).collect();
-                let message = format!("the output has no column {name} to be sorted by");
-                return Err(Error::usage(message).hint(format!("it has {}", known.join(", "))));
-            };
-            let is_text = typed.get(field).is_some_and(|column| {
-                let is_known = are_known.get(field) == Some(&true);
-                is_known && matches!(column.kind, ColumnType::Text | ColumnType::Bytes)
-            });
-            let kind = match is_text {
-                true => KeyKind::Text,
-                false => KeyKind::Number,
-            };
-            Ok(SortColumn { field, kind })
-        };
-        let sort: Result<Vec<SortColumn>> = self.arrangement.sort.iter().map(column).collect();
-        Ok(ArrangedColumns { sort: sort?, typed })
+        let names: Vec<String> = typed.iter().map(|column| column.name.clone()).collect();
+        self.check_sort(&names)?;
+        let sort = self.arrangement.sort.iter().filter_map(|name| {
+            let field = names.iter().position(|known| known == name)?;
+            let kind = key_kind(
+                &typed.get(field)?.kind,
+                columns.get(field).and_then(|column| column.target),
+                are_known.get(field) == Some(&true),
+            );
+            Some(SortColumn { field, kind })
+        });
+        Ok(ArrangedColumns {
+            sort: sort.collect(),
+            typed,
+        })
     }
 
     /// Arranges the rows of all chunk files; their summaries tell of the new files then.
@@ -92,19 +107,24 @@ impl TableJob {
         let free = limits.gate.free() / 2;
         let is_parquet = self.target.form == TextForm::Parquet;
         let threads = limits.threads.max(1);
-        let of_writer = parquet_memory(columns.typed.len());
-        let at_once = match is_parquet {
-            true => usize::try_from(free / of_writer).unwrap_or(1),
-            false => usize::try_from(free / LEAST_SORT).unwrap_or(1),
+        let written = match is_parquet {
+            true => parquet_memory(columns.typed.len()),
+            false => 0,
         };
+        let sorted = match columns.sort.is_empty() {
+            true => LEAST_SORT,
+            false => FAIR_SORT,
+        };
+        let at_once = usize::try_from(free / (written + sorted)).unwrap_or(1);
         let at_once = at_once.clamp(1, threads);
-        let written = if is_parquet { of_writer } else { 0 };
         let memory = (free / at_once as u64).saturating_sub(written);
+        let memory = memory.max(LEAST_SORT);
+        let _paid = limits.gate.charge((memory + written) * at_once as u64);
         let work = Arranging {
             job: self,
             columns,
             staging,
-            memory: memory.max(LEAST_SORT),
+            memory,
             cancel: &limits.cancel,
         };
         let mut chunks: Vec<&mut FileSummary> = files
@@ -113,12 +133,41 @@ impl TableJob {
             .collect();
         // Files of one size at a time, so that few wait for others.
         chunks.sort_by_key(|file| file.bytes);
-        chunks.chunks_mut(at_once).try_for_each(|batch| {
-            batch.par_iter_mut().try_for_each(|file| {
-                **file = work.arrange(file)?;
-                Ok(())
-            })
-        })
+        let mut failures: Vec<((Option<i32>, bool), Error)> = Vec::new();
+        for batch in chunks.chunks_mut(at_once) {
+            let of_batch = batch.par_iter_mut().filter_map(|file| {
+                let place = (file.chunk(), file.is_overlap());
+                let made = work.arrange(file).map(|made| **file = made);
+                Some((place, made.err()?))
+            });
+            let of_batch: Vec<_> = of_batch.collect();
+            let is_data = |(_, error): &(_, Error)| error.kind() == ErrorKind::DataRefused;
+            // What no thread can mend ends the work at once; of values that are refused the one in the
+            // first of all files is named, however many files are arranged at a time.
+            let is_over = !of_batch.iter().all(is_data);
+            failures.extend(of_batch);
+            if is_over {
+                failures.retain(|failure| !is_data(failure));
+                break;
+            }
+        }
+        failures.sort_by_key(|failure| failure.0);
+        match failures.into_iter().next() {
+            Some((_, error)) => Err(error),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Returns how the values of a column are compared.
+fn key_kind(typed: &ColumnType, target: Option<MysqlType>, is_known: bool) -> KeyKind {
+    match (target, typed) {
+        (Some(MysqlType::Bit(_)), _) => KeyKind::Bits,
+        (Some(MysqlType::Time(_)), _) => KeyKind::Time,
+        (_, ColumnType::Parsed(DataType::Time32(_) | DataType::Time64(_))) => KeyKind::Time,
+        (_, ColumnType::Parsed(DataType::Date32 | DataType::Timestamp(..))) => KeyKind::DateTime,
+        (_, ColumnType::Text | ColumnType::Bytes) if is_known => KeyKind::Text,
+        _ => KeyKind::Number,
     }
 }
 
@@ -142,7 +191,7 @@ impl Arranging<'_> {
         };
         let to = self.staging.staged(&format!("{new}.arranged"))?;
         remove_optional(&to)?;
-        let mut out = Arranged::begin(self, &to)?;
+        let mut out = Arranged::begin(self, &to, &new)?;
         match self.columns.sort.is_empty() {
             true => each_row(&from, self, &mut |row| out.push(row))?,
             false => {
@@ -182,14 +231,15 @@ enum Form {
 }
 
 impl<'p> Arranged<'p> {
-    fn begin(work: &Arranging<'_>, path: &'p Path) -> Result<Self> {
+    /// Begins the file `path`, which is to be called `name`.
+    fn begin(work: &Arranging<'_>, path: &'p Path, name: &str) -> Result<Self> {
         let file = append(path)?;
         let target = &work.job.target;
         let form = match target.form {
             TextForm::Parquet => {
                 let (columns, dialect) = (work.columns.typed.clone(), target.dialect.clone());
-                let writer =
-                    ParquetWriter::begin(path.to_owned(), Box::new(file), columns, dialect)?;
+                let name = PathBuf::from(name);
+                let writer = ParquetWriter::begin(name, Box::new(file), columns, dialect)?;
                 Form::Parquet(Box::new(writer))
             }
             _ => Form::Text(
@@ -238,7 +288,8 @@ fn each_row(
 ) -> Result<()> {
     let dialect = &work.job.target.dialect;
     let file = std::fs::File::open(path).map_err(|error| Error::reading(path, error))?;
-    let mut blocks = BlockReader::new(file, dialect, BLOCK);
+    // Of ours, so what looks like a byte order mark is data.
+    let mut blocks = BlockReader::new(file, dialect, BLOCK).starting_at(0, 1);
     let (mut block, mut fields) = (Vec::new(), Fields::new());
     while blocks.next_block(&mut block)?.is_some() {
         work.cancel.check()?;

@@ -301,7 +301,8 @@ impl PassJob {
                 return Ok(None);
             }
             let (typed, are_known) = inputs.typed_columns(number, &job.target)?;
-            job.arranged_columns(typed, &are_known).map(Some)
+            let columns = inputs.columns(number);
+            job.arranged_columns(typed, columns, &are_known).map(Some)
         });
         columns.collect()
     }

@@ -107,6 +107,10 @@ pub fn outlook(root: &Path, jobs: &[PassJob], replace: Replace) -> Result<Outloo
         let columns = columns_of(&job.inputs, &targets)?;
         let mut tables = Vec::with_capacity(job.tables.len());
         for (number, (table, columns)) in job.tables.iter().zip(columns).enumerate() {
+            // Only a pipe's columns are not known by now.
+            if !columns.is_empty() {
+                table.check_sort(&columns)?;
+            }
             let state = match job.state_of(number, root, &record) {
                 _ if is_interrupted => OutputState::Partial,
                 state => state.into(),

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use arrow::datatypes::DataType;
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -12,9 +13,10 @@ use crate::convert::{RowPlan, RowTarget, TextForm};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::PiecePosition;
 use crate::sanitize::TextPlan;
-use crate::schema::{ColumnContent, OutputColumn};
+use crate::schema::{ColumnContent, MysqlType, OutputColumn};
 use crate::source::{BLOCK_MEMORY, ColumnFile, DecodeBudget, SharedRowGroup, TextFile};
 use crate::typed::{TypedColumn, parquet_memory};
+use crate::values::BoolPolicy;
 
 /// Bytes by which younger pieces may be ahead: enough for some fifteen threads that read Parquet.
 const AHEAD: u64 = 24 << 20;
@@ -434,6 +436,16 @@ fn typed_of(
             Some(schema) => target.input_type(column, schema)?,
             None => None,
         };
+        if target.form == TextForm::Parquet
+            && target.policy.bool == BoolPolicy::Keep
+            && matches!(column.target, Some(MysqlType::Integer { .. }))
+            && column.content == ColumnContent::Input
+            && input == Some(DataType::Boolean)
+        {
+            let name = &column.name;
+            let message = format!("--bool keep: column {name} is of whole numbers in Parquet");
+            return Err(Error::usage(message).hint("leave it out, and booleans become 1 and 0"));
+        }
         let is_known = column.target.is_some() || input.is_some();
         let typed = TypedColumn::of(column, input.as_ref(), target.policy.bool);
         Ok((typed, is_known))

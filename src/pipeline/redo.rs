@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::folder_run::PassJob;
 use super::pass::PassLimits;
-use super::table::TableParts;
+use super::table::{TableParts, TableReport};
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::FileSummary;
 use crate::partition::OnlyChunks;
@@ -67,6 +67,24 @@ impl Redo {
                     .hint("make the whole table again, or its chunks in another folder"))
             }
         }
+    }
+
+    /// Says whether `list` is the list of what was rejected when the whole table was made.
+    ///
+    /// # Errors
+    /// The record can't be read.
+    pub fn has_rejects_in(&self, root: &Path, list: &Path) -> Result<bool> {
+        let record = OutputFolder::peek(root)?.unwrap_or_default();
+        let set = self.recorded(&record);
+        let report: Option<TableReport> =
+            set.and_then(|set| serde_json::from_value(set.report.clone()).ok());
+        let known = report.and_then(|report| report.reject_file);
+        let physical = |path: &Path| path.canonicalize().ok();
+        let is_same = |known: String| match (physical(Path::new(&known)), physical(list)) {
+            (Some(known), Some(list)) => known == list,
+            _ => false,
+        };
+        Ok(known.is_some_and(is_same))
     }
 
     /// Makes it a job of making the chunks again where the whole table stands. Its indexes tell of all

@@ -35,6 +35,16 @@ pub(super) fn put_back(folder: &OutputFolder, name: &str, files: &[FileSummary])
     let sync = folder.sync_mode();
     sync.sync_files(staging.path(), std::iter::once(files))?;
     crash_point("files-synced");
+    // Before anything is replaced all must be there.
+    for file in files {
+        let staged = staging.path().join(&*file.path());
+        if !std::fs::metadata(&staged).is_ok_and(|found| found.len() == file.bytes) {
+            let message = "was staged, and is missing or of another size now";
+            return Err(Error::new(ErrorKind::Integrity, message)
+                .at(Place::file(staged.display().to_string()))
+                .hint("nothing was touched; does another program work in this folder?"));
+        }
+    }
     let folders: BTreeSet<&str> = files.iter().map(FileSummary::folder).collect();
     for folder in &folders {
         create_folders(&root.join(folder))?;

@@ -28,7 +28,7 @@ impl Cancel {
         self.signal().map_or(Ok(()), |signal| {
             let message = format!("interrupted by signal {signal}");
             Err(Error::new(ErrorKind::Interrupted(signal), message)
-                .hint("run the same command again to go on"))
+                .hint("run the same command again to finish the work"))
         })
     }
 }

@@ -68,7 +68,7 @@ pub fn read_tables(path: &Path) -> Result<SkyTables> {
     match found {
         Some(found) if !found.tables.is_empty() => Ok(found),
         Some(_) => Err(
-            Error::new(ErrorKind::DataRefused, "has no partitioned tables")
+            Error::new(ErrorKind::DataRefused, "has no partitioned table with rows")
                 .at(Place::file(path.display().to_string()))
                 .hint(nothing),
         ),

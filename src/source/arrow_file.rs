@@ -187,14 +187,18 @@ impl Shared {
         for block in batches {
             shared.check_block(&block)?;
             let head = shared.head(&block)?;
-            let rows = guarded(|| match message_of(&head)?.header_as_record_batch() {
-                Some(batch) => Ok(batch.length()),
-                None => Err("expected a record batch".to_owned()),
+            let rows = guarded(|| {
+                let packed = packed_buffers(&head)?.map_or(1, |(_, most)| most);
+                match message_of(&head)?.header_as_record_batch() {
+                    Some(batch) => Ok((batch.length(), packed)),
+                    None => Err("expected a record batch".to_owned()),
+                }
             });
-            let rows = u64::try_from(rows.map_err(corrupt)?)
-                .map_err(|_| corrupt("a record batch has less than no rows"))?;
-            // Each row takes a bit at least, unless there are no columns.
-            let most = body_bytes(&block).saturating_mul(8 * MOST_LZ4);
+            let (rows, packed) = rows.map_err(corrupt)?;
+            let rows =
+                u64::try_from(rows).map_err(|_| corrupt("a record batch has less than no rows"))?;
+            // Each row takes a bit at least before it is packed, unless there are no columns.
+            let most = body_bytes(&block).saturating_mul(8).saturating_mul(packed);
             if rows > most && !shared.written.fields().is_empty() && !shared.is_of_nulls() {
                 return Err(corrupt(format!("a record batch can't have {rows} rows")));
             }
@@ -316,6 +320,9 @@ fn body_bytes(block: &Block) -> u64 {
 fn footer_of(footer: &[u8]) -> std::result::Result<(SchemaRef, Vec<Block>, Vec<Block>), String> {
     let footer = root_as_footer(footer).map_err(|error| format!("footer: {error}"))?;
     let schema = footer.schema().ok_or("the footer has no schema")?;
+    if !schema.endianness().equals_to_target_endianness() {
+        return Err("its numbers have their bytes in the other order".to_owned());
+    }
     let schema = try_fb_to_schema(schema).map_err(|error| format!("schema: {error}"))?;
     let dictionaries = footer.dictionaries().into_iter().flatten();
     let batches = footer.recordBatches().into_iter().flatten();

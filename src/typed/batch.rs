@@ -124,8 +124,8 @@ impl Batch {
         Error::new(ErrorKind::DataRefused, message)
             .at(self.place(fault.row, column.map(|column| column.name.clone())))
             .hint(
-                "the row is counted in the output; without --schema a column has the type that it \
-                 has in the first input",
+                "the row is counted in the output; text takes what Parquet has no value for; without \
+                 --schema a column has the type that it has in the first input",
             )
     }
 

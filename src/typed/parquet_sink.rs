@@ -11,7 +11,7 @@ use parquet::arrow::arrow_writer::{
 };
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::properties::WriterProperties;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::file::writer::SerializedFileWriter;
 use rayon::prelude::*;
 
@@ -144,7 +144,14 @@ impl ParquetWriter {
             true => Compression::ZSTD(ZstdLevel::default()),
             false => Compression::SNAPPY,
         };
+        // What is kept for the footer grows with each row group; of many columns it is kept small.
+        let statistics = match columns.len() <= MOST_ZSTD_COLUMNS {
+            true => EnabledStatistics::Page,
+            false => EnabledStatistics::Chunk,
+        };
         let properties = WriterProperties::builder()
+            .set_statistics_enabled(statistics)
+            .set_offset_index_disabled(statistics != EnabledStatistics::Page)
             .set_dictionary_page_size_limit(page)
             .set_data_page_size_limit(page)
             .set_data_page_row_count_limit(page_rows)

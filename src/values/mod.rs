@@ -36,6 +36,7 @@ pub use policy::{
 pub use position::{number_of, position_of};
 pub use rule::{ColumnRule, FloatWidth};
 pub use spellings::Spellings;
+pub(crate) use temporal_text::{rank_of_date_time, rank_of_time};
 pub use text_buffer::TextBuffer;
 pub(crate) use text_buffer::copy_short;
 pub use text_rule::Inference;

@@ -115,6 +115,27 @@ pub(super) fn parse_time(text: &[u8]) -> Option<TimeText> {
     Some(TimeText { span, digits })
 }
 
+/// Returns a number that grows with the date and time that a text tells, zone left aside; nothing if it is
+/// none.
+pub(crate) fn rank_of_date_time(text: &[u8]) -> Option<i128> {
+    let DateTimeText {
+        date: (year, month, day),
+        clock,
+        nanos,
+        ..
+    } = parse_date_time(text)?;
+    // Months and days may be zero, so they are no days of a calendar.
+    let days = (i128::from(year) * 13 + i128::from(month)) * 32 + i128::from(day);
+    let seconds = days * 86_400 + i128::from(clock.unwrap_or(0));
+    Some(seconds * 1_000_000_000 + i128::from(nanos))
+}
+
+/// Returns a number that grows with the time or span that a text tells; nothing if it is none.
+pub(crate) fn rank_of_time(text: &[u8]) -> Option<i128> {
+    let Instant { seconds, nanos } = parse_time(text)?.span;
+    Some(i128::from(seconds) * 1_000_000_000 + i128::from(nanos))
+}
+
 fn is_date((year, month, day): (u16, u8, u8)) -> bool {
     if month == 0 || day == 0 {
         return month <= 12 && day <= 31;

@@ -3,9 +3,11 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fs;
+use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
+use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
 use super::harness::{Bench, Outcome, files, positions, repo, words};
@@ -262,4 +264,83 @@ fn a_killed_run_leaves_no_file_half_arranged() {
     }
     partition(&bench, &line).ok();
     assert!(files(&bench.path("out")) == whole);
+}
+
+#[test]
+fn dates_times_and_bits_are_sorted_by_their_values() {
+    let bench = Bench::in_memory();
+    bench.write(
+        "t.json",
+        r#"{"schema": [{"name": "id", "type": "INT"}, {"name": "ra", "type": "DOUBLE"},
+            {"name": "dec", "type": "DOUBLE"}, {"name": "at", "type": "DATETIME"},
+            {"name": "span", "type": "TIME"}]}"#,
+    );
+    let rows = [
+        (1, "2020-01-01T23:00:00", "9:00:00"),
+        (2, "20210101000000", "-20:00:00"),
+        (3, "2020-1-1 04:00:00", "100:00:00"),
+        (4, "2020-01-01 05:00:00", "-10:00:00"),
+        (5, "2020-01-01 04:00:00", "10:00:00"),
+    ];
+    let text = rows.map(|(id, at, span)| format!("{id}\t10.5\t15.5\t{at}\t{span}\n"));
+    bench.write("v.txt", text.concat());
+    let line = "v.txt --kind director --id id --ra ra --dec dec --schema t.json --no-overlap";
+    for (column, expected) in [("at", "3 5 4 1 2"), ("span", "2 4 1 5 3")] {
+        partition(&bench, &format!("{line} -o {column} --sort {column}")).ok();
+        let all = texts(&bench, column);
+        let (_, rows) = all.first_key_value().unwrap();
+        let ids: Vec<&str> = rows.iter().map(|row| field(row, 0)).collect();
+        assert_eq!(ids.join(" "), expected, "{column}");
+    }
+}
+
+#[test]
+fn what_can_not_be_arranged_is_refused_before_any_work() {
+    let bench = stars();
+    for more in ["", "--dry-run"] {
+        let line = format!("{DIRECTOR} -o out --sort nope {more}");
+        partition(&bench, &line).failed(2, &["no column nope to be sorted by"]);
+    }
+    bench
+        .run(words(&format!("estimate {DIRECTOR} {SKY} --to parquet")))
+        .failed(2, &["--to parquet"]);
+    assert!(!bench.path("out").join("chunk_object_index.txt").exists());
+    let flag: arrow::array::ArrayRef = Arc::new(BooleanArray::from(vec![true, false]));
+    let batch = RecordBatch::try_from_iter([("flag", flag)]).unwrap();
+    let file = fs::File::create(bench.path("flags.parquet")).unwrap();
+    let mut writer = ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.close().unwrap();
+    bench.write(
+        "t.json",
+        r#"{"schema": [{"name": "flag", "type": "BOOL"}]}"#,
+    );
+    let line = "convert flags.parquet -o x.parquet --to parquet --schema t.json";
+    bench
+        .run(words(&format!("{line} --bool keep")))
+        .failed(2, &["--bool keep", "column flag"]);
+    bench.run(words(line)).ok();
+}
+
+#[test]
+fn the_value_of_the_first_chunk_is_named_for_any_threads() {
+    let bench = Bench::in_memory();
+    bench.write(
+        "t.json",
+        r#"{"schema": [{"name": "id", "type": "INT"}, {"name": "ra", "type": "DOUBLE"},
+            {"name": "dec", "type": "DOUBLE"}, {"name": "d", "type": "DATE"}]}"#,
+    );
+    let good = |id: usize, dec: f64| format!("{id}\t10.5\t{dec}\t2020-01-01\n");
+    let mut text: String = (0..300).map(|id| good(id, 10.5)).collect();
+    text += "300\t10.5\t10.5\t2020-00-00\n301\t10.5\t55.5\t0000-00-00\n";
+    bench.write("v.txt", text);
+    let line =
+        "v.txt --kind director --id id --ra ra --dec dec --schema t.json --no-overlap --to parquet";
+    let said = |threads: usize| {
+        let outcome = partition(&bench, &format!("{line} -o out --threads {threads}"));
+        outcome.failed(1, &["2020-00-00", ".parquet, row 301, column d"]);
+        assert!(!outcome.stderr.contains("arranged"), "{}", outcome.stderr);
+        outcome.stderr
+    };
+    assert_eq!(said(1), said(3));
 }

@@ -511,3 +511,39 @@ fn indexes_that_cannot_be_merged_are_left_out_with_a_warning() {
     assert!(bench.path("out2/chunk_object_index.txt").exists());
     assert!(!bench.path("out2/chunk_index.bin").exists());
 }
+
+#[test]
+fn what_the_parts_lack_is_told_of_the_whole() {
+    let bench = inputs();
+    let good = fs::read_to_string(bench.path("0.txt")).unwrap();
+    bench.write("0.txt", format!("x\t400\t1\n{good}"));
+    partition(&bench, "0.txt", "parts/00", "--max-rejects 5").ok();
+    partition(&bench, "1.txt", "parts/01", "").ok();
+    let outcome = bench.run(words("merge parts -o merged --json")).ok();
+    assert!(
+        outcome
+            .stderr
+            .contains("rejected when the parts were made: 1")
+    );
+    let report: Value = serde_json::from_slice(&outcome.stdout).unwrap();
+    let table = &report["tables"][0];
+    let number = |name: &str| table[name].as_u64().unwrap();
+    assert_eq!(
+        (number("rows_in"), number("rows_out"), number("rejected")),
+        (2001, 2000, 1)
+    );
+
+    partition(&bench, "2.txt missing.txt", "parts/02", "--keep-going").failed(1, &["missing.txt"]);
+    let merge = "merge parts -o all";
+    // The second time all is there, and lacks as much.
+    for _ in 0..2 {
+        bench
+            .run(words(merge))
+            .failed(1, &["missing.txt", "passed over"]);
+    }
+    assert!(
+        data(&bench, "all")
+            .keys()
+            .any(|name| name.contains("chunk_"))
+    );
+}

@@ -328,14 +328,19 @@ fn rows_that_were_refused_for_their_keys_are_refused_again() {
     let bench = Bench::in_memory();
     let rows = "1\t10.0\t0\n2\t10.1\t0.1\n1\t10.2\t0.2\n\\N\t10.3\t0.1\n";
     bench.write("d.txt", rows);
-    let line = "d.txt --kind director --ra ra --dec dec --id id --fields id,ra,dec --max-rejects 5 --chunk-index -o out";
+    let line = "d.txt --kind director --ra ra --dec dec --id id --fields id,ra,dec --max-rejects 5 --chunk-index -o out \
+                --reject-file r.jsonl";
     partition(&bench, line).ok();
     let whole = data(&bench, "out");
     let name = whole.keys().find(|name| chunk_of(name).is_some()).unwrap();
     fs::remove_file(bench.path("out").join(name)).unwrap();
     let report = fs::read(bench.path("out/.skyprep/report.json")).unwrap();
     let chunk = chunk_of(name).unwrap();
-    partition(&bench, &format!("{line} --only-chunks {chunk}")).ok();
+    let rejects = fs::read(bench.path("r.jsonl")).unwrap();
+    let again = format!("{line} --only-chunks {chunk}");
+    partition(&bench, &again).failed(2, &["r.jsonl", "--reject-file"]);
+    partition(&bench, &again.replace("r.jsonl", "few.jsonl")).ok();
+    assert!(fs::read(bench.path("r.jsonl")).unwrap() == rejects);
     assert!(data(&bench, "out") == whole);
     assert!(fs::read(bench.path("out/.skyprep/report.json")).unwrap() == report);
     let stats = format!("{line} --only-chunks {chunk} --stats s.json");
@@ -359,4 +364,36 @@ fn folders_of_some_chunks_are_merged() {
     }
     bench.run(words("merge a b -o merged")).ok();
     assert!(data(&bench, "merged") == data(&bench, "all"));
+    let record = fs::read_to_string(bench.path("merged/.skyprep/record.jsonl")).unwrap();
+    assert!(record.contains("only_chunks"), "{record}");
+    // Of a part with all chunks the others would be missing.
+    let director = DIRECTOR.replace("stars.txt", "b.txt");
+    partition(&bench, &format!("{director} -o b-all")).ok();
+    for line in ["a b-all", "b-all a"] {
+        let merge = format!("merge {line} -o mixed");
+        bench
+            .run(words(&merge))
+            .failed(2, &["list of chunks (--only-chunks)"]);
+    }
+}
+
+#[test]
+#[cfg_attr(not(debug_assertions), ignore = "release builds have no crash points")]
+fn a_killed_publication_of_the_whole_table_is_finished_first() {
+    let bench = stars();
+    partition(&bench, &format!("{DIRECTOR} -o whole")).ok();
+    let whole = data(&bench, "whole");
+    let chunk = some_chunks(&whole)[0];
+    let line = format!(
+        "SKYPREP_CRASH_AT=rename-after:3 {} partition {DIRECTOR} {SKY} -o out; true",
+        env!("CARGO_BIN_EXE_skyprep")
+    );
+    bench.shell(&line).ok();
+    assert!(data(&bench, "out").len() < whole.len());
+    partition(
+        &bench,
+        &format!("{DIRECTOR} -o out --only-chunks {chunk} --force"),
+    )
+    .ok();
+    assert!(data(&bench, "out") == whole);
 }

@@ -195,12 +195,20 @@ fn triangles_of_nodes_are_found_and_folders_take_other_prefixes() {
     let bench = bench();
     index(&bench, "-i sample.txt --out.dir=htm").ok();
     duplicate(&bench, "--out.dir=one").ok();
-    index(&bench, "-i sample.txt --out.dir=nodes --out.num-nodes=4").ok();
-    let line =
-        format!("sph-duplicate -c copies.json --index=nodes/htm_index.bin {REGION} --out.dir=two");
-    tool(&bench, &line).ok();
     let own = files(&bench.path("one"));
-    assert!(own == files(&bench.path("two")));
+    // Of a thousand nodes most have no rows and no folder.
+    for (nodes, to) in [(4, "two"), (1000, "many")] {
+        index(
+            &bench,
+            &format!("-i sample.txt --out.dir=nodes{nodes} --out.num-nodes={nodes}"),
+        )
+        .ok();
+        let line = format!(
+            "sph-duplicate -c copies.json --index=nodes{nodes}/htm_index.bin {REGION} --out.dir={to}"
+        );
+        tool(&bench, &line).ok();
+        assert!(own == files(&bench.path(to)), "{nodes}");
+    }
     duplicate(&bench, "--out.dir=two --part.prefix=src").ok();
     assert_eq!(files(&bench.path("two")).len(), own.len() * 2);
     duplicate(&bench, "--out.dir=two --part.prefix=src").failed(1, &["is filled already"]);

@@ -116,7 +116,10 @@ impl Interruption {
 fn tell_or_pass_over(signal: i32) {
     let teller = std::thread::spawn(move || {
         tracing::error!("interrupted by signal {signal}");
-        tracing::error!(label = "hint", "run the same command again to go on");
+        tracing::error!(
+            label = "hint",
+            "run the same command again to finish the work"
+        );
     });
     for _ in 0..20 {
         if teller.is_finished() {

@@ -17,7 +17,7 @@ use std::fmt;
 
 pub use chunker::{Chunker, MAX_OVERLAP_DEG, MAX_STRIPES, MAX_SUB_STRIPES};
 pub use overlap::Cell;
-pub use segments::{AngleFault, angular_separation_deg, max_alpha, segments};
+pub use segments::{AngleFault, angular_separation_deg, are_surely_within, max_alpha, segments};
 
 /// Number of a chunk, the same as in Qserv.
 ///

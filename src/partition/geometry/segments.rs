@@ -136,6 +136,26 @@ pub fn angular_separation_deg(ra1_deg: f64, dec1_deg: f64, ra2_deg: f64, dec2_de
     DEG_PER_RAD * sine.atan2(cosine)
 }
 
+/// Says whether two positions are near enough to each other to tell without any trigonometry that
+/// [`angular_separation_deg`] gives at most `limit_deg`; `false` tells nothing.
+///
+/// The way along a parallel and then a meridian is never shorter than the arc.
+#[inline]
+#[must_use]
+pub fn are_surely_within(
+    (ra1_deg, dec1_deg): (f64, f64),
+    (ra2_deg, dec2_deg): (f64, f64),
+    limit_deg: f64,
+) -> bool {
+    // Far more than what unit vectors lose by rounding.
+    const SLACK_DEG: f64 = 1e-9;
+
+    let across_deg = (ra1_deg - ra2_deg).abs();
+    let along_deg = (dec1_deg - dec2_deg).abs();
+
+    across_deg.min((360.0 - across_deg).abs()) + along_deg < limit_deg - SLACK_DEG
+}
+
 /// Returns the point of the unit sphere at a position in degrees.
 fn unit_vector(ra_deg: f64, dec_deg: f64) -> [f64; 3] {
     let (sin_ra, cos_ra) = (ra_deg * RAD_PER_DEG).sin_cos();
@@ -186,5 +206,34 @@ mod tests {
         assert_eq!(angular_separation_deg(12.0, 34.0, 12.0, 34.0), 0.0);
         // One part in 2^52 of a turn: the unit vectors' own rounding.
         assert!(angular_separation_deg(0.0, 5.0, 360.0, 5.0) < 1e-13);
+    }
+
+    #[test]
+    fn what_is_surely_near_is_near() {
+        let mut random = fastrand::Rng::with_seed(11);
+        let (mut sure, mut near) = (0, 0);
+        for _ in 0..200_000 {
+            let scale = 10f64.powi(random.i32(-12..2));
+            let mut coordinate = |least: f64, most: f64| least + (most - least) * random.f64();
+            let (ra, dec) = (coordinate(0.0, 360.0), coordinate(-90.0, 90.0));
+            let (by_ra, by_dec) = (coordinate(-1.0, 1.0), coordinate(-1.0, 1.0));
+            let other = (
+                (ra + by_ra * scale).rem_euclid(360.0),
+                (dec + by_dec * scale).clamp(-90.0, 90.0),
+            );
+            let limit_deg = coordinate(0.0, 3.0) * scale;
+            let apart = angular_separation_deg(ra, dec, other.0, other.1);
+            let is_sure = are_surely_within((ra, dec), other, limit_deg);
+            assert!(
+                !is_sure || apart <= limit_deg,
+                "{ra} {dec} {other:?} {limit_deg}"
+            );
+            sure += usize::from(is_sure);
+            near += usize::from(apart <= limit_deg);
+        }
+        assert!(sure > near / 2, "{sure} of {near}");
+        assert!(are_surely_within((359.9999, 1.0), (0.0001, 1.0), 0.001));
+        assert!(!are_surely_within((10.0, 1.0), (10.0, 1.0), 0.0));
+        assert!(!are_surely_within((f64::NAN, 1.0), (10.0, 1.0), 1.0));
     }
 }

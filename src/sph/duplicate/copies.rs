@@ -1,6 +1,7 @@
 //! The rows of the copies, as text in the dialect of the sample.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -42,37 +43,40 @@ pub struct CopiedFields {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TriangleFolder {
     root: PathBuf,
-    nodes: u32,
+    /// Folder of each file that lies in that of a node: where a triangle's are follows from the number of
+    /// nodes, which nothing tells, for nodes without rows have no folder.
+    in_nodes: HashMap<OsString, Arc<Path>>,
 }
 
 impl TriangleFolder {
-    /// Finds the folder of an index.
+    /// Finds the folder of an index, and what lies in folders of nodes there.
     pub fn of(index: &Path) -> Self {
         let root = index.parent().map_or_else(PathBuf::new, Path::to_path_buf);
         let place = match root.as_os_str().is_empty() {
             true => Path::new("."),
             false => &root,
         };
-        let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+        let list = |folder: &Path| std::fs::read_dir(folder).into_iter().flatten().flatten();
         let is_node = |entry: &std::fs::DirEntry| {
             let name = entry.file_name();
             let number = name.to_str().and_then(|name| name.strip_prefix("node_"));
             number.is_some_and(|number| number.len() == 5 && number.parse::<u32>().is_ok())
         };
-        let nodes = entries.filter(is_node).count();
-        Self {
-            root,
-            nodes: u32::try_from(nodes).unwrap_or(0),
+        let mut in_nodes = HashMap::new();
+        for node in list(place).filter(is_node) {
+            let folder: Arc<Path> = root.join(node.file_name()).into();
+            let files = list(&node.path()).map(|file| (file.file_name(), Arc::clone(&folder)));
+            in_nodes.extend(files);
         }
+        Self { root, in_nodes }
     }
 
     /// Returns the path of a triangle's file.
     fn file(&self, triangle: HtmId, ending: &str) -> PathBuf {
-        let name = triangle_file(triangle.number(), self.nodes, ending);
-        match self.nodes {
-            // Of several nodes only the first has rows.
-            1 => self.root.join("node_00000").join(name),
-            _ => self.root.join(name),
+        let name = triangle_file(triangle.number(), 1, ending);
+        match self.in_nodes.get(OsStr::new(&name)) {
+            Some(folder) => folder.join(name),
+            None => self.root.join(name),
         }
     }
 }

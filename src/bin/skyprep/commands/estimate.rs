@@ -12,7 +12,7 @@ use skyprep::source::Input;
 
 use super::partition::plan;
 use crate::books::{self, DataTo};
-use crate::partition_args::EstimateArgs;
+use crate::partition_args::{ChunkFormArg, EstimateArgs};
 use crate::printer::aligned;
 use crate::progress::Progress;
 use crate::session::Session;
@@ -26,6 +26,10 @@ pub fn run(args: &EstimateArgs, session: &Session) -> Result<()> {
     let completed = sph_config::complete(&args.partition.0)?;
     if !completed.args.only_chunks.is_empty() {
         let message = "--only-chunks: an estimate is of all chunks";
+        return Err(Error::usage(message).hint("leave it out").into());
+    }
+    if completed.args.to == ChunkFormArg::Parquet {
+        let message = "--to parquet: an estimate is of the bytes of text";
         return Err(Error::usage(message).hint("leave it out").into());
     }
     let progress = Progress::new(session);

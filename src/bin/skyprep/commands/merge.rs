@@ -48,6 +48,11 @@ pub fn run(args: &MergeArgs, session: &Session) -> Result<()> {
             made?
         }
     };
+    if table.rejected > 0 {
+        let rows = grouped(table.rejected);
+        let message = format!("rows that were rejected when the parts were made: {rows}");
+        session.printer.warn(&message);
+    }
     let is_new = !report.unchanged;
     report.add_table(table.clone(), is_new);
     report.keep_in(root)?;
@@ -61,7 +66,8 @@ pub fn run(args: &MergeArgs, session: &Session) -> Result<()> {
         &[&targets],
         &sources,
         Some(&shown),
-    )
+    )?;
+    books::end(session, &report)
 }
 
 fn options(args: &MergeArgs) -> Result<MergeOptions> {

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use skyprep::error::Error;
+use skyprep::error::{Error, Place};
 use skyprep::partition::OnlyChunks;
 use skyprep::pipeline::{PassJob, Redo};
 use skyprep::publish::OutputFolder;
@@ -47,12 +47,25 @@ pub fn plan(
     let only = OnlyChunks::new(&routing.chunker, args.only_chunks.clone())?;
     let count = only.numbers().len();
     let redo = Redo::new(job, only)?;
+    if OutputFolder::is_interrupted(root) && !args.books.dry_run {
+        // What stands there shows only when a killed run has its last word.
+        drop(OutputFolder::open(root, session.folder)?);
+    }
     if !redo.stands(root)? {
         return Ok(Planned::Fresh(Box::new(redo.job)));
     }
     if args.stats.is_some() {
         let message = "--stats tells of the whole table, and some chunks of it are made again";
         return Err(Error::usage(message).hint("leave it out").into());
+    }
+    if let Some(list) = &args.rejects.reject_file
+        && redo.has_rejects_in(root, list)?
+    {
+        let message = "lists what was rejected of the whole table, and of some chunks alone it would tell less";
+        return Err(Error::usage(message)
+            .at(Place::file(list.display().to_string()))
+            .hint("name another --reject-file, or none")
+            .into());
     }
     let redo = redo.in_place();
     if args.books.dry_run {
