@@ -281,10 +281,7 @@ impl Encoder {
                 Form::Json => b'"',
                 _ => self.any_quote(),
             };
-            out.append_with(|bytes| {
-                bytes.insert(start, quote);
-                bytes.push(quote);
-            });
+            out.enclose(start, quote);
         }
     }
 

@@ -381,12 +381,10 @@ impl Packet {
 
     /// Returns the key of row number `row`, if rows have keys.
     pub(super) fn key(&self, row: usize) -> Option<&[u8]> {
-        let start = match row {
-            0 => 0,
-            _ => *self.key_ends.get(row - 1)?,
-        };
-        let end = *self.key_ends.get(row)?;
-        self.keys.as_slice().get(start as usize..end as usize)
+        let end = *self.key_ends.get(row)? as usize;
+        self.keys
+            .as_slice()
+            .get(end_before(&self.key_ends, row)..end)
     }
 
     /// Has what is known of row number `row` brought into the cache: where its text is, first of all.
@@ -408,10 +406,7 @@ impl Packet {
     /// Returns where row number `row` begins in the text.
     #[inline]
     fn start_of(&self, row: usize) -> usize {
-        match row {
-            0 => 0,
-            _ => self.row_ends[row - 1] as usize,
-        }
+        end_before(&self.row_ends, row)
     }
 
     /// Appends row number `row` with its slots filled in, ended by `line_end`.
@@ -493,6 +488,15 @@ impl Packet {
                 ..*place
             }));
         true
+    }
+}
+
+/// Returns where item number `item` begins, of those that end at `ends` one behind the other.
+#[inline]
+fn end_before(ends: &[u32], item: usize) -> usize {
+    match item {
+        0 => 0,
+        _ => ends[item - 1] as usize,
     }
 }
 

@@ -11,8 +11,8 @@ use std::path::Path;
 use rayon::prelude::*;
 
 use super::sort_key::{KeyKind, push_value};
-use crate::dialect::{BlockReader, Dialect, Fields, Records};
-use crate::error::{Error, Place, Result};
+use crate::dialect::{Dialect, OwnBlock, each_own_block};
+use crate::error::{Error, Result};
 use crate::publish::create_spill;
 use crate::resources::Cancel;
 
@@ -39,7 +39,7 @@ pub struct SortWork<'a> {
     pub cancel: &'a Cancel,
 }
 
-/// Bytes of a block that is read at a time.
+/// Bytes that are written at a time.
 const BLOCK: usize = 1 << 20;
 /// Bytes that a row takes beside its text and its key.
 const ROW_BYTES: usize = 48;
@@ -60,20 +60,12 @@ pub fn sort_file(
     work: &SortWork<'_>,
     out: &mut dyn FnMut(&[u8]) -> Result<()>,
 ) -> Result<()> {
-    let file = File::open(path).map_err(|error| Error::reading(path, error))?;
-    // Of ours, so what looks like a byte order mark is data.
-    let mut blocks = BlockReader::new(file, work.dialect, BLOCK).starting_at(0, 1);
     let mut rows = Rows::default();
     let mut parts: Option<Parts<'_>> = None;
-    let mut block = Vec::new();
-    loop {
+    each_own_block(path, work.dialect, &mut |block| {
         work.cancel.check()?;
-        let at_file = |error: Error| error.at(Place::file(path.display().to_string()));
-        let Some(info) = blocks.next_block(&mut block).map_err(at_file)? else {
-            break;
-        };
         // Keys may be as long as their rows.
-        let is_full = rows.bytes() + 2 * block.len() as u64 > work.memory;
+        let is_full = rows.bytes() + 2 * block.text.len() as u64 > work.memory;
         if is_full && !rows.all.is_empty() {
             let parts = match &mut parts {
                 Some(parts) => parts,
@@ -81,8 +73,8 @@ pub fn sort_file(
             };
             parts.add(&mut rows)?;
         }
-        rows.take(&block, info.first_line, work).map_err(at_file)?;
-    }
+        rows.take(block, work)
+    })?;
     let Some(mut parts) = parts else {
         rows.sort();
         return rows.all.iter().try_for_each(|row| out(rows.text_of(row)));
@@ -94,7 +86,7 @@ pub fn sort_file(
     while parts.places.len() > parts.at_once(work) {
         parts.join_some(work)?;
     }
-    parts.merge(&parts.places, work, out)
+    parts.merge(&parts.places, work, &mut |_, text| out(text))
 }
 
 /// Rows in memory.
@@ -112,23 +104,13 @@ struct Row {
 }
 
 impl Rows {
-    /// Takes up the rows of a block, whose first is on line `line` of the file.
-    fn take(&mut self, block: &[u8], line: u64, work: &SortWork<'_>) -> Result<()> {
-        let mut records = Records::new(work.dialect, block).at_line(line);
-        let mut fields = Fields::new();
+    /// Takes up the rows of a block.
+    fn take(&mut self, block: &OwnBlock<'_>, work: &SortWork<'_>) -> Result<()> {
         let mut scratch = Vec::new();
-        let mut start = 0;
-        while let Some(record) = records.next(&mut fields)? {
-            let end = records.position();
+        block.each_row(&mut |row| {
             let key = self.keys.len();
             for column in work.columns {
-                let Some(field) = fields.get(column.field, block) else {
-                    let message = format!("the row has {} fields", fields.count());
-                    return Err(Error::of_ours(message).at(Place {
-                        line: Some(record.line()),
-                        ..Place::default()
-                    }));
-                };
+                let field = row.field(column.field)?;
                 let value = match work.dialect.is_null(field) {
                     true => None,
                     false => Some(work.dialect.value(field, &mut scratch)),
@@ -136,15 +118,13 @@ impl Rows {
                 push_value(&mut self.keys, value, column.kind);
             }
             let text = self.text.len();
-            self.text
-                .extend_from_slice(block.get(start..end).unwrap_or_default());
+            self.text.extend_from_slice(row.text);
             self.all.push(Row {
                 key: key..self.keys.len(),
                 text: text..self.text.len(),
             });
-            start = end;
-        }
-        Ok(())
+            Ok(())
+        })
     }
 
     fn bytes(&self) -> u64 {
@@ -232,7 +212,7 @@ impl<'w> Parts<'w> {
         let places = std::mem::take(&mut self.places);
         for some in places.chunks(self.at_once(work)) {
             let mut part = PartWriter::new(self);
-            self.merge_rows(some, work, &mut |key, text| part.push(key, text))?;
+            self.merge(some, work, &mut |key, text| part.push(key, text))?;
             let place = part.finish()?;
             self.end = place.end;
             self.places.push(place);
@@ -240,18 +220,8 @@ impl<'w> Parts<'w> {
         Ok(())
     }
 
-    /// Gives the rows of some parts to `out` in order.
-    fn merge(
-        &self,
-        places: &[Range<u64>],
-        work: &SortWork<'_>,
-        out: &mut dyn FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
-        self.merge_rows(places, work, &mut |_, text| out(text))
-    }
-
     /// Gives keys and rows of some parts to `out` in order; of equal ones those of the earlier part first.
-    fn merge_rows(
+    fn merge(
         &self,
         places: &[Range<u64>],
         work: &SortWork<'_>,

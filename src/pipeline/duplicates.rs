@@ -13,7 +13,7 @@ use super::pass::{NoEvents, Pass, PassInput, PassLimits};
 use super::prepared::PreparedInputs;
 use super::table::TableJob;
 use crate::convert::{BadRow, RowTarget};
-use crate::dialect::{BlockReader, Fields, Records};
+use crate::dialect::each_own_block;
 use crate::error::{Error, ErrorKind, Place, Result};
 use crate::exchange::{Packet, RunEnd, Sink};
 use crate::partition::key_index::{DuplicatedKeys, Key, duplicated};
@@ -118,15 +118,8 @@ impl PassJob {
 pub(super) fn first_in_index(job: &TableJob, keys: DuplicatedKeys, index: &Path) -> Error {
     let watch = KeyWatch::finding(keys);
     watch.refuse();
-    let file = match std::fs::File::open(index) {
-        Ok(file) => file,
-        Err(error) => return Error::reading(index, error),
-    };
     let dialect = &job.target.dialect;
-    // Of ours, so what looks like a byte order mark is data.
-    let mut blocks = BlockReader::new(file, dialect, 1 << 20).starting_at(0, 1);
-    let mut block = Vec::new();
-    let (mut fields, mut scratch) = (Fields::new(), Vec::new());
+    let mut scratch = Vec::new();
     let origin = PieceOrigin {
         piece: 0,
         input: 0,
@@ -135,25 +128,23 @@ pub(super) fn first_in_index(job: &TableJob, keys: DuplicatedKeys, index: &Path)
         before: 0,
         unit: RowUnit::Row,
     };
-    let mut row = 0;
-    while let Ok(Some(_)) = blocks.next_block(&mut block) {
-        let mut records = Records::new(dialect, &block);
-        while let Ok(Some(_)) = records.next(&mut fields) {
-            let Some(field) = fields.get(0, &block) else {
-                break;
-            };
-            let key = Key::Text(dialect.value(field, &mut scratch));
-            row += 1;
-            if let Err(fault) = watch.check(key, origin, row, row) {
+    let mut number = 0;
+    let found = each_own_block(index, dialect, &mut |block| {
+        block.each_row(&mut |row| {
+            number += 1;
+            let key = Key::Text(dialect.value(row.field(0)?, &mut scratch));
+            watch.check(key, origin, number, number).map_err(|fault| {
                 let routing = job.target.routing.as_ref();
                 let place = Place {
-                    row: Some(row),
+                    row: Some(number),
                     column: routing.and_then(|routing| routing.director_key.clone()),
                     ..Place::file("stdin")
                 };
-                return BadRow { place, fault }.to_error();
-            }
-        }
-    }
-    Error::new(ErrorKind::DataRefused, "director keys occur more than once")
+                BadRow { place, fault }.to_error()
+            })
+        })
+    });
+    found
+        .err()
+        .unwrap_or_else(|| Error::new(ErrorKind::DataRefused, "director keys occur more than once"))
 }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::pass::PassLimits;
 use super::table::TableJob;
 use crate::convert::TextForm;
-use crate::dialect::{BlockReader, Fields, Records};
+use crate::dialect::each_own_block;
 use crate::error::{Error, ErrorKind, Result};
 use crate::exchange::{Digests, FileDigest, FileSummary};
 use crate::ordered::{KeyKind, SortColumn, SortWork, sort_file};
@@ -24,7 +24,7 @@ use crate::typed::{ColumnType, ParquetWriter, TypedColumn, parquet_memory};
 /// Least memory that sorting takes for a file, and what is worth waiting for others.
 const LEAST_SORT: u64 = 4 << 20;
 const FAIR_SORT: u64 = 32 << 20;
-/// Bytes that are read at a time.
+/// Bytes that are written at a time.
 const BLOCK: usize = 1 << 20;
 
 /// How the rows of each chunk file are arranged.
@@ -191,9 +191,12 @@ impl Arranging<'_> {
         };
         let to = self.staging.staged(&format!("{new}.arranged"))?;
         remove_optional(&to)?;
-        let mut out = Arranged::begin(self, &to, &new)?;
+        let mut out = Arranged::begin(self, &to, self.staging.published(&new))?;
         match self.columns.sort.is_empty() {
-            true => each_row(&from, self, &mut |row| out.push(row))?,
+            true => each_own_block(&from, &self.job.target.dialect, &mut |block| {
+                self.cancel.check()?;
+                block.each_row(&mut |row| out.push(row.text))
+            })?,
             false => {
                 let scratch = self.staging.staged(&format!("{new}.parts"))?;
                 let work = SortWork {
@@ -231,14 +234,13 @@ enum Form {
 }
 
 impl<'p> Arranged<'p> {
-    /// Begins the file `path`, which is to be called `name`.
-    fn begin(work: &Arranging<'_>, path: &'p Path, name: &str) -> Result<Self> {
+    /// Begins the staged file `path`, which messages call `name`.
+    fn begin(work: &Arranging<'_>, path: &'p Path, name: PathBuf) -> Result<Self> {
         let file = append(path)?;
         let target = &work.job.target;
         let form = match target.form {
             TextForm::Parquet => {
                 let (columns, dialect) = (work.columns.typed.clone(), target.dialect.clone());
-                let name = PathBuf::from(name);
                 let writer = ParquetWriter::begin(name, Box::new(file), columns, dialect)?;
                 Form::Parquet(Box::new(writer))
             }
@@ -278,28 +280,4 @@ impl<'p> Arranged<'p> {
             Form::Parquet(writer) => Ok((writer.finish()?, self.rows)),
         }
     }
-}
-
-/// Gives the rows of a file to `each`, each with its line end.
-fn each_row(
-    path: &Path,
-    work: &Arranging<'_>,
-    each: &mut dyn FnMut(&[u8]) -> Result<()>,
-) -> Result<()> {
-    let dialect = &work.job.target.dialect;
-    let file = std::fs::File::open(path).map_err(|error| Error::reading(path, error))?;
-    // Of ours, so what looks like a byte order mark is data.
-    let mut blocks = BlockReader::new(file, dialect, BLOCK).starting_at(0, 1);
-    let (mut block, mut fields) = (Vec::new(), Fields::new());
-    while blocks.next_block(&mut block)?.is_some() {
-        work.cancel.check()?;
-        let mut records = Records::new(dialect, &block);
-        let mut start = 0;
-        while records.next(&mut fields)?.is_some() {
-            let end = records.position();
-            each(block.get(start..end).unwrap_or_default())?;
-            start = end;
-        }
-    }
-    Ok(())
 }

@@ -52,7 +52,7 @@ pub(crate) use plan::PlannedPass;
 pub use plan::check_director;
 pub(crate) use prepared::input_columns;
 pub use prepared::{PreparedInputs, TextNames};
-pub use redo::Redo;
+pub use redo::{Redo, StandingTable};
 pub use rejects::Rejects;
 pub(crate) use rejects::list_head;
 pub(crate) use run::conclude;

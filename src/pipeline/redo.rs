@@ -23,6 +23,21 @@ pub struct Redo {
     whole: Value,
 }
 
+/// A whole table, some chunks of which are to be made again.
+pub struct StandingTable {
+    /// The list of its rejects.
+    rejects: Option<String>,
+}
+
+impl StandingTable {
+    /// Says whether `list` is the list of what was rejected when the table was made.
+    pub fn has_rejects_in(&self, list: &Path) -> bool {
+        let physical = |path: &Path| path.canonicalize().ok();
+        let known = self.rejects.as_deref().map(Path::new).and_then(physical);
+        known.is_some() && known == physical(list)
+    }
+}
+
 impl Redo {
     /// Makes the job of a whole table one of the chunks `only`.
     ///
@@ -43,23 +58,25 @@ impl Redo {
         Ok(Self { job, only, whole })
     }
 
-    /// Says whether the whole table stands in the folder `root`, by the same options from the same
+    /// Looks whether the whole table stands in the folder `root`, by the same options from the same
     /// inputs; then the chunks are made again there.
     ///
     /// # Errors
     /// The record can't be read; or the whole table stands, made from inputs that have changed since, and
     /// no part of it may take its place.
-    pub fn stands(&self, root: &Path) -> Result<bool> {
+    pub fn standing(&self, root: &Path) -> Result<Option<StandingTable>> {
         let Some(record) = OutputFolder::peek(root)? else {
-            return Ok(false);
+            return Ok(None);
         };
-        if self.recorded(&record).is_some() {
-            return Ok(true);
+        if let Some(set) = self.recorded(&record) {
+            let report: Option<TableReport> = serde_json::from_value(set.report.clone()).ok();
+            let rejects = report.and_then(|report| report.reject_file);
+            return Ok(Some(StandingTable { rejects }));
         }
         let name = self.job.tables.first().map(|table| &table.target.name);
         let set = name.and_then(|name| record.sets.get(name));
         match set.is_some_and(|set| set.options == self.whole) {
-            false => Ok(false),
+            false => Ok(None),
             true => {
                 let message = "the whole table stands here, but its inputs have changed since";
                 Err(Error::new(ErrorKind::OutputRefused, message)
@@ -67,24 +84,6 @@ impl Redo {
                     .hint("make the whole table again, or its chunks in another folder"))
             }
         }
-    }
-
-    /// Says whether `list` is the list of what was rejected when the whole table was made.
-    ///
-    /// # Errors
-    /// The record can't be read.
-    pub fn has_rejects_in(&self, root: &Path, list: &Path) -> Result<bool> {
-        let record = OutputFolder::peek(root)?.unwrap_or_default();
-        let set = self.recorded(&record);
-        let report: Option<TableReport> =
-            set.and_then(|set| serde_json::from_value(set.report.clone()).ok());
-        let known = report.and_then(|report| report.reject_file);
-        let physical = |path: &Path| path.canonicalize().ok();
-        let is_same = |known: String| match (physical(Path::new(&known)), physical(list)) {
-            (Some(known), Some(list)) => known == list,
-            _ => false,
-        };
-        Ok(known.is_some_and(is_same))
     }
 
     /// Makes it a job of making the chunks again where the whole table stands. Its indexes tell of all

@@ -113,17 +113,27 @@ pub struct OutputFolder {
 
 /// Where the files of an output folder grow.
 #[derive(Debug, Clone)]
-pub struct StagingPlace(PathBuf);
+pub struct StagingPlace {
+    path: PathBuf,
+    /// Where the files will stand.
+    root: PathBuf,
+}
 
 impl StagingPlace {
     /// Takes the folder `path` for a place of staged files.
     pub fn at(path: PathBuf) -> Self {
-        Self(path)
+        let root = path.clone();
+        Self { path, root }
     }
 
     /// Returns the folder.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
+    }
+
+    /// Returns where the file that is called `path` will stand: messages name it so.
+    pub fn published(&self, path: &str) -> PathBuf {
+        self.root.join(path)
     }
 
     /// Returns the staged path of the file that will be called `path`, and makes its folder.
@@ -131,7 +141,7 @@ impl StagingPlace {
     /// # Errors
     /// The staging folder may not be written.
     pub fn staged(&self, path: &str) -> Result<PathBuf> {
-        let staged = self.0.join(path);
+        let staged = self.path.join(path);
         if let Some(parent) = staged.parent() {
             create_folders(parent)?;
         }
@@ -269,7 +279,10 @@ impl OutputFolder {
 
     /// Returns the place of staged files, for those who find out later which ones there will be.
     pub fn staging_place(&self) -> StagingPlace {
-        StagingPlace(self.staging())
+        StagingPlace {
+            path: self.staging(),
+            root: self.root.clone(),
+        }
     }
 
     /// Publishes staged files, all or nothing.

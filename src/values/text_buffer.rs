@@ -118,7 +118,20 @@ impl TextBuffer {
         self.len += text.len();
     }
 
+    /// Puts `byte` before and behind what was written after `start`.
+    #[inline]
+    pub fn enclose(&mut self, start: usize, byte: u8) {
+        let start = start.min(self.len);
+        self.window::<2>();
+        self.bytes.copy_within(start..self.len, start + 1);
+        self.bytes[start] = byte;
+        self.bytes[self.len + 1] = byte;
+        self.len += 2;
+    }
+
     /// Lets `write` append to the bytes as to a plain vector.
+    ///
+    /// What follows has to initialise bytes anew, some thousand at a time: not for every value.
     pub fn append_with<T>(&mut self, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
         self.bytes.truncate(self.len);
         let result = write(&mut self.bytes);
@@ -200,6 +213,21 @@ mod tests {
             expected.push(b'|');
             expected.extend_from_slice(&source[..n]);
             assert_eq!(buffer.as_slice(), expected);
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_enclosed_in_place() {
+        for capacity in [0, 4, 5, 64] {
+            let mut buffer = TextBuffer::with_capacity(capacity);
+            buffer.extend(b"ab");
+            buffer.enclose(1, b'"');
+            assert_eq!(buffer.as_slice(), b"a\"b\"");
+            buffer.enclose(4, b'|');
+            buffer.push(b'c');
+            assert_eq!(buffer.as_slice(), b"a\"b\"||c");
+            buffer.enclose(0, b'!');
+            assert_eq!(buffer.as_slice(), b"!a\"b\"||c!");
         }
     }
 

@@ -266,15 +266,22 @@ fn a_killed_run_leaves_no_file_half_arranged() {
     assert!(files(&bench.path("out")) == whole);
 }
 
+/// Writes t.json: id, ra and dec, and more columns.
+fn schema(bench: &Bench, more: &[(&str, &str)]) {
+    let begin = [("id", "INT"), ("ra", "DOUBLE"), ("dec", "DOUBLE")];
+    let columns = begin.iter().chain(more);
+    let columns = columns.map(|(name, kind)| format!(r#"{{"name": "{name}", "type": "{kind}"}}"#));
+    let columns: Vec<String> = columns.collect();
+    bench.write(
+        "t.json",
+        format!(r#"{{"schema": [{}]}}"#, columns.join(", ")),
+    );
+}
+
 #[test]
 fn dates_times_and_bits_are_sorted_by_their_values() {
     let bench = Bench::in_memory();
-    bench.write(
-        "t.json",
-        r#"{"schema": [{"name": "id", "type": "INT"}, {"name": "ra", "type": "DOUBLE"},
-            {"name": "dec", "type": "DOUBLE"}, {"name": "at", "type": "DATETIME"},
-            {"name": "span", "type": "TIME"}]}"#,
-    );
+    schema(&bench, &[("at", "DATETIME"), ("span", "TIME")]);
     let rows = [
         (1, "2020-01-01T23:00:00", "9:00:00"),
         (2, "20210101000000", "-20:00:00"),
@@ -325,11 +332,7 @@ fn what_can_not_be_arranged_is_refused_before_any_work() {
 #[test]
 fn the_value_of_the_first_chunk_is_named_for_any_threads() {
     let bench = Bench::in_memory();
-    bench.write(
-        "t.json",
-        r#"{"schema": [{"name": "id", "type": "INT"}, {"name": "ra", "type": "DOUBLE"},
-            {"name": "dec", "type": "DOUBLE"}, {"name": "d", "type": "DATE"}]}"#,
-    );
+    schema(&bench, &[("d", "DATE")]);
     let good = |id: usize, dec: f64| format!("{id}\t10.5\t{dec}\t2020-01-01\n");
     let mut text: String = (0..300).map(|id| good(id, 10.5)).collect();
     text += "300\t10.5\t10.5\t2020-00-00\n301\t10.5\t55.5\t0000-00-00\n";

@@ -51,15 +51,15 @@ pub fn plan(
         // What stands there shows only when a killed run has its last word.
         drop(OutputFolder::open(root, session.folder)?);
     }
-    if !redo.stands(root)? {
+    let Some(standing) = redo.standing(root)? else {
         return Ok(Planned::Fresh(Box::new(redo.job)));
-    }
+    };
     if args.stats.is_some() {
         let message = "--stats tells of the whole table, and some chunks of it are made again";
         return Err(Error::usage(message).hint("leave it out").into());
     }
     if let Some(list) = &args.rejects.reject_file
-        && redo.has_rejects_in(root, list)?
+        && standing.has_rejects_in(list)
     {
         let message = "lists what was rejected of the whole table, and of some chunks alone it would tell less";
         return Err(Error::usage(message)
