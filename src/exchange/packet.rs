@@ -405,7 +405,7 @@ impl Packet {
 
     /// Returns where row number `row` begins in the text.
     #[inline]
-    fn start_of(&self, row: usize) -> usize {
+    pub fn start_of(&self, row: usize) -> usize {
         end_before(&self.row_ends, row)
     }
 

@@ -219,12 +219,8 @@ impl State {
     fn write_parts(&mut self, packet: &Packet, limit: u64, name: &Path) -> Result<()> {
         let limit = limit.saturating_sub(self.frame.end.len() as u64);
         let (mut start, mut from) = (0usize, 0usize);
-        let ends = packet.row_ends();
-        for (row, end) in ends.iter().enumerate() {
-            let (end, begin) = (
-                *end as usize,
-                row.checked_sub(1).map_or(0, |r| ends[r] as usize),
-            );
+        for (row, end) in packet.row_ends().iter().enumerate() {
+            let (end, begin) = (*end as usize, packet.start_of(row));
             if self.digest.bytes() + (end - start) as u64 <= limit {
                 continue;
             }
@@ -244,7 +240,7 @@ impl State {
                 return Err(error.hint("allow larger files: --split-size"));
             }
         }
-        self.write_rows(&packet.text()[start..], (ends.len() - from) as u64, name)
+        self.write_rows(&packet.text()[start..], (packet.rows() - from) as u64, name)
     }
 
     fn next_part(&mut self, name: &Path) -> Result<()> {

@@ -444,11 +444,7 @@ impl Sink for CountingSink {
 }
 
 fn count_packet(packet: &Packet, rows: &ChunkRows, counted: &mut Counted) {
-    let length = |row: usize| {
-        let ends = packet.row_ends();
-        let start = row.checked_sub(1).map_or(0, |before| ends[before]);
-        u64::from(ends[row] - start)
-    };
+    let length = |row: usize| u64::from(packet.row_ends()[row]) - packet.start_of(row) as u64;
     let number = |dense: u32| {
         rows.chunk_numbers
             .get(dense as usize)

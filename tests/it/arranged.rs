@@ -10,7 +10,7 @@ use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type};
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 
-use super::harness::{Bench, Outcome, files, positions, repo, words};
+use super::harness::{Bench, Outcome, files, json_columns, positions, repo, words};
 
 const SKY: &str = "--stripes 18 --sub-stripes 10 --overlap 0.5";
 const DIRECTOR: &str =
@@ -268,14 +268,9 @@ fn a_killed_run_leaves_no_file_half_arranged() {
 
 /// Writes t.json: id, ra and dec, and more columns.
 fn schema(bench: &Bench, more: &[(&str, &str)]) {
-    let begin = [("id", "INT"), ("ra", "DOUBLE"), ("dec", "DOUBLE")];
-    let columns = begin.iter().chain(more);
-    let columns = columns.map(|(name, kind)| format!(r#"{{"name": "{name}", "type": "{kind}"}}"#));
-    let columns: Vec<String> = columns.collect();
-    bench.write(
-        "t.json",
-        format!(r#"{{"schema": [{}]}}"#, columns.join(", ")),
-    );
+    let begin = &[("id", "INT"), ("ra", "DOUBLE"), ("dec", "DOUBLE")];
+    let columns = json_columns(&[begin, more].concat());
+    bench.write("t.json", format!(r#"{{"schema": [{columns}]}}"#));
 }
 
 #[test]

@@ -2,16 +2,12 @@
 
 use std::fs;
 
-use super::harness::{Bench, words};
+use super::harness::{Bench, json_columns, words};
 use super::mariadb::server;
 use super::schema::{doubles, ids, open_to_all, parquet, statement_of, texts};
 
 /// Table JSON of a director with these columns besides key and position.
 fn director(columns: &[(&str, &str)]) -> String {
-    let columns: Vec<String> = columns
-        .iter()
-        .map(|(name, declaration)| format!(r#"{{"name": "{name}", "type": "{declaration}"}}"#))
-        .collect();
     format!(
         r#"{{"database": "d", "table": "T", "is_partitioned": 1, "director_table": "",
         "director_key": "id", "longitude_key": "ra", "latitude_key": "dec",
@@ -20,7 +16,7 @@ fn director(columns: &[(&str, &str)]) -> String {
         {{"name": "dec", "type": "DOUBLE NOT NULL"}}, {},
         {{"name": "chunkId", "type": "INT UNSIGNED NOT NULL"}},
         {{"name": "subChunkId", "type": "INT UNSIGNED NOT NULL"}}]}}"#,
-        columns.join(", ")
+        json_columns(columns)
     )
 }
 

@@ -231,6 +231,13 @@ pub(crate) fn repo(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }
 
+/// Returns columns of these names and types as a table's JSON lists them.
+pub(crate) fn json_columns(columns: &[(&str, &str)]) -> String {
+    let columns = columns.iter();
+    let columns = columns.map(|(name, kind)| format!(r#"{{"name": "{name}", "type": "{kind}"}}"#));
+    columns.collect::<Vec<_>>().join(", ")
+}
+
 /// Reads bytes that are written as hexadecimal digits.
 pub(crate) fn of_hex(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(u8::is_ascii_hexdigit).collect();
